@@ -1,0 +1,205 @@
+"""Reading and writing a checkpoint: a folder of safetensors weights, a config and a sentencepiece model.
+
+Nothing is ever unpickled. Weights are float16 on disk and float32 in memory; every file is replaced
+atomically, so that a process killed at any moment leaves the old file or the new one.
+"""
+
+import hashlib
+import inspect
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+FORMAT = 1
+CONFIG = "config.json"
+TOKENIZER = "tokenizer.model"
+NETWORKS = ("text", "stage1", "stage2")  # what makes pictures; the discriminator heads do not
+MAX_FILE_BYTES = 16 * 2**20
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be read or written; the message names the file and what is wrong with it."""
+
+
+def weights_path(folder: Path | str, name: str) -> Path:
+    return Path(folder) / f"{name}.safetensors"
+
+
+def read_config(folder: Path | str) -> dict[str, Any]:
+    """The folder's config.json; every section in it is an object.
+
+    A run that trains one stage has only that stage's section, so absent sections are no error here.
+    Raises CheckpointError where the file is missing, not JSON, or of another format.
+    """
+    path = Path(folder) / CONFIG
+    try:
+        config = json.loads(read_file(path))
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(f"{path} is not JSON: {error}") from error
+    if not isinstance(config, dict):
+        raise CheckpointError(f"{path} holds a {type(config).__name__}, not an object")
+    if config.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path} says format {config.get('format')!r}; this version reads format {FORMAT}"
+        )
+    for name, section in config.items():
+        if name != "format" and not isinstance(section, dict):
+            raise CheckpointError(f"{path}: {name!r} is {section!r}, not an object")
+    return config
+
+
+def save_config(folder: Path | str, **sections: Mapping[str, Any]) -> None:
+    """Sets the named sections of config.json and keeps the others; makes the folder where there is none.
+
+    `save_config(run, stage1=generator.config, training={"stage1": {"kimg": 800}})`
+    """
+    path = Path(folder) / CONFIG
+    config: dict[str, Any] = read_config(folder) if path.exists() else {"format": FORMAT}
+    config.update(sections)
+    try:
+        text = json.dumps(config, indent=2, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: this config cannot be written as JSON: {error}") from error
+    write_file(path, text.encode() + b"\n")
+
+
+def load_network(folder: Path | str, name: str, network: type[Network]) -> Network:
+    """`network` built with the keyword arguments that config.json gives for `name`, with its weights, float32."""
+    path = Path(folder) / CONFIG
+    arguments = read_config(folder).get(name)
+    if arguments is None:
+        raise CheckpointError(f"{path} has no section {name!r}")
+    known = inspect.signature(network).parameters
+    if unknown := sorted(set(arguments) - set(known)):
+        raise CheckpointError(f"{path}: {name!r} has {_some(unknown)}, which {network.__name__} does not know")
+    needed = (key for key, parameter in known.items() if parameter.default is parameter.empty)
+    if absent := sorted(set(needed) - set(arguments)):
+        raise CheckpointError(f"{path}: {name!r} lacks {_some(absent)}, which {network.__name__} needs")
+    try:
+        module = network(**arguments)
+    except (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: {network.__name__} cannot be built from {name!r}: {error}") from error
+    load_weights(folder, name, module)
+    return module
+
+
+@torch.no_grad()
+def load_weights(folder: Path | str, name: str, module: nn.Module) -> None:
+    """Copies `name`.safetensors into `module`, whose own dtypes and devices stay.
+
+    Every parameter and persistent buffer has to be in the file, with its shape, and nothing else may be;
+    otherwise CheckpointError names what differs and the module is as it was.
+    """
+    path = weights_path(folder, name)
+    data = read_file(path)
+    try:
+        stored = safetensors.torch.load(data)
+    except (safetensors.SafetensorError, KeyError, ValueError) as error:
+        raise CheckpointError(
+            f"{path} is not a safetensors file, or is cut short ({len(data):,} bytes): {error}"
+        ) from error
+    own: dict[str, Tensor] = module.state_dict()
+    faults = []
+    if absent := [key for key in own if key not in stored]:
+        faults.append(f"it lacks {_some(absent)}")
+    if unknown := [key for key in stored if key not in own]:
+        faults.append(f"it has {_some(unknown)}, which the network does not")
+    shapes = [
+        f"{key} {tuple(stored[key].shape)} instead of {tuple(own[key].shape)}"
+        for key in own
+        if key in stored and stored[key].shape != own[key].shape
+    ]
+    if shapes:
+        faults.append(f"it has {_some(shapes)}")
+    if faults:
+        raise CheckpointError(
+            f"{path} does not fit the {type(module).__name__} that {CONFIG} describes: {'; '.join(faults)}"
+        )
+    if broken := [key for key in own if not stored[key].isfinite().all()]:
+        raise CheckpointError(f"{path} has numbers that are not finite in {_some(broken)}")
+    for key, tensor in own.items():
+        tensor.copy_(stored[key])
+
+
+def save_weights(folder: Path | str, name: str, module: nn.Module) -> None:
+    """Writes the module's parameters and persistent buffers to `name`.safetensors: floats as float16.
+
+    Raises CheckpointError, and leaves an older file as it was, where a number is not finite in float16 or
+    the file would be over MAX_FILE_BYTES.
+    """
+    path = weights_path(folder, name)
+    tensors = {
+        key: (tensor.detach().half() if tensor.is_floating_point() else tensor.detach())
+        .to("cpu", memory_format=torch.contiguous_format, copy=True)
+        for key, tensor in module.state_dict().items()
+    }
+    if broken := [key for key, tensor in tensors.items() if not tensor.isfinite().all()]:
+        raise CheckpointError(f"{path} is not written: numbers in {_some(broken)} are not finite in float16")
+    data = safetensors.torch.save(tensors, {"format": "pt"})
+    if len(data) > MAX_FILE_BYTES:
+        raise CheckpointError(
+            f"{path} would have {len(data) / 2**20:.1f} MiB, and a checkpoint's file may have "
+            f"{MAX_FILE_BYTES // 2**20}: make the network narrower"
+        )
+    write_file(path, data)
+
+
+def version(folder: Path | str) -> str:
+    """12 hex digits of a SHA-256 over all that decides a picture: networks' configs, tokenizer, weights."""
+    config = read_config(folder)
+    parts = [json.dumps({name: config.get(name) for name in NETWORKS}, sort_keys=True).encode()]
+    parts.append(read_file(Path(folder) / TOKENIZER))
+    parts.extend(read_file(weights_path(folder, name)) for name in NETWORKS)
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "big"))  # so that no byte can move from one part into the next
+        digest.update(part)
+    return digest.hexdigest()[:12]
+
+
+def read_file(path: Path) -> bytes:
+    """The bytes of a checkpoint's file, or a CheckpointError that names it."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        missing = path if path.parent.is_dir() else path.parent
+        raise CheckpointError(f"{missing} does not exist") from error
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Replaces `path` atomically and durably; makes its folder where there is none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Not tempfile: its files are readable by their owner alone, and a checkpoint is read by others.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # or a power cut may forget the rename
+    finally:
+        os.close(folder)
+
+
+def _some(items: Iterable[str], most: int = 3) -> str:
+    items = list(items)
+    rest = len(items) - most
+    return ", ".join(items[:most]) + (f" and {rest} more" if rest > 0 else "")
