@@ -1,0 +1,454 @@
+"""Photographs and their names, decoded once into a memory-mapped array.
+
+Four layouts are understood (`load` tells them apart by what it finds):
+
+* Parquet shards with an image column, as Hugging Face datasets has them: `train-*.parquet`,
+  `validation-*.parquet` in a folder (or its `data/`), or a single `.parquet` file.
+  Columns: an image ({bytes, path} or bytes), `name`, and optionally `name_ja`, `kind`, `source`, `pixels`.
+* A folder of photos that are named after their dishes: `smoky_beetroot_ramen.jpg`.
+* A folder of photos with a `metadata.csv` or `metadata.jsonl`: `file_name`, `name`, optionally `name_ja`.
+* torchvision's Food101: `food-101/images/<class>/*.jpg` and `food-101/meta/*.json`.
+"""
+
+import csv
+import hashlib
+import io
+import itertools
+import json
+import logging
+import os
+import re
+import shutil
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from filelock import FileLock
+from PIL import Image, ImageOps
+from tqdm import tqdm
+
+log = logging.getLogger(__name__)
+
+# Part of every cache key: raise it when the same files would be decoded to other pixels or names.
+CACHE_FORMAT = 1
+EXTENSIONS = {".jpg", ".jpeg", ".png", ".webp", ".avif", ".bmp", ".gif", ".tif", ".tiff"}
+NAMED = 5  # how many unreadable photos are named one by one
+BATCH = 64
+
+
+class DataError(ValueError):
+    """Photographs cannot be had from the place that was named; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Photos:
+    """Square photographs and the names of their dishes; entry i of each list belongs to image i."""
+
+    images: np.ndarray
+    """(N, size, size, 3) uint8, memory-mapped read-only from the cache."""
+    names: list[str]
+    """English, or the only name given."""
+    names_ja: list[str | None]
+    """Japanese, where there is one."""
+    kinds: list[str]
+    """"free" (a name of its own) or "class" (one of a few dish classes, shared by many photographs)."""
+    sources: list[str]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+@dataclass(frozen=True)
+class _Row:
+    label: str  # what the photo is called in a message
+    name: str
+    name_ja: str | None = None
+    kind: str = "free"
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class _Listing:
+    """What a layout found: rows, and what yields the photo of each (bytes or a path), in that order."""
+
+    rows: list[_Row]
+    photos: Callable[[], Iterator[bytes | Path]]
+    skipped: list[str]
+
+
+class _TooSmall(Exception):
+    pass
+
+
+def load(
+    data: Path | str, size: int, split: str = "train", cache: Path | None = None, min_pixels: int = 0
+) -> Photos:
+    """Reads the photographs of one split, from the cache where they have been decoded before.
+
+    Photos are turned upright as their EXIF says, cropped to their central square, resized to `size` pixels
+    (Lanczos, antialiased; smaller ones are enlarged) and converted to RGB. Unreadable ones are named in a
+    warning, counted and left out.
+
+    Args:
+        data: a folder of Parquet shards, a Parquet file, a folder of photos or a Food-101 folder.
+        size: side of the decoded pictures, in pixels.
+        split: "train" or "validation" (Food-101 calls that one "test"). A single Parquet file is one split by
+            itself and taken whole; a plain folder of photos is "train" unless it has a `validation/` folder.
+        cache: folder for the decoded pixels, N * size * size * 3 bytes a set;
+            by default `$XDG_CACHE_HOME/imaginary-cafeteria` or `~/.cache/imaginary-cafeteria`.
+        min_pixels: leaves out photos whose shorter side is less than this.
+
+    Raises:
+        DataError: nothing there, nothing readable, or no room for the cache.
+    """
+    data = Path(data).expanduser()
+    if not data.exists():
+        raise DataError(f"{data}: there is no such file or folder")
+    folder = default_cache() if cache is None else cache
+    files, listing = _find(data, split, min_pixels)
+    key = _key(files, data, size, split, min_pixels)
+    stem = folder / f"{_slug(data.stem)}-{split}-{size}-{key}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # Several processes of one training run ask at once: the first decodes, the others wait for it.
+        with FileLock(stem.with_suffix(".lock")):
+            photos = _read_cache(stem)
+            if photos is None:
+                _decode(listing(), stem, data, size, min_pixels)
+                photos = _read_cache(stem)
+    except OSError as error:
+        raise DataError(f"{folder}: the decoded photographs cannot be cached there: {error}") from error
+    assert photos is not None
+    return photos
+
+
+def default_cache() -> Path:
+    """The folder that decoded photographs are kept in when none is given."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "imaginary-cafeteria"
+
+
+# ---- the layouts -----------------------------------------------------------------------------------------
+
+
+def _find(data: Path, split: str, min_pixels: int) -> tuple[list[Path], Callable[[], _Listing]]:
+    """The files that make up the split, and what lists their photos when they must be decoded."""
+    if data.is_file():
+        if data.suffix != ".parquet":
+            raise DataError(f"{data}: neither a folder nor a .parquet file")
+        return [data], partial(_list_parquet, [data], min_pixels)
+
+    shards = sorted([*data.glob("*.parquet"), *data.glob("data/*.parquet")])
+    if shards:
+        chosen = [shard for shard in shards if shard.name.startswith(f"{split}-")]
+        if not chosen:
+            raise DataError(
+                f"{data}: no {split}-*.parquet among its {len(shards)} Parquet files; "
+                "rename the shards, or name one file instead of the folder"
+            )
+        return chosen, partial(_list_parquet, chosen, min_pixels)
+
+    for food101 in (data / "food-101", data):
+        meta = food101 / "meta" / ("train.json" if split == "train" else "test.json")
+        if (food101 / "images").is_dir() and (food101 / "meta").is_dir():
+            if not meta.is_file():
+                raise DataError(f"{meta}: Food-101's list of photos is missing")
+            return [meta], partial(_list_food101, food101, meta)
+
+    root = data / split if (data / split).is_dir() else data
+    if root == data and split != "train":
+        raise DataError(
+            f"{data}: no photographs for the {split} split; "
+            f"put them into {split}-*.parquet or into a folder {split}/ in it"
+        )
+    others = {"train", "validation"} if root == data else set()
+    photos = sorted(
+        path
+        for path in root.rglob("*")
+        if path.suffix.lower() in EXTENSIONS
+        and not any(part.startswith(".") for part in path.relative_to(root).parts)
+        and path.relative_to(root).parts[0] not in others
+        and path.is_file()
+    )
+    if not photos:
+        raise DataError(
+            f"{root}: no photographs there; expected {split}-*.parquet, or pictures "
+            f"({', '.join(sorted(extension[1:] for extension in EXTENSIONS))}) named after their dishes"
+        )
+    for table in (root / "metadata.csv", root / "metadata.jsonl"):
+        if table.is_file():
+            return [*photos, table], partial(_list_metadata, root, table, photos)
+    return photos, partial(_list_folder, root, photos)
+
+
+def _list_parquet(files: list[Path], min_pixels: int) -> _Listing:
+    rows: list[_Row] = []
+    keep: list[list[bool]] = []
+    columns: list[str] = []
+    skipped: list[str] = []
+    for file in files:
+        try:
+            shard = pq.ParquetFile(file)
+            names = shard.schema_arrow.names
+            if "name" not in names:
+                raise DataError(f"{file}: no column `name` (it has {', '.join(names)})")
+            columns.append(_image_column(file, shard.schema_arrow))
+            wanted = [column for column in ("name", "name_ja", "kind", "source", "pixels") if column in names]
+            table = shard.read(columns=wanted).to_pylist()
+        except (pa.ArrowException, OSError) as error:
+            raise DataError(f"{file}: not a readable Parquet file: {error}") from error
+        kept: list[bool] = []
+        for index, record in enumerate(table):
+            label = f"{file.name} row {index}"
+            name, name_ja = _clean(record["name"]), _clean(record.get("name_ja"))
+            pixels = record.get("pixels")
+            small = pixels is not None and pixels < min_pixels
+            if not small and not (name or name_ja):
+                skipped.append(f"{label}: it has no name")
+            kept.append(not small and bool(name or name_ja))
+            if kept[-1]:
+                kind, source = record.get("kind") or "free", record.get("source") or file.stem
+                rows.append(_Row(label, name or name_ja, name_ja or None, kind, source))
+        keep.append(kept)
+
+    def photos() -> Iterator[bytes | Path]:
+        for file, column, kept in zip(files, columns, keep, strict=True):
+            flags = iter(kept)
+            try:
+                # Batches, since a shard of large photos need not fit into memory.
+                for batch in pq.ParquetFile(file).iter_batches(BATCH, columns=[column]):
+                    for value in batch.column(0):
+                        if next(flags):
+                            content = value.as_py()
+                            yield (content.get("bytes") if isinstance(content, dict) else content) or b""
+            except (pa.ArrowException, OSError) as error:
+                raise DataError(f"{file}: damaged: {error}") from error
+
+    return _Listing(rows, photos, skipped)
+
+
+def _image_column(file: Path, schema: pa.Schema) -> str:
+    for field in schema:
+        if pa.types.is_struct(field.type) and field.type.get_field_index("bytes") >= 0:
+            return str(field.name)
+    for field in schema:
+        if pa.types.is_binary(field.type) or pa.types.is_large_binary(field.type):
+            return str(field.name)
+    raise DataError(f"{file}: no column of images, {{bytes, path}} or bytes (it has {', '.join(schema.names)})")
+
+
+def _list_food101(root: Path, meta: Path) -> _Listing:
+    try:
+        classes: dict[str, list[str]] = json.loads(meta.read_text("utf-8"))
+        entries = [(name, entry) for name, listed in sorted(classes.items()) for entry in listed]
+    except (ValueError, AttributeError, TypeError) as error:
+        raise DataError(f"{meta}: not Food-101's list of photos: {error}") from error
+    rows = [
+        _Row(f"{entry}.jpg", _clean(name.replace("_", " ")), kind="class", source="food101")
+        for name, entry in entries
+    ]
+    return _Listing(rows, lambda: (root / "images" / f"{entry}.jpg" for _, entry in entries), [])
+
+
+def _list_folder(root: Path, photos: list[Path]) -> _Listing:
+    rows: list[_Row] = []
+    kept: list[Path] = []
+    skipped: list[str] = []
+    for path in photos:
+        # File managers add " (2)" to the second photo of one name.
+        name = _clean(re.sub(r" \(\d+\)$", "", path.stem).replace("_", " "))
+        if name:
+            kept.append(path)
+            rows.append(_Row(_label(path, root), name, source=root.name))
+        else:
+            skipped.append(f"{_label(path, root)}: no name can be read from its file name")
+    return _Listing(rows, lambda: iter(kept), skipped)
+
+
+def _list_metadata(root: Path, table: Path, photos: list[Path]) -> _Listing:
+    # macOS stores file names decomposed (NFD), whoever wrote the table did not: compare them composed.
+    by_name = {unicodedata.normalize("NFC", path.relative_to(root).as_posix()): path for path in photos}
+    rows: list[_Row] = []
+    found: list[Path] = []
+    skipped: list[str] = []
+    listed = 0
+    for line, record in _read_table(table):
+        file_name = unicodedata.normalize("NFC", str(record.get("file_name") or "")).removeprefix("./")
+        name, name_ja = _clean(record.get("name")), _clean(record.get("name_ja"))
+        path = by_name.get(file_name)
+        if path is None:
+            skipped.append(f"{table.name} line {line}: no photo {file_name!r} in {root}")
+            continue
+        listed += 1
+        if not (name or name_ja):
+            skipped.append(f"{table.name} line {line}: {file_name} has no name")
+            continue
+        rows.append(_Row(_label(path, root), name or name_ja, name_ja or None, source=root.name))
+        found.append(path)
+    if listed < len(photos):
+        log.warning("%s: %d of %d photos are not in %s and are left out",
+                    root, len(photos) - listed, len(photos), table.name)
+    return _Listing(rows, lambda: iter(found), skipped)
+
+
+def _read_table(table: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    try:
+        text = table.read_text("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{table}: not UTF-8 (byte {error.start}); save it as UTF-8") from error
+    if table.suffix == ".csv":
+        reader = csv.DictReader(io.StringIO(text))
+        missing = {"file_name", "name"} - set(reader.fieldnames or ())
+        if missing:
+            raise DataError(f"{table}: no column {' and no column '.join(sorted(missing))}")
+        for record in reader:
+            yield reader.line_num, record
+        return
+    for line, entry in enumerate(text.splitlines(), 1):
+        if not entry.strip():
+            continue
+        try:
+            record = json.loads(entry)
+        except ValueError as error:
+            raise DataError(f"{table}: line {line} is not JSON: {error}") from error
+        if not isinstance(record, dict) or not {"file_name", "name"} <= record.keys():
+            raise DataError(f"{table}: line {line} is not an object with file_name and name")
+        yield line, record
+
+
+def _clean(name: object) -> str:
+    """A name in composed form with single spaces; "" for what is missing or cannot be written as UTF-8."""
+    text = " ".join(unicodedata.normalize("NFC", name).split()) if isinstance(name, str) else ""
+    return "" if any("\ud800" <= character <= "\udfff" for character in text) else text
+
+
+def _label(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix().encode("utf-8", "backslashreplace").decode()
+
+
+# ---- decoding --------------------------------------------------------------------------------------------
+
+
+def _decode(listing: _Listing, stem: Path, data: Path, size: int, min_pixels: int) -> None:
+    """Decodes every photo into `stem`.npy and then, as the sign that it is whole, writes `stem`.json."""
+    shape = (len(listing.rows), size, size, 3)
+    needed = int(np.prod(shape, dtype=np.int64))
+    free = shutil.disk_usage(stem.parent).free
+    if needed > free:  # writing past the end of a full disk through a memory map kills the process
+        raise DataError(
+            f"{stem.parent}: the decoded photographs need {needed / 1e9:.1f} GB, "
+            f"{free / 1e9:.1f} GB are free; make room, or set XDG_CACHE_HOME to a folder on another disk"
+        )
+    part = stem.with_suffix(".npy.part")
+    skipped = list(listing.skipped)
+    small = 0
+    kept: list[_Row] = []
+    if listing.rows:
+        images = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
+        with (
+            ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool,
+            tqdm(total=len(listing.rows), desc=f"decoding {data.name}", unit=" photos", disable=None) as bar,
+        ):
+            pairs = zip(listing.rows, listing.photos(), strict=True)
+            for batch in _batched(pairs):
+                results = pool.map(lambda pair: _try_decode(pair[1], size, min_pixels), batch)
+                for (row, _), result in zip(batch, results, strict=True):
+                    if isinstance(result, np.ndarray):
+                        images[len(kept)] = result
+                        kept.append(row)
+                    elif isinstance(result, _TooSmall):
+                        small += 1
+                    else:
+                        skipped.append(f"{row.label}: {result}")
+                bar.update(len(batch))
+        images.flush()
+        del images
+    if not kept:
+        part.unlink(missing_ok=True)
+        raise DataError(f"{data}: no photograph could be used; " + _summary(skipped, small, min_pixels))
+    os.replace(part, stem.with_suffix(".npy"))
+    if skipped:
+        log.warning("%s: %s", data, _summary(skipped, small, min_pixels))
+    record = {
+        "names": [row.name for row in kept],
+        "names_ja": [row.name_ja for row in kept],
+        "kinds": [row.kind for row in kept],
+        "sources": [row.source for row in kept],
+        "skipped": skipped,
+    }
+    part = stem.with_suffix(".json.part")
+    part.write_text(json.dumps(record, ensure_ascii=False), "utf-8")
+    os.replace(part, stem.with_suffix(".json"))
+
+
+def _batched(pairs: Iterable[tuple[_Row, bytes | Path]]) -> Iterator[list[tuple[_Row, bytes | Path]]]:
+    iterator = iter(pairs)
+    while batch := list(itertools.islice(iterator, BATCH)):
+        yield batch
+
+
+def _try_decode(photo: bytes | Path, size: int, min_pixels: int) -> np.ndarray | Exception:
+    # Pillow meets a damaged file with nearly any exception; whichever it is, the photo is left out and named.
+    try:
+        return decode(photo, size, min_pixels)
+    except Exception as error:
+        return error
+
+
+def decode(photo: bytes | Path, size: int, min_pixels: int = 0) -> np.ndarray:
+    """One encoded photo (its bytes or its file) → (size, size, 3) uint8: upright, central square, RGB."""
+    with Image.open(io.BytesIO(photo) if isinstance(photo, bytes) else photo) as image:
+        if min(image.size) < min_pixels:
+            raise _TooSmall(f"{min(image.size)} pixels")
+        # A JPEG can be read at a fraction of its size, which is far faster; twice the target suits Lanczos.
+        image.draft("RGB", (2 * size, 2 * size))
+        upright = ImageOps.exif_transpose(image)
+        if upright.has_transparency_data:
+            upright = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright.convert("RGBA"))
+        square = ImageOps.fit(upright.convert("RGB"), (size, size), Image.Resampling.LANCZOS)
+        return np.asarray(square)
+
+
+def _summary(skipped: list[str], small: int, min_pixels: int) -> str:
+    parts = []
+    if skipped:
+        more = f"; and {len(skipped) - NAMED} more" if len(skipped) > NAMED else ""
+        parts.append(f"{len(skipped)} unreadable and left out ({'; '.join(skipped[:NAMED])}{more})")
+    if small:
+        parts.append(f"{small} smaller than {min_pixels} pixels")
+    return ", ".join(parts) or f"none of at least {min_pixels} pixels"
+
+
+# ---- the cache -------------------------------------------------------------------------------------------
+
+
+def _key(files: list[Path], data: Path, size: int, split: str, min_pixels: int) -> str:
+    digest = hashlib.sha256(f"{CACHE_FORMAT} {size} {split} {min_pixels}\n".encode())
+    for file in files:
+        status = file.stat()
+        line = f"{file.relative_to(data)} {status.st_size} {status.st_mtime_ns}\n"
+        digest.update(line.encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()[:16]
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-")[:40] or "photos"
+
+
+def _read_cache(stem: Path) -> Photos | None:
+    try:
+        record = json.loads(stem.with_suffix(".json").read_text("utf-8"))
+        images = np.load(stem.with_suffix(".npy"), mmap_mode="r")
+        names = record["names"]
+        # Room was made for every photo found; the unreadable ones leave an unused end.
+        photos = Photos(images[: len(names)], names, record["names_ja"], record["kinds"], record["sources"])
+    except (FileNotFoundError, ValueError, KeyError):
+        return None  # absent or damaged: decode
+    return photos if len(photos.images) == len(names) else None
