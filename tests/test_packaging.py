@@ -1,0 +1,183 @@
+"""What `make` installs and runs, and that the pins cover it."""
+
+import importlib.metadata
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parents[1]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+SERVING: list[str] = PYPROJECT["project"]["dependencies"]
+EXTRAS: dict[str, list[str]] = PYPROJECT["project"]["optional-dependencies"]
+
+
+def pins() -> dict[str, str]:
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    return dict(line.split("==") for line in lines if line and not line.startswith("#"))
+
+
+def closure(requirements: Iterable[str]) -> Iterator[Requirement]:
+    """Every requirement that installing these meets on this Python and platform, theirs included."""
+    todo = [(Requirement(text), "") for text in requirements]
+    seen = set()
+    while todo:
+        requirement, extra = todo.pop()
+        if requirement.marker and not requirement.marker.evaluate({"extra": extra}):
+            continue
+        yield requirement
+        for extra in {"", *requirement.extras}:
+            key = (canonicalize_name(requirement.name), extra)
+            if key not in seen:
+                seen.add(key)
+                needed = importlib.metadata.requires(requirement.name) or []
+                todo += [(Requirement(text), extra) for text in needed]
+
+
+def names(requirements: Iterable[str]) -> set[str]:
+    return {canonicalize_name(requirement.name) for requirement in closure(requirements)}
+
+
+def test_every_package_that_an_install_brings_is_pinned() -> None:
+    everything = [*SERVING, *EXTRAS["train"], *EXTRAS["test"]]
+    pinned = pins()
+    reached = list(closure(everything))
+    unmet = {str(r) for r in reached if not r.specifier.contains(pinned.get(canonicalize_name(r.name), ""))}
+    assert len(reached) > len(everything)
+    assert unmet == set()
+
+
+def test_the_installed_versions_are_the_pinned_ones() -> None:
+    pinned = pins()
+    installed = {name: importlib.metadata.version(name) for name in names([*SERVING, *EXTRAS["test"]])}
+    # A local label (2.0+cpu) names a build of the same version.
+    assert {name: version.partition("+")[0] for name, version in installed.items()} == {
+        name: pinned[name] for name in installed
+    }
+
+
+def test_serving_installs_nothing_of_training_or_testing() -> None:
+    extras = {canonicalize_name(Requirement(text).name) for text in [*EXTRAS["train"], *EXTRAS["test"]]}
+    assert names(SERVING) & extras == set()
+
+
+def test_the_build_backend_is_the_pinned_one() -> None:
+    # pip builds in an environment that constraints do not reach, so pyproject.toml repeats the pin.
+    assert PYPROJECT["build-system"]["requires"] == [f"setuptools=={pins()['setuptools']}"]
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """The Makefile beside a venv whose programs only write down how they were called."""
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+    program = "#!/bin/sh\necho \"$(basename $0) $*\" >> calls\ncase \"$*\" in *\"$FAIL\"*) exit 1;; esac\n"
+    for name in ("python", "ruff", "mypy", "hadolint"):
+        path = tmp_path / ".venv" / "bin" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(program)
+        path.chmod(0o755)
+    return tmp_path
+
+
+def make(checkout: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    (checkout / "calls").unlink(missing_ok=True)
+    environment = {**os.environ, "FAIL": "nothing fails", **environment}
+    for name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "PORT", "CHECKPOINT"):  # this may run under `make test`
+        environment.pop(name, None)
+    command = ["make", *arguments]
+    return subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True, timeout=60)
+
+
+def calls(checkout: Path, containing: str) -> list[str]:
+    lines = (checkout / "calls").read_text().splitlines()
+    return [line for line in lines if containing in line]
+
+
+def test_make_serve_installs_once_and_again_when_the_pins_change(checkout: Path) -> None:
+    assert make(checkout, "serve").returncode == 0
+    assert calls(checkout, "pip") == [
+        "python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt ."
+    ]
+    assert calls(checkout, "app") == ["python -m app"]
+
+    make(checkout, "serve")
+    assert calls(checkout, "pip") == []
+    assert calls(checkout, "app") == ["python -m app"]
+
+    later = (checkout / ".venv" / ".serve-installed").stat().st_mtime + 10
+    os.utime(checkout / "constraints.txt", (later, later))
+    make(checkout, "serve")
+    assert len(calls(checkout, "pip")) == 1
+
+
+def test_an_install_that_failed_is_tried_again(checkout: Path) -> None:
+    assert make(checkout, "serve", FAIL="install").returncode != 0
+    assert calls(checkout, "app") == []
+    assert make(checkout, "serve").returncode == 0
+    assert len(calls(checkout, "pip")) == 1
+
+
+def test_make_serve_hands_its_settings_on(checkout: Path) -> None:
+    make(checkout, "serve", "PORT=9000", "HOST=0.0.0.0", "CHECKPOINT=runs/my own", HOST="somebodys-laptop")
+    assert calls(checkout, "app") == ["python -m app --host 0.0.0.0 --port 9000 --checkpoint runs/my own"]
+
+
+def test_make_serve_does_not_listen_on_the_name_that_a_shell_exports(checkout: Path) -> None:
+    make(checkout, "serve", HOST="somebodys-laptop")
+    assert calls(checkout, "app") == ["python -m app"]
+
+
+def test_make_test_installs_the_extras_lints_and_then_tests(checkout: Path) -> None:
+    assert make(checkout, "test").returncode == 0
+    steps = [line for line in calls(checkout, "") if not line.startswith("python -c")]
+    assert [line.split(" ")[0] for line in steps] == ["python", "ruff", "mypy", "hadolint", "python"]
+    assert steps[0].endswith("--constraint constraints.txt .[train,test]")
+    assert steps[-1].startswith("python -m pytest")
+
+
+@pytest.mark.parametrize("failing", ["check .", "Dockerfile", "pytest"])
+def test_make_test_fails_with_any_of_its_steps(checkout: Path, failing: str) -> None:
+    assert make(checkout, "test", FAIL=failing).returncode != 0
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_make_test_says_plainly_when_there_is_no_chromium(checkout: Path, there: bool) -> None:
+    programs = checkout / "programs"
+    programs.mkdir()
+    for name in ("make", "sh", "touch", "basename", "env", *(["chromium"] if there else [])):
+        (programs / name).symlink_to(shutil.which(name) or shutil.which("true") or "")
+    (programs / "python3").symlink_to(checkout / ".venv" / "bin" / "python")
+    done = make(checkout, "test", PATH=str(programs))
+    assert done.returncode == 0, done.stderr
+    assert ("No Chromium" in done.stdout) is not there
+
+
+def test_a_python_that_is_too_old_is_told_so(checkout: Path) -> None:
+    old = checkout / "old-python"
+    pretend = "import sys; sys.version_info = (3, 8, 1); sys.version = '3.8.1 (main)'; exec(sys.argv[1])"
+    old.write_text(f'#!/bin/sh\nexec "{sys.executable}" -c "{pretend}" "$2"\n')
+    old.chmod(0o755)
+    done = make(checkout, "serve", f"PYTHON={old}")
+    assert done.returncode != 0
+    assert "Python 3.11 or later is needed; this is 3.8.1." in done.stderr
+    assert not (checkout / "calls").exists()
+
+
+def test_make_alone_lists_the_targets(checkout: Path) -> None:
+    output = make(checkout).stdout
+    assert all(f"make {target} " in output for target in ("serve", "test", "lint", "constraints", "clean"))
+
+
+def test_ci_can_run_its_script() -> None:
+    script = ROOT / ".ci" / "run"
+    assert script.stat().st_mode & stat.S_IXUSR
+    subprocess.run(["bash", "-n", script], check=True)
