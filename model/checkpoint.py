@@ -75,14 +75,14 @@ def save_config(folder: Path | str, **sections: Mapping[str, Any]) -> None:
 
 
 def load_network(folder: Path | str, name: str, network: type[Network]) -> Network:
-    """`network` built with the keyword arguments that config.json gives for `name`, with its weights, float32."""
+    """`network` built with the keyword arguments in config.json's section `name`, and its weights, float32."""
     path = Path(folder) / CONFIG
     arguments = read_config(folder).get(name)
     if arguments is None:
         raise CheckpointError(f"{path} has no section {name!r}")
     known = inspect.signature(network).parameters
     if unknown := sorted(set(arguments) - set(known)):
-        raise CheckpointError(f"{path}: {name!r} has {_some(unknown)}, which {network.__name__} does not know")
+        raise CheckpointError(f"{path}: {name!r} has {_some(unknown)}, unknown to {network.__name__}")
     needed = (key for key, parameter in known.items() if parameter.default is parameter.empty)
     if absent := sorted(set(needed) - set(arguments)):
         raise CheckpointError(f"{path}: {name!r} lacks {_some(absent)}, which {network.__name__} needs")
@@ -140,8 +140,9 @@ def save_weights(folder: Path | str, name: str, module: nn.Module) -> None:
     """
     path = weights_path(folder, name)
     tensors = {
-        key: (tensor.detach().half() if tensor.is_floating_point() else tensor.detach())
-        .to("cpu", memory_format=torch.contiguous_format, copy=True)
+        key: (tensor.detach().half() if tensor.is_floating_point() else tensor.detach()).to(
+            "cpu", memory_format=torch.contiguous_format, copy=True
+        )
         for key, tensor in module.state_dict().items()
     }
     if broken := [key for key, tensor in tensors.items() if not tensor.isfinite().all()]:

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from model import checkpoint
 from model.checkpoint import CheckpointError
@@ -24,8 +24,8 @@ class Pipeline:
     """A checkpoint, loaded and ready to make pictures.
 
     The same name and seed give the same bytes on one CPU whatever they were batched with, because a CPU takes
-    one picture at a time, in float32 (batches are no faster there). A CUDA GPU takes batches, in float32 too, and
-    may differ by one grey level. Tensors come and go on the CPU, so that callers need not know the device.
+    one picture at a time, in float32 (batches are no faster there). A CUDA GPU takes batches, in float32 too,
+    and may differ by one grey level. Tensors come and go on the CPU: callers need not know the device.
     """
 
     def __init__(
@@ -44,25 +44,24 @@ class Pipeline:
         self.device = device
         self.tokenizer = tokenizer
         self.latent_dim = stage1.latent_dim
+        self.batch_size = CUDA_BATCH if device.type == "cuda" else 1
         self.text = text.eval().to(device)
         self.stage1 = stage1.eval().to(device, memory_format=torch.channels_last)
         self.stage2 = stage2.eval().to(device, memory_format=torch.channels_last)
 
     @classmethod
     def load(cls, folder: Path | str, device: str | torch.device = "auto") -> Self:
-        """Reads a checkpoint folder onto "cpu", "cuda", "cuda:1" or, with "auto", onto a GPU where there is one.
+        """Reads a checkpoint folder onto "cpu", "cuda", "cuda:1" or, with "auto", a GPU where there is one.
 
         Raises CheckpointError, naming the file, where the folder is not a whole and consistent checkpoint;
         ValueError where there is no such device.
         """
         chosen = choose_device(device)
         config = checkpoint.read_config(folder)
-        tokenizer_path = Path(folder) / checkpoint.TOKENIZER
-        checkpoint.read_file(tokenizer_path)  # for its messages
         try:
-            tokenizer = Tokenizer.load(tokenizer_path)
-        except (OSError, RuntimeError, ValueError) as error:
-            raise CheckpointError(f"{tokenizer_path} is not a sentencepiece model: {error}") from error
+            tokenizer = Tokenizer.load(Path(folder) / checkpoint.TOKENIZER)
+        except ValueError as error:
+            raise CheckpointError(str(error)) from error
         text = checkpoint.load_network(folder, "text", TextEncoder)
         stage1 = checkpoint.load_network(folder, "stage1", Stage1Generator)
         stage2 = checkpoint.load_network(folder, "stage2", Stage2Generator)
@@ -75,18 +74,17 @@ class Pipeline:
         normal = normalize(name)
         if not self.tokenizer.truncated(normal.text):
             return normal.notices
-        return (*normal.notices, f"The name is long: only its first {MAX_TOKENS} word pieces shape the picture.")
+        return (*normal.notices, f"This name is long: its end, past {MAX_TOKENS} word pieces, is not read.")
 
     def embed(self, names: Sequence[str]) -> Tensor:
-        """Names, normalised here once more, -> embeddings (B, E) float32; raises as `names.normalize` does."""
+        """Names, normalised here again, -> embeddings (B, E) float32; raises as `names.normalize` does."""
         return self.embed_pieces([self.tokenizer.encode(normalize(name).text) for name in names])
 
-    @torch.inference_mode()
     def embed_pieces(self, ids: Sequence[Sequence[int]]) -> Tensor:
         """Token ids of B names -> embeddings (B, E) float32."""
-        if not all(ids):
-            raise ValueError("a name needs one token at least")
-        return self._run(lambda part: self.text(pad(ids[part]).to(self.device)), len(ids), self.text.embedding_dim)
+        return self._run(
+            lambda part: self.text(pad(ids[part]).to(self.device)), len(ids), self.text.embedding_dim
+        )
 
     def latents(self, seeds: Sequence[int]) -> Tensor:
         """Seeds -> standard normal latents (B, L) float32, each drawn on the CPU from its own seed alone."""
@@ -95,23 +93,16 @@ class Pipeline:
         rows = [torch.randn(self.latent_dim, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
         return torch.stack(rows) if rows else torch.empty(0, self.latent_dim)
 
-    @torch.inference_mode()
     def sketch(self, embeddings: Tensor, latents: Tensor) -> Tensor:
         """Stage 1: embeddings (B, E) and latents (B, L) -> (B, 3, 64, 64) in [-1, 1]."""
         return self._run(
-            lambda part: self.stage1(embeddings[part].to(self.device), latents[part].to(self.device)),
-            len(embeddings), 3, SKETCH_SIZE, SKETCH_SIZE,
-        )  # fmt: skip
+            self._on(self.stage1, embeddings, latents), len(latents), 3, SKETCH_SIZE, SKETCH_SIZE
+        )
 
-    @torch.inference_mode()
     def refine(self, sketches: Tensor, embeddings: Tensor, latents: Tensor) -> Tensor:
-        """Stage 2: sketches (B, 3, 64, 64), embeddings (B, E), latents (B, L) -> (B, 3, 256, 256) in [-1, 1]."""
-        return self._run(
-            lambda part: self.stage2(
-                sketches[part].to(self.device), embeddings[part].to(self.device), latents[part].to(self.device)
-            ),
-            len(sketches), 3, PICTURE_SIZE, PICTURE_SIZE,
-        )  # fmt: skip
+        """Stage 2: sketches (B, 3, 64, 64), embeddings, latents -> (B, 3, 256, 256) in [-1, 1]."""
+        network = self._on(self.stage2, sketches, embeddings, latents)
+        return self._run(network, len(latents), 3, PICTURE_SIZE, PICTURE_SIZE)
 
     def generate(self, names: Sequence[str], seeds: Sequence[int], size: int = PICTURE_SIZE) -> np.ndarray:
         """The picture of each name with its seed, (B, size, size, 3) uint8; size 64 stops after stage 1.
@@ -134,12 +125,15 @@ class Pipeline:
         return pictures
 
     def _parts(self, count: int) -> Iterator[slice]:
-        step = CUDA_BATCH if self.device.type == "cuda" else 1
-        return (slice(start, start + step) for start in range(0, count, step))
+        return (slice(start, start + self.batch_size) for start in range(0, count, self.batch_size))
 
+    def _on(self, network: nn.Module, *inputs: Tensor) -> Callable[[slice], Tensor]:
+        return lambda part: network(*(tensor[part].to(self.device) for tensor in inputs))
+
+    @torch.inference_mode()
     def _run(self, network: Callable[[slice], Tensor], count: int, *shape: int) -> Tensor:
         out = torch.empty(count, *shape)
-        # TF32, cuDNN's default for convolutions, keeps 10 bits of the mantissa: too few to stay within a grey level.
+        # TF32, cuDNN's default for convolutions, has 10 bits of mantissa: too few for a grey level.
         with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
             for part in self._parts(count):
                 out[part] = network(part)
@@ -157,7 +151,7 @@ def choose_device(device: str | torch.device = "auto") -> torch.device:
     if chosen is None or chosen.type not in ("cpu", "cuda"):
         raise ValueError(f"device {str(device)!r} is none of auto, cpu, cuda and cuda:N")
     if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
-        raise ValueError(f"device {str(device)!r}: this machine has {torch.cuda.device_count()} CUDA GPUs to use")
+        raise ValueError(f"device {str(device)!r}: this machine has {torch.cuda.device_count()} CUDA GPUs")
     return chosen
 
 
@@ -170,14 +164,16 @@ def check_seed(seed: int) -> int:
 
 def to_uint8(images: Tensor) -> np.ndarray:
     """(B, 3, H, W) in [-1, 1] -> (B, H, W, 3) uint8."""
-    return ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
+    return (
+        ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
+    )
 
 
 def slerp(start: Tensor, end: Tensor, t: float) -> Tensor:
-    """Spherical interpolation of latents (..., L): `start` at t=0, `end` at t=1, at about their norms between.
+    """Spherical interpolation of latents (..., L): `start` at t=0, `end` at t=1, with norms between theirs.
 
-    In high dimensions normal latents lie near a sphere, whose inside, which straight lines cross, training has
-    never seen (White 2016, Sampling Generative Networks).
+    In high dimensions normal latents lie near a sphere, whose inside, which straight lines cross, training
+    has never seen (White 2016, Sampling Generative Networks).
     """
     cosine = torch.nn.functional.cosine_similarity(start, end, dim=-1).clamp(-1, 1).unsqueeze(-1)
     angle = cosine.acos()
@@ -205,11 +201,18 @@ def _check_fit(
     folder: Path, tokenizer: Tokenizer, text: TextEncoder, stage1: Stage1Generator, stage2: Stage2Generator
 ) -> None:
     path = folder / checkpoint.CONFIG
+    if len(tokenizer) != text.config["vocabulary"]:
+        raise CheckpointError(
+            f"{folder / checkpoint.TOKENIZER} has {len(tokenizer)} pieces, "
+            f"but {path} gives 'text' a vocabulary of {text.config['vocabulary']}"
+        )
     for name, stage in (("stage1", stage1), ("stage2", stage2)):
         width = stage.config["embedding_dim"]
         if width != text.embedding_dim:
             raise CheckpointError(
-                f"{path}: {name!r} takes embeddings {width} wide, but 'text' makes them {text.embedding_dim} wide"
+                f"{path}: {name!r} takes embeddings {width} wide, and 'text' makes them {text.embedding_dim}"
             )
     if (stage1.z_dim, stage1.latent_dim) != (stage2.z_dim, stage2.latent_dim):
-        raise CheckpointError(f"{path}: 'stage1' and 'stage2' differ in z_dim or condition_dim, but share a latent")
+        raise CheckpointError(
+            f"{path}: 'stage1' and 'stage2' share a latent, but differ in z_dim or condition_dim"
+        )
