@@ -241,7 +241,7 @@ def _image_column(file: Path, schema: pa.Schema) -> str:
     for field in schema:
         if pa.types.is_binary(field.type) or pa.types.is_large_binary(field.type):
             return str(field.name)
-    raise DataError(f"{file}: no column of images, {{bytes, path}} or bytes (it has {', '.join(schema.names)})")
+    raise DataError(f"{file}: no column of images as {{bytes, path}} (it has {', '.join(schema.names)})")
 
 
 def _list_food101(root: Path, meta: Path) -> _Listing:
