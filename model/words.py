@@ -1,9 +1,9 @@
 """The words that dish names are made of, and names made of them, in English and Japanese at once.
 
 `words.tsv` holds one word a line; `Word` says what its columns mean. A composed name is one dish in two
-languages: modifier × cuisine × sauce × method × ingredient × form, each language in its own order. `before` and
-`after` in the table hold the Japanese that fits into a name, which is not always the dictionary's first (grilled:
-焼き茄子, but 茄子の網焼き); a word without them is vocabulary only ("dough", "gluten free"), never composed from.
+languages: modifier × cuisine × sauce × method × ingredient × form, each language in its own order. `before`
+and `after` in the table hold the Japanese that fits into a name, which is not always the dictionary's first
+(grilled: 焼き茄子, but 茄子の網焼き); a word without them is never composed from ("dough", "gluten free").
 """
 
 import csv
@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from importlib import resources
 
 ROLES = ("ingredient", "method", "form", "modifier", "sauce", "cuisine")
+
+LONGEST = 60  # characters of an English name; the Japanese one is about half as long
 
 # Names that contradict themselves: at most one word of each set may stand in a name.
 _EXCLUSIVE = (
@@ -66,7 +68,7 @@ def vocabulary() -> tuple[Word, ...]:
 
 @functools.cache
 def words(role: str | None = None, colour: str | None = None) -> tuple[Word, ...]:
-    """The words of a role and a colour; None is any. `colour=""` gives those without a colour of their own."""
+    """The words of a role and a colour; None is any, and `colour=""` those without a colour of their own."""
     return tuple(
         word
         for word in vocabulary()
@@ -77,11 +79,11 @@ def words(role: str | None = None, colour: str | None = None) -> tuple[Word, ...
 def compose(rng: random.Random) -> tuple[str, str]:
     """Makes up a dish: its English and its Japanese name ("spicy salmon parfait", "ピリ辛サーモンパフェ").
 
-    The same state of `rng` gives the same dish. Millions of names can come out.
+    The same state of `rng` gives the same dish. Millions of names can come out, none longer than `LONGEST`.
     """
     while True:
         draft = rng.choices(_GRAMMARS, _WEIGHTS)[0](rng)
-        if not draft.clashes():
+        if len(draft.english) <= LONGEST and not draft.clashes():
             return draft.english, draft.japanese
 
 
