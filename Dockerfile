@@ -19,7 +19,11 @@ COPY static static
 COPY checkpoints checkpoints
 
 USER 65532:65532
+ENV CAFETERIA_HOST=0.0.0.0 \
+    CAFETERIA_PORT=8000
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
-    CMD ["python", "-c", "from urllib.request import *; build_opener(ProxyHandler({})).open('http://127.0.0.1:8000/readyz', timeout=4)"]
-CMD ["python", "-m", "app", "--host", "0.0.0.0", "--port", "8000"]
+    CMD ["python", "-c", "import http.client, os; \
+c = http.client.HTTPConnection('127.0.0.1:' + os.environ['CAFETERIA_PORT'], timeout=4); \
+c.request('GET', '/readyz'); raise SystemExit(c.getresponse().status != 200)"]
+CMD ["python", "-m", "app"]

@@ -25,8 +25,8 @@ help: ## list the targets
 	@echo "  make serve PORT=9000 HOST=0.0.0.0 CHECKPOINT=FOLDER   elsewhere, or with other weights"
 
 serve: $(SERVE_STAMP) ## set everything up and serve the page at http://127.0.0.1:8000
-	@$(BIN)/python -m app $(if $(HOST),--host "$(HOST)") $(if $(PORT),--port "$(PORT)") \
-		$(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)")
+	@$(if $(HOST),CAFETERIA_HOST="$(HOST)") $(if $(PORT),CAFETERIA_PORT="$(PORT)") \
+		$(if $(CHECKPOINT),CAFETERIA_CHECKPOINT="$(CHECKPOINT)") $(BIN)/python -m app
 
 test: lint ## set everything up, then lint, type-check and run every test
 	@for name in $(CHROMIUMS); do if command -v $$name >/dev/null; then exit; fi; done; \
