@@ -75,7 +75,7 @@ def save_config(folder: Path | str, **sections: Mapping[str, Any]) -> None:
 
 
 def load_network(folder: Path | str, name: str, network: type[Network]) -> Network:
-    """`network` built with the keyword arguments in config.json's section `name`, and its weights, float32."""
+    """A `network` built with the keyword arguments in config.json's section `name`, with its weights."""
     path = Path(folder) / CONFIG
     arguments = read_config(folder).get(name)
     if arguments is None:

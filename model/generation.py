@@ -46,8 +46,8 @@ class Pipeline:
         self.latent_dim = stage1.latent_dim
         self.batch_size = CUDA_BATCH if device.type == "cuda" else 1
         self.text = text.eval().to(device)
-        self.stage1 = stage1.eval().to(device, memory_format=torch.channels_last)
-        self.stage2 = stage2.eval().to(device, memory_format=torch.channels_last)
+        self.stage1 = stage1.eval().to(memory_format=torch.channels_last).to(device)
+        self.stage2 = stage2.eval().to(memory_format=torch.channels_last).to(device)
 
     @classmethod
     def load(cls, folder: Path | str, device: str | torch.device = "auto") -> Self:
