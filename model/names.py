@@ -1,0 +1,150 @@
+"""Normalising the name of a dish: whatever a visitor sends becomes a clean line of text or a clear error."""
+
+import re
+import unicodedata
+from dataclasses import dataclass
+
+MAX_CODE_POINTS = 80
+
+# What is looked at of a longer text. It bounds the work: Unicode's ordering of combining marks is quadratic in
+# their number. 1,000 normalised code points never become fewer than 80 by composition.
+_MAX_RAW = 10_000
+_MAX_SEEN = 1_000
+
+_EMOJI = "[\u00a9\u00ae\u2190-\u2bff\u3030\u303d\U0001f000-\U0001faff]"
+_SELECTOR = "[\ufe0e\ufe0f]"
+_JOINER = "\u200d"
+# Emoji with the invisible characters that they are made with: 👩‍🍳, ❤️, 1️⃣ and the flags of 🏴 and tags.
+_SEQUENCE = (
+    f"\U0001f3f4[\U000e0020-\U000e007e]+\U000e007f"
+    f"|[0-9#*]\ufe0f\u20e3"
+    f"|{_EMOJI}{_SELECTOR}?(?:{_JOINER}{_EMOJI}{_SELECTOR}?)*"
+)
+_PIECES = re.compile(f"(?P<emoji>{_SEQUENCE})|(?P<other>.)", re.DOTALL)
+
+# Letters and symbols that show nothing: Hangul fillers and the empty Braille cell.
+_BLANKS = dict.fromkeys(map(ord, "\u115f\u1160\u3164\uffa0\u2800"), " ")
+# Marks that show nothing: the grapheme joiner and Mongolian, plain and ideographic variation selectors.
+_INVISIBLE = re.compile("[\u034f\u180b-\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef]")
+
+
+class NameError_(ValueError):
+    """The text is no name of a dish. str() is the message in English; it can be shown to a visitor as it is."""
+
+    code = "invalid_name"
+    """Says which error it is, to a program."""
+    _messages = (
+        "This name holds characters that cannot be read. Please write it in ordinary letters.",
+        "読めない文字が含まれています。普通の文字で書いてください。",
+    )
+
+    def __init__(self) -> None:
+        super().__init__(self._messages[0])
+
+    def message(self, language: str) -> str:
+        """What to tell the visitor, in "ja" or (any other value) English."""
+        return self._messages[language == "ja"]
+
+
+class EmptyName(NameError_):
+    """Nothing that can be seen is in the text."""
+
+    code = "empty_name"
+    _messages = ("Which dish? Please write its name.", "料理の名前を書いてください。")
+
+
+class InvalidName(NameError_):
+    """The text was not decoded: lone surrogates or replacement characters stand in it."""
+
+
+class Notice(str):
+    """Something a visitor should know about how the name was read: a str in English that also knows Japanese."""
+
+    japanese: str
+
+    def __new__(cls, english: str, japanese: str) -> "Notice":
+        notice = super().__new__(cls, english)
+        notice.japanese = japanese
+        return notice
+
+    def message(self, language: str) -> str:
+        """The notice in "ja" or (any other value) English."""
+        return self.japanese if language == "ja" else str(self)
+
+
+TOO_LONG = Notice(
+    f"This name is long: only its first {MAX_CODE_POINTS} characters are read.",
+    f"名前が長いので、はじめの{MAX_CODE_POINTS}文字だけを読みました。",
+)
+
+
+@dataclass(frozen=True)
+class Name:
+    """A normalised name."""
+
+    text: str
+    """1 to `MAX_CODE_POINTS` code points on one line, NFKC, without control characters."""
+    notices: tuple[str, ...] = ()
+
+
+def normalize(raw: str) -> Name:
+    """Makes a name of whatever was typed.
+
+    NFKC (full width becomes plain, half-width kana become whole); control and format characters go, except inside
+    emoji; runs of white space become one space; what is longer than `MAX_CODE_POINTS` is cut, with a notice.
+    Normalising twice changes nothing more.
+
+    Raises:
+        EmptyName: nothing visible is left.
+        InvalidName: the text was not decoded (lone surrogates, U+FFFD).
+    """
+    if re.search("[\ud800-\udfff\ufffd]", raw):
+        raise InvalidName
+    begun = raw.strip()
+    text = _tidy(begun[:_MAX_RAW])
+    # Taking an invisible character out can bring a letter and its accent together, and NFKC can bring out new
+    # spaces and selectors; each round but the last shortens the text.
+    seen = text[:_MAX_SEEN]
+    while (tidied := _tidy(unicodedata.normalize("NFKC", seen))) != seen:
+        seen = tidied
+    cut = _tidy(seen[: _boundary(seen)])
+    if not cut:
+        raise EmptyName
+    too_long = len(begun) > _MAX_RAW or len(text) > _MAX_SEEN or cut != seen
+    return Name(cut, (TOO_LONG,) if too_long else ())
+
+
+def _tidy(text: str) -> str:
+    """Without characters that show nothing, except in emoji, and with single spaces."""
+    text = _PIECES.sub(lambda piece: piece["emoji"] or _visible(piece["other"]), text.translate(_BLANKS))
+    return " ".join(text.split())
+
+
+def _visible(character: str) -> str:
+    if character.isspace():
+        return " "
+    # Cc control, Cf format, Co private use; noncharacters are unassigned (Cn), but so are the emoji of tomorrow.
+    if unicodedata.category(character) in ("Cc", "Cf", "Co") or ord(character) & 0xFFFE == 0xFFFE:
+        return ""
+    if 0xFDD0 <= ord(character) <= 0xFDEF or _INVISIBLE.match(character):
+        return ""
+    return character
+
+
+def _boundary(text: str) -> int:
+    """Where to cut: at `MAX_CODE_POINTS`, or before the letter or emoji that the cut would go through."""
+    end = min(len(text), MAX_CODE_POINTS)
+    if end == len(text):
+        return end
+    for at in range(end, 0, -1):
+        if not _continues(text[at]) and text[at - 1] != _JOINER:
+            return at
+    return end  # nothing but marks
+
+
+def _continues(character: str) -> bool:
+    """Whether a character belongs to the one before it: marks, joiners, selectors, tags, skin tones."""
+    return (
+        unicodedata.category(character) in ("Mn", "Mc", "Me", "Cf")
+        or "\U0001f3fb" <= character <= "\U0001f3ff"
+    )
