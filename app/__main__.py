@@ -1,0 +1,79 @@
+"""`python -m app`: the server, set by environment variables."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+
+from app.settings import SETTINGS, SettingError, Settings, read
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m app",
+        description="Serve the page and the API of Imaginary Cafeteria.",
+        epilog="Set by environment variables:\n\n"
+        + "\n".join(f"  {s.variable:22} {s.help} (default: {s.default})" for s in SETTINGS),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.parse_args()
+    try:
+        settings = read(os.environ)
+    except SettingError as error:
+        return _refuse(error)
+    return _serve(settings)
+
+
+def _serve(settings: Settings) -> int:
+    # Here, so that --help and a mistyped setting answer at once: torch takes a second to import.
+    import uvicorn
+
+    from app.server import create_app
+    from model.checkpoint import CheckpointError
+    from model.generation import Pipeline
+
+    try:
+        pipeline = Pipeline.load(settings.checkpoint, settings.device)
+    except CheckpointError as error:
+        return _refuse(error)
+    except ValueError as error:  # no such device
+        return _refuse(error)
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: object = None) -> None:
+            await super().startup(sockets)  # type: ignore[arg-type]
+            if self.started:
+                port = self.servers[0].sockets[0].getsockname()[1]
+                host = f"[{settings.host}]" if ":" in settings.host else settings.host
+                print(
+                    f"Imaginary Cafeteria is open at http://{host}:{port} "
+                    f"(device {pipeline.device}, checkpoint {settings.checkpoint}, model {pipeline.version})",
+                    flush=True,
+                )
+
+    config = uvicorn.Config(
+        create_app(settings, pipeline),
+        host=settings.host,
+        port=settings.port,
+        log_level="warning",
+        access_log=False,  # it would write down what visitors type
+        server_header=False,
+        timeout_graceful_shutdown=30,
+    )
+    # Uvicorn raises the signals that stopped it once more when it is done; being told to stop is no failure.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    server = Server(config)
+    server.run()
+    return 0 if server.started else 1
+
+
+def _refuse(error: Exception) -> int:
+    print(f"cafeteria: {error}", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

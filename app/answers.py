@@ -1,0 +1,139 @@
+"""Tickets to answers: waiting for pictures while watching whether anyone still waits for them."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import time
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from app import texts
+from app.engine import Ticket
+from app.errors import from_exception
+from app.orders import Order
+from app.pages import dish_url
+from app.pictures import Dish
+
+NDJSON = "application/x-ndjson"
+
+
+class ClientGone(Exception):
+    """Nobody is there any more to read the answer."""
+
+
+async def made(request: Request, tickets: Sequence[Ticket]) -> list[bytes | Exception]:
+    """Each ticket's PNG, or what went wrong with it. ClientGone."""
+    work = asyncio.ensure_future(
+        asyncio.gather(*(asyncio.wrap_future(t.picture) for t in tickets), return_exceptions=True)
+    )
+    gone = asyncio.ensure_future(_disconnected(request))
+    try:
+        await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not work.done():
+            raise ClientGone
+        return [result if isinstance(result, bytes) else _failure(result) for result in work.result()]
+    finally:
+        gone.cancel()
+        work.cancel()
+        for ticket in tickets:
+            ticket.cancel()
+
+
+def png(order: Order, dish: Dish, data: bytes, headers: dict[str, str]) -> Response:
+    """One picture. Header values are percent-encoded, since HTTP's headers hold no Japanese."""
+    filename = quote(f"{dish.name.replace('/', '-')}-{dish.seed}.png", safe="")
+    disposition = headers.pop("Content-Disposition", "inline")
+    return Response(
+        data,
+        media_type="image/png",
+        headers={
+            "Content-Disposition": f"{disposition}; filename=\"dish-{dish.seed}.png\"; filename*=UTF-8''{filename}",
+            "Cafeteria-Name": quote(dish.name),
+            "Cafeteria-Seed": str(dish.seed),
+            "Cafeteria-Model": order.model,
+            **({"Cafeteria-Notices": quote(" ".join(order.notices))} if order.notices else {}),
+            **headers,
+        },
+    )
+
+
+def described(request: Request, dish: Dish) -> dict[str, Any]:
+    return {"seed": dish.seed, "size": dish.size, "url": dish_url(request, dish)}
+
+
+def result(request: Request, value: bytes | Exception) -> dict[str, Any]:
+    """A picture in JSON: `png`, or `error` where it alone failed."""
+    if isinstance(value, Exception):
+        return from_exception(value).body(texts.of(request))
+    return {"png": base64.b64encode(value).decode("ascii")}
+
+
+class Stream(StreamingResponse):
+    """Lines of JSON as the pictures are made: the sketch of each, then the picture over it.
+
+    When the client leaves, or the server has no one to write to, the work that is left is dropped.
+    """
+
+    def __init__(self, request: Request, order: Order, tickets: Sequence[Ticket]) -> None:
+        self._tickets = tickets
+        super().__init__(
+            _lines(request, order, tickets), media_type=NDJSON, headers={"Cache-Control": "no-store"}
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            for ticket in self._tickets:
+                ticket.cancel()
+
+
+async def _lines(request: Request, order: Order, tickets: Sequence[Ticket]) -> AsyncIterator[str]:
+    began = time.monotonic()
+    yield _line(
+        event="order",
+        name=order.name,
+        notices=list(order.notices),
+        model=order.model,
+        ahead=max(ticket.ahead for ticket in tickets),
+        pictures=[described(request, dish) for dish in order.dishes],
+    )
+    waiting: dict[asyncio.Future[Any], tuple[str, int]] = {}
+    for index, ticket in enumerate(tickets):
+        waiting[asyncio.wrap_future(ticket.sketch)] = ("sketch", index)
+        waiting[asyncio.wrap_future(ticket.picture)] = ("picture", index)
+    while waiting:
+        done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        # Sketches first, so that a picture is never covered by its own sketch; then in order.
+        for event, index, future in sorted(
+            ((*waiting.pop(f), f) for f in done), key=lambda d: (d[0] != "sketch", d[1])
+        ):
+            value = _failure(future.exception()) if future.exception() else future.result()
+            if event == "sketch":
+                if isinstance(value, bytes):
+                    yield _line(event=event, index=index, **result(request, value))
+            else:
+                shown = described(request, order.dishes[index])
+                event = "error" if isinstance(value, Exception) else event
+                yield _line(event=event, index=index, **shown, **result(request, value))
+    yield _line(event="done", seconds=round(time.monotonic() - began, 3))
+
+
+def _line(**fields: Any) -> str:
+    return json.dumps(fields, ensure_ascii=False) + "\n"
+
+
+def _failure(error: object) -> Exception:
+    return error if isinstance(error, Exception) else RuntimeError(f"no picture: {error!r}")
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

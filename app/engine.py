@@ -1,0 +1,293 @@
+"""Batches between the callers and the model.
+
+A bounded queue counted in pictures, and one thread a model that runs at once with whatever waits: a lone
+request is never delayed in the hope of company, and a busy model finds its next batch ready. Pictures are
+made in two steps, a sketch and its refinement, which take turns, so that everyone sees a sketch early and
+a crowd of sketch-only jobs cannot starve the others. Encoding runs in a small pool beside the next
+forward pass. Two callers who want the same item share one job.
+
+This module knows neither HTTP nor torch: the model is anything with the methods of `Model`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar
+
+logger = logging.getLogger(__name__)
+
+
+class Item(Hashable, Protocol):
+    """What is to be made. Equal items give the same bytes."""
+
+    @property
+    def sketch_only(self) -> bool: ...
+
+
+I = TypeVar("I", bound=Item)  # noqa: E741
+
+
+class Model(Protocol[I]):
+    """What does the work. Sketches and pictures are opaque to the engine."""
+
+    sketch_batch: int
+    refine_batch: int
+
+    def warm(self) -> None: ...
+    def sketch(self, items: Sequence[I]) -> Sequence[Any]: ...
+    def refine(self, items: Sequence[I], sketches: Sequence[Any]) -> Sequence[Any]: ...
+    def encode_sketch(self, item: I, sketch: Any) -> bytes: ...
+    def encode(self, item: I, picture: Any) -> bytes: ...
+
+
+class QueueFull(Exception):
+    """There is no room; `retry_after` is the number of seconds that the work at hand will take."""
+
+    def __init__(self, retry_after: float) -> None:
+        super().__init__(f"the queue is full; try again in {retry_after:.1f} s")
+        self.retry_after = retry_after
+
+
+class EngineClosed(Exception):
+    """The engine is shutting down and takes no more work."""
+
+
+@dataclass(eq=False)
+class Ticket:
+    """One caller's claim on one item.
+
+    `sketch` is done before `picture`, with None where no sketch was made for this ticket.
+    `ahead` is the number of pictures that were in the queue before it.
+    """
+
+    ahead: int = 0
+    sketch: Future[bytes | None] = field(default_factory=Future)
+    picture: Future[bytes] = field(default_factory=Future)
+    _leave: Callable[[Ticket], None] | None = None
+
+    def cancel(self) -> None:
+        """The caller has left. A job that nobody waits for costs no further forward pass."""
+        self.sketch.cancel()
+        self.picture.cancel()
+        if self._leave is not None:
+            self._leave(self)
+
+
+def served(data: bytes) -> Ticket:
+    """A ticket for something that was at hand already."""
+    ticket = Ticket()
+    ticket.sketch.set_result(None)
+    ticket.picture.set_result(data)
+    return ticket
+
+
+def _resolve(future: Future[Any], value: object) -> None:
+    # A future may be cancelled by its caller at any time; once marked as running it no longer can.
+    if future.done() or not future.set_running_or_notify_cancel():
+        return
+    if isinstance(value, BaseException):
+        future.set_exception(value)
+    else:
+        future.set_result(value)
+
+
+@dataclass(eq=False)
+class _Job(Generic[I]):
+    item: I
+    tickets: list[Ticket] = field(default_factory=list)
+    encode_sketch: bool = False
+    sketch: Any = None
+    sketch_data: bytes | None = None
+
+
+class Engine(Generic[I]):
+    def __init__(
+        self,
+        models: Sequence[Model[I]],
+        *,
+        capacity: int,
+        encoders: int = 2,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.capacity = capacity
+        self._clock = clock
+        self._changed = threading.Condition()
+        self._jobs: dict[I, _Job[I]] = {}  # everything accepted and not yet delivered
+        self._to_sketch: dict[I, _Job[I]] = {}  # dicts as ordered sets: a job leaves from any place in O(1)
+        self._to_refine: dict[I, _Job[I]] = {}
+        self._closing = False
+        self._seconds = {"sketch": 0.0, "refine": 0.0}  # measured, a picture
+        self._warm = 0
+        self._encoders = ThreadPoolExecutor(encoders, thread_name_prefix="encoder")
+        self._threads = [
+            threading.Thread(target=self._run, args=(model,), name=f"dispatcher-{k}", daemon=True)
+            for k, model in enumerate(models)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def depth(self) -> int:
+        """Pictures that are waiting or in the making."""
+        return len(self._jobs)
+
+    @property
+    def ready(self) -> bool:
+        """Every model has been warmed and work is taken."""
+        return self._warm == len(self._threads) and not self._closing
+
+    @property
+    def seconds_a_picture(self) -> float:
+        return sum(self._seconds.values()) / len(self._threads)
+
+    def submit(self, items: Sequence[I], *, sketches: bool = False) -> list[Ticket]:
+        """Queue all of `items` or none. QueueFull, EngineClosed."""
+        with self._changed:
+            if self._closing:
+                raise EngineClosed
+            ahead = self.depth
+            new = len({item for item in items if item not in self._jobs})
+            if ahead + new > self.capacity:
+                raise QueueFull(ahead * self.seconds_a_picture)
+            tickets = [self._join(item, ahead, sketches) for item in items]
+            self._changed.notify_all()
+            return tickets
+
+    def close(self) -> None:
+        """Take no more work, finish what was accepted, and stop."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
+        self._encoders.shutdown(wait=True)
+
+    def _join(self, item: I, ahead: int, sketches: bool) -> Ticket:
+        job = self._jobs.get(item)
+        if job is None:
+            job = self._jobs[item] = self._to_sketch[item] = _Job(item)
+        job.encode_sketch |= sketches
+        ticket = Ticket(ahead, _leave=lambda ticket: self._leave(job, ticket))
+        job.tickets.append(ticket)
+        if sketches and job.sketch_data is not None:
+            _resolve(ticket.sketch, job.sketch_data)
+        return ticket
+
+    def _leave(self, job: _Job[I], ticket: Ticket) -> None:
+        with self._changed:
+            if ticket in job.tickets:
+                job.tickets.remove(ticket)
+            if job.tickets or self._jobs.get(job.item) is not job:
+                return
+            # A job that is in a forward pass right now is in neither queue and ends by itself.
+            if self._to_sketch.pop(job.item, None) or self._to_refine.pop(job.item, None):
+                del self._jobs[job.item]
+
+    # The dispatcher's side
+
+    def _run(self, model: Model[I]) -> None:
+        try:
+            model.warm()
+        except Exception:
+            # Not ready, for good; requests still get their own errors and /readyz says no.
+            logger.exception("warming the model failed")
+        else:
+            self._warm += 1
+        sketch_next = True
+        while True:
+            with self._changed:
+                while not (self._to_sketch or self._to_refine):
+                    if self._closing:
+                        return
+                    self._changed.wait()
+                sketching = bool(self._to_sketch) and (sketch_next or not self._to_refine)
+                queue = self._to_sketch if sketching else self._to_refine
+                limit = model.sketch_batch if sketching else model.refine_batch
+                jobs = [queue.pop(item) for item in list(queue)[:limit]]
+            sketch_next = not sketching
+            if sketching:
+                self._sketch(model, jobs)
+            else:
+                self._refine(model, jobs)
+
+    def _sketch(self, model: Model[I], jobs: list[_Job[I]]) -> None:
+        for job, sketch in zip(jobs, self._forward("sketch", model.sketch, jobs), strict=True):
+            if isinstance(sketch, Exception):
+                self._deliver(job, sketch)
+            elif job.item.sketch_only:
+                self._encoders.submit(self._encode, job, model.encode_sketch, sketch)
+            else:
+                job.sketch = sketch
+                with self._changed:
+                    if not job.tickets:
+                        del self._jobs[job.item]
+                        continue
+                    self._to_refine[job.item] = job
+                if job.encode_sketch:
+                    self._encoders.submit(self._show_sketch, job, model.encode_sketch, sketch)
+
+    def _refine(self, model: Model[I], jobs: list[_Job[I]]) -> None:
+        sketches = [job.sketch for job in jobs]
+        for job, picture in zip(jobs, self._forward("refine", model.refine, jobs, sketches), strict=True):
+            if isinstance(picture, Exception):
+                self._deliver(job, picture)
+            else:
+                self._encoders.submit(self._encode, job, model.encode, picture)
+
+    def _forward(
+        self, step: str, run: Callable[..., Sequence[Any]], jobs: list[_Job[I]], *columns: list[Any]
+    ) -> list[Any]:
+        """One result or exception a job. A batch that fails is run again one by one, so that only the
+        item that spoilt it fails."""
+        began = self._clock()
+        items = [job.item for job in jobs]
+        results: list[Any]
+        try:
+            results = list(run(items, *columns))
+            if len(results) != len(jobs):
+                raise RuntimeError(f"{step} gave {len(results)} results for {len(jobs)} items")
+        except Exception as error:
+            if len(jobs) == 1:
+                logger.error("%s failed", step, exc_info=error)
+                return [error]
+            return [
+                self._forward(step, run, [job], *([column[k]] for column in columns))[0]
+                for k, job in enumerate(jobs)
+            ]
+        seconds = (self._clock() - began) / len(jobs)
+        before = self._seconds[step]
+        self._seconds[step] = 0.8 * before + 0.2 * seconds if before else seconds
+        return results
+
+    # The encoders' side
+
+    def _show_sketch(self, job: _Job[I], encode: Callable[[I, Any], bytes], sketch: Any) -> None:
+        with contextlib.suppress(Exception):  # a sketch that cannot be shown is no reason to lose the picture
+            data = encode(job.item, sketch)
+            with self._changed:
+                job.sketch_data = data
+                tickets = list(job.tickets)
+            for ticket in tickets:
+                _resolve(ticket.sketch, data)
+
+    def _encode(self, job: _Job[I], encode: Callable[[I, Any], bytes], picture: Any) -> None:
+        try:
+            value: bytes | Exception = encode(job.item, picture)
+        except Exception as error:
+            logger.error("encoding failed", exc_info=error)
+            value = error
+        self._deliver(job, value)
+
+    def _deliver(self, job: _Job[I], value: bytes | Exception) -> None:
+        with self._changed:
+            self._jobs.pop(job.item, None)
+            tickets, job.tickets = job.tickets, []
+        for ticket in tickets:
+            _resolve(ticket.sketch, None)
+            _resolve(ticket.picture, value)

@@ -1,0 +1,65 @@
+"""Everything that goes wrong, in one shape: {"error": {"code", "message", …}}."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from starlette.exceptions import HTTPException
+
+from app import texts
+from app.engine import EngineClosed, QueueFull
+
+
+class ApiError(Exception):
+    """An answer that says what is wrong. `code` is for programs; its words are `texts["error." + code]`."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        *,
+        field: str | None = None,
+        retry_after: int | None = None,
+        headers: Mapping[str, str] | None = None,
+        **values: object,
+    ) -> None:
+        super().__init__(code)
+        self.status = status
+        self.code = code
+        self.field = field
+        self.retry_after = retry_after
+        self.headers = dict(headers or {})
+        if retry_after is not None:
+            self.headers["Retry-After"] = str(retry_after)
+        self.values = values
+
+    def message(self, language: texts.Language) -> str:
+        return texts.text(language, f"error.{self.code}", **self.values)
+
+    def body(self, language: texts.Language) -> dict[str, object]:
+        error: dict[str, object] = {"code": self.code, "message": self.message(language)}
+        if self.field is not None:
+            error["field"] = self.field
+        if self.retry_after is not None:
+            error["retry_after"] = self.retry_after
+        return {"error": error}
+
+
+def from_exception(error: Exception) -> ApiError:
+    """What a caller is told about any exception; the details of an unforeseen one stay in the log."""
+    match error:
+        case ApiError():
+            return error
+        case QueueFull():
+            return ApiError(503, "queue_full", retry_after=max(1, math.ceil(error.retry_after)))
+        case EngineClosed():
+            return ApiError(503, "closing", retry_after=10)
+        case HTTPException(status_code=404):
+            return ApiError(404, "not_found")
+        case HTTPException(status_code=405):
+            allowed = (error.headers or {}).get("Allow", "")
+            return ApiError(405, "method_not_allowed", allowed=allowed, headers=error.headers)
+        case HTTPException() if error.status_code < 500:
+            return ApiError(error.status_code, "bad_request")
+    return ApiError(500, "failed")

@@ -1,0 +1,53 @@
+"""Which of several representations a client asks for (RFC 9110, section 12.5)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def weights(header: str) -> list[tuple[str, float]]:
+    """The entries of an Accept or Accept-Language header with their q, in order; parameters are left out."""
+    entries = []
+    for part in header.lower().split(","):
+        value, *parameters = (piece.strip() for piece in part.split(";"))
+        q = 1.0
+        for parameter in parameters:
+            key, _, number = parameter.partition("=")
+            if key.strip() == "q":
+                try:
+                    q = min(max(float(number), 0.0), 1.0)
+                except ValueError:
+                    q = 0.0
+                if q != q:  # "nan" is a float, but no weight
+                    q = 0.0
+        if value:
+            entries.append((value, q))
+    return entries
+
+
+def media_type(accept: str | None, offers: Sequence[str]) -> str | None:
+    """The offer that `accept` likes best, the earlier one where it likes two alike; None where it takes none."""
+    if accept is None or not accept.strip():
+        return offers[0]
+    entries = weights(accept)
+
+    def liking(offer: str) -> float:
+        kind = offer.partition("/")[0]
+        for pattern in (offer, f"{kind}/*", "*/*"):  # the most specific entry counts
+            found = [q for value, q in entries if value == pattern]
+            if found:
+                return max(found)
+        return 0.0
+
+    best = max(offers, key=liking)
+    return best if liking(best) > 0 else None
+
+
+def language(accept_language: str | None, offers: Sequence[str]) -> str | None:
+    """The offered language that `accept_language` likes best ("ja-JP" asks for "ja"), or None."""
+    entries = weights(accept_language or "")
+    for value, q in sorted(entries, key=lambda entry: -entry[1]):
+        primary = value.partition("-")[0]
+        if q > 0 and primary in offers:
+            return primary
+    return None

@@ -1,0 +1,140 @@
+"""The pages: HTML for people, with the pictures in it or, with JavaScript, streaming into it."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import jinja2
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+
+from app import negotiation, texts, today
+from app.errors import ApiError, from_exception
+from app.orders import Order
+from app.pictures import Dish
+
+ROOT = Path(__file__).resolve().parent.parent
+
+_templates = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(ROOT / "templates"),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+
+
+def dish_url(request: Request, dish: Dish) -> str:
+    """The address that makes this picture again, as a path on this server."""
+    query: dict[str, str | int] = {"name": dish.name, "seed": dish.seed}
+    if dish.sketch_only:
+        query["size"] = dish.size
+    return _at(request, "/dish.png", query)
+
+
+def page_url(request: Request, dish: Dish, n: int = 1) -> str:
+    """The page that shows this dish."""
+    return _at(request, "/", {"name": dish.name, "seed": dish.seed, "n": n})
+
+
+def front_page(
+    request: Request,
+    *,
+    n: int,
+    order: Order | None = None,
+    typed: object = None,
+    error: ApiError | None = None,
+) -> Response:
+    """The page with the form for `n` pictures, and below it what was ordered, or what was wrong with `typed`."""
+    language = texts.of(request)
+    kept = typed[:200] if isinstance(typed, str) and typed.isprintable() else ""
+    return _page(
+        request,
+        "page.html",
+        status=error.status if error else 200,
+        headers=error.headers if error else None,
+        order=order,
+        name=order.name if order else kept,
+        n=n,
+        error=error.message(language) if error else None,
+        menu=today.menu(datetime.date.today(), language),
+        script_texts={key: texts.text(language, key) for key in texts.SCRIPT_TEXTS},
+    )
+
+
+def error_page(request: Request, error: ApiError, headers: Mapping[str, str]) -> Response:
+    message = error.message(texts.of(request))
+    return _page(request, "error.html", status=error.status, headers=headers, message=message)
+
+
+def docs_page(request: Request) -> Response:
+    """How to use the API, from its OpenAPI description."""
+    return _page(request, "docs.html", schema=request.app.openapi(), base=str(request.base_url).rstrip("/"))
+
+
+def respond(request: Request, exception: Exception) -> Response:
+    """An error as JSON, or as a page where a browser asks for one."""
+    error = from_exception(exception)
+    headers = {"Cache-Control": "no-store", **error.headers}
+    kinds = ("application/json", "text/html")
+    if negotiation.media_type(request.headers.get("accept"), kinds) == "text/html":
+        return error_page(request, error, headers)
+    return JSONResponse(error.body(texts.of(request)), status_code=error.status, headers=headers)
+
+
+def _at(request: Request, path: str, query: Mapping[str, str | int]) -> str:
+    return f"{request.scope.get('root_path', '')}{path}?{urlencode(query, quote_via=quote)}"
+
+
+def _page(
+    request: Request,
+    template: str,
+    *,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+    **values: Any,
+) -> Response:
+    language = texts.of(request)
+    pictures = getattr(request.app.state, "pictures", None) if "app" in request.scope else None
+    html = _templates.get_template(template).render(
+        language=language,
+        languages={key: (label, _in_language(request, key)) for key, label in texts.LANGUAGES.items()},
+        text=partial(texts.text, language),
+        root=request.scope.get("root_path", ""),
+        version=pictures.version if pictures else None,
+        dish_url=partial(dish_url, request),
+        page_url=partial(page_url, request),
+        json=lambda value: jinja2.utils.htmlsafe_json_dumps(value, ensure_ascii=False),
+        **values,
+    )
+    response = HTMLResponse(html, status_code=status)
+    response.headers["Vary"] = "Accept, Accept-Language, Cookie"
+    response.headers["Cache-Control"] = "private, no-cache"
+    response.headers.update(headers or {})
+    if request.query_params.get("lang") in texts.LANGUAGES:
+        response.set_cookie(
+            texts.COOKIE,
+            language,
+            max_age=365 * 86400,
+            path=request.scope.get("root_path") or "/",
+            httponly=True,
+            samesite="lax",
+        )
+    return response
+
+
+def _in_language(request: Request, language: str) -> str:
+    """This page in another language. What a form has sent is not in its address, so that leads to the order form."""
+    if request.method != "GET":
+        return f"{request.scope.get('root_path', '')}/?lang={language}"
+    query = {key: value for key, value in request.query_params.items() if key != "lang"}
+    return _at(
+        request,
+        request.url.path.removeprefix(request.scope.get("root_path", "")),
+        {**query, "lang": language},
+    )

@@ -1,0 +1,147 @@
+"""Dishes to PNG files: the pipeline behind the engine, and a memory of what was just made."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from app.engine import Engine, Ticket, served
+from model import png
+from model.generation import to_uint8
+
+SIZES = (64, 256)
+
+
+@dataclass(frozen=True)
+class Dish:
+    """One picture: what it depends on, the model apart. `name` is normalised."""
+
+    name: str
+    seed: int
+    size: int = 256
+
+    @property
+    def sketch_only(self) -> bool:
+        return self.size == SIZES[0]
+
+
+class Pipeline(Protocol):
+    """The part of `model.generation.Pipeline` that serving needs."""
+
+    version: str
+    device: Any
+
+    def notices(self, name: str) -> tuple[str, ...]: ...
+    def embed(self, names: Sequence[str]) -> Any: ...
+    def latents(self, seeds: Sequence[int]) -> Any: ...
+    def sketch(self, embeddings: Any, latents: Any) -> Any: ...
+    def refine(self, sketches: Any, embeddings: Any, latents: Any) -> Any: ...
+
+
+@dataclass
+class _Sketch:
+    embedding: Any
+    latent: Any
+    image: Any
+
+
+class PipelineModel:
+    """`app.engine.Model` over a pipeline."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+        # On a CPU batching brings no speed, and pictures handed out one by one are seen earlier.
+        on_cpu = str(pipeline.device) == "cpu"
+        self.sketch_batch, self.refine_batch = (4, 1) if on_cpu else (64, 32)
+
+    def warm(self) -> None:
+        dish = Dish("warm-up", 0)
+        for batch in {1, self.refine_batch}:
+            dishes = [dish] * batch
+            pictures = self.refine(dishes, self.sketch(dishes))
+        self.encode(dish, pictures[0])
+
+    def sketch(self, items: Sequence[Dish]) -> list[_Sketch]:
+        names = list(dict.fromkeys(dish.name for dish in items))
+        row = {name: k for k, name in enumerate(names)}
+        embeddings = self._pipeline.embed(names)[[row[dish.name] for dish in items]]
+        latents = self._pipeline.latents([dish.seed for dish in items])
+        images = self._pipeline.sketch(embeddings, latents)
+        return [_Sketch(embeddings[k], latents[k], images[k]) for k in range(len(items))]
+
+    def refine(self, items: Sequence[Dish], sketches: Sequence[_Sketch]) -> Any:
+        import torch
+
+        return self._pipeline.refine(
+            torch.stack([sketch.image for sketch in sketches]),
+            torch.stack([sketch.embedding for sketch in sketches]),
+            torch.stack([sketch.latent for sketch in sketches]),
+        )
+
+    def encode_sketch(self, item: Dish, sketch: _Sketch) -> bytes:
+        return self.encode(item, sketch.image)
+
+    def encode(self, item: Dish, picture: Any) -> bytes:
+        pixels: np.ndarray[Any, Any] = to_uint8(picture[None])[0]
+        return png.encode(pixels, png.describe(item.name, item.seed, self._pipeline.version))
+
+
+class _Recent:
+    """Finished PNGs, the least recently used out first. Thread-safe."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._size = 0
+        self._data: OrderedDict[Dish, bytes] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, dish: Dish) -> bytes | None:
+        with self._lock:
+            if dish in self._data:
+                self._data.move_to_end(dish)
+            return self._data.get(dish)
+
+    def put(self, dish: Dish, data: bytes) -> None:
+        with self._lock:
+            self._size += len(data) - len(self._data.pop(dish, b""))
+            self._data[dish] = data
+            while self._size > self._limit:
+                self._size -= len(self._data.popitem(last=False)[1])
+
+
+class Pictures:
+    """Takes orders of dishes, from memory where it can and from the engine where it must."""
+
+    def __init__(self, pipeline: Pipeline, *, queue: int, cache_bytes: int) -> None:
+        self.version = pipeline.version
+        self.device = str(pipeline.device)
+        self.notices = pipeline.notices
+        self._recent = _Recent(cache_bytes)
+        self.engine: Engine[Dish] = Engine([PipelineModel(pipeline)], capacity=queue)
+
+    def order(self, dishes: Sequence[Dish], *, sketches: bool = False) -> list[Ticket]:
+        """A ticket a dish, in order. QueueFull, EngineClosed."""
+        known = {dish: data for dish in dishes if (data := self._recent.get(dish)) is not None}
+        missing = [dish for dish in dishes if dish not in known]
+        made = iter(self.engine.submit(missing, sketches=sketches) if missing else ())
+        return [served(known[dish]) if dish in known else self._remember(dish, next(made)) for dish in dishes]
+
+    def etag(self, dish: Dish) -> str:
+        """A strong entity tag: the same dish from the same model has the same bytes."""
+        key = f"{self.version}\n{dish.seed}\n{dish.size}\n{dish.name}"
+        return f'"{hashlib.sha256(key.encode()).hexdigest()[:24]}"'
+
+    def _remember(self, dish: Dish, ticket: Ticket) -> Ticket:
+        def keep(future: Future[bytes]) -> None:
+            if not future.cancelled() and future.exception() is None:
+                self._recent.put(dish, future.result())
+
+        ticket.picture.add_done_callback(keep)
+        return ticket

@@ -1,0 +1,275 @@
+"""The addresses of the server, and what each answers."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.responses import JSONResponse, RedirectResponse, Response
+
+from app import answers, negotiation, pages, texts
+from app.answers import NDJSON
+from app.engine import EngineClosed, QueueFull
+from app.errors import ApiError, from_exception
+from app.orders import MAX_PICTURES, PAGE_PICTURES, Fields, check, read_body, read_query
+from app.pictures import Dish, Pictures
+from model.generation import MAX_SEED
+from model.words import surprise
+
+router = APIRouter()
+
+PNG, HTML, JSON = "image/png", "text/html", "application/json"
+
+
+class Picture(BaseModel):
+    seed: int
+    size: int
+    url: str
+    png: str | None = None
+    error: dict[str, Any] | None = None
+
+
+class Served(BaseModel):
+    """The JSON answer of `POST /generate`. A picture has `png` (base64), or `error` where it alone failed."""
+
+    name: str
+    notices: list[str]
+    model: str
+    pictures: list[Picture]
+
+
+class Problem(BaseModel):
+    """Every error. `field` names the field at fault, `retry_after` the seconds after which to come back."""
+
+    class Details(BaseModel):
+        code: str
+        message: str
+        field: str | None = None
+        retry_after: int | None = None
+
+    error: Details
+
+
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: {"model": Problem, "description": description}
+    for status, description in {
+        400: "The body or query cannot be read",
+        403: "A browser sent this from another site",
+        406: "Nothing that Accept names can be had",
+        413: "The body is too large",
+        415: "Neither a form nor JSON",
+        422: "A field is missing or wrong",
+        500: "The picture could not be made",
+        503: "The queue is full, or the server is starting or stopping: see Retry-After",
+    }.items()
+}
+
+_order_schema = {"schema": Fields.model_json_schema()}
+_image = {"schema": {"type": "string", "format": "binary"}}
+
+
+# Pages
+
+
+@router.get("/", include_in_schema=False)
+@router.head("/", include_in_schema=False)
+async def home(request: Request) -> Response:
+    fields: dict[str, str] = {}
+    try:
+        fields = read_query(request, ("name", "n", "seed"))
+        if not fields.get("name"):
+            return pages.front_page(request, n=PAGE_PICTURES)
+        order = check(fields, _pictures(request), default_n=PAGE_PICTURES)
+    except ApiError as error:
+        return pages.front_page(request, n=PAGE_PICTURES, typed=fields.get("name"), error=error)
+    return pages.front_page(request, order=order, n=len(order.dishes))
+
+
+@router.get("/docs", include_in_schema=False)
+async def docs(request: Request) -> Response:
+    return pages.docs_page(request)
+
+
+@router.get(
+    "/surprise",
+    summary="A name that nobody has written before",
+    responses={
+        200: {"content": {JSON: {"schema": {"type": "object", "properties": {"name": {"type": "string"}}}}}}
+    },
+)
+async def surprise_me(request: Request) -> Response:
+    """Composes the name of a dish, in the language of `lang`, of the cookie or of Accept-Language.
+
+    A browser is led to the page that shows it.
+    """
+    name = surprise(texts.of(request), random.Random())
+    headers = {"Cache-Control": "no-store", "Vary": "Accept, Accept-Language, Cookie"}
+    if negotiation.media_type(request.headers.get("accept"), (JSON, HTML)) == HTML:
+        dish = Dish(name, random.randrange(MAX_SEED + 1))
+        n = request.query_params.get("n", "")
+        many = int(n) if n in map(str, range(1, MAX_PICTURES + 1)) else PAGE_PICTURES
+        return RedirectResponse(pages.page_url(request, dish, many), status_code=303, headers=headers)
+    return JSONResponse({"name": name}, headers=headers)
+
+
+# Pictures
+
+
+@router.post(
+    "/generate",
+    summary="Pictures of a dish",
+    responses={
+        200: {
+            "model": Served,
+            "description": "The pictures, in the form that `Accept` asks for",
+            "content": {
+                PNG: _image,
+                NDJSON: {"schema": {"type": "string", "description": "One JSON object a line, see /docs"}},
+                HTML: {"schema": {"type": "string"}},
+            },
+        },
+        **PROBLEMS,
+    },
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": dict.fromkeys(
+                ("multipart/form-data", "application/x-www-form-urlencoded", JSON), _order_schema
+            ),
+        }
+    },
+)
+async def generate(request: Request) -> Response:
+    """Takes a form or JSON. What comes back depends on `Accept`:
+
+    - `image/png`: the picture itself. The default for one picture (`*/*`).
+    - `application/x-ndjson`: a stream of lines, a sketch and then the picture. The default for several.
+    - `application/json`: everything at once, pictures as base64.
+    - `text/html`: the page with the pictures, for browsers' forms.
+
+    The headers `Cafeteria-Name`, `Cafeteria-Seed`, `Cafeteria-Model` and `Cafeteria-Notices` of a PNG are
+    percent-encoded UTF-8.
+    """
+    accept = request.headers.get("accept")
+    if negotiation.media_type(accept, (PNG, JSON, NDJSON, HTML)) == HTML:
+        return await _generate_page(request)
+    pictures = _pictures(request)
+    order = check(await read_body(request), pictures, default_n=1)
+    offers = (PNG, NDJSON, JSON, HTML) if len(order.dishes) == 1 else (NDJSON, JSON, HTML)
+    kind = negotiation.media_type(accept, offers)
+    if kind is None:
+        raise ApiError(406, "not_acceptable", offers=", ".join(offers))
+    if kind == HTML:
+        return await _generate_page(request)
+    tickets = pictures.order(order.dishes, sketches=kind == NDJSON)
+    if kind == NDJSON:
+        return answers.Stream(request, order, tickets)
+    made = await answers.made(request, tickets)
+    failures = [result for result in made if isinstance(result, Exception)]
+    if len(failures) == len(made):
+        raise failures[0]
+    if isinstance(made[0], bytes) and kind == PNG:
+        return answers.png(order, order.dishes[0], made[0], {"Cache-Control": "no-store"})
+    return JSONResponse(
+        {
+            "name": order.name,
+            "notices": order.notices,
+            "model": order.model,
+            "pictures": [
+                answers.described(request, dish) | answers.result(request, result)
+                for dish, result in zip(order.dishes, made, strict=True)
+            ],
+        },
+        headers={"Cache-Control": "no-store"},
+    )
+
+
+async def _generate_page(request: Request) -> Response:
+    fields: dict[str, Any] = {}
+    try:
+        fields = await read_body(request)
+        order = check(fields, _pictures(request), default_n=PAGE_PICTURES)
+        await answers.made(request, _pictures(request).order(order.dishes))
+    except (ApiError, QueueFull, EngineClosed) as error:
+        return pages.front_page(
+            request, n=PAGE_PICTURES, typed=fields.get("name"), error=from_exception(error)
+        )
+    # The pictures are in memory now, where their addresses find them.
+    return pages.front_page(request, order=order, n=len(order.dishes))
+
+
+@router.head("/dish.png", include_in_schema=False)
+@router.get(
+    "/dish.png",
+    summary="The picture of one name and seed, always the same",
+    response_class=Response,
+    responses={
+        200: {"description": "The picture", "content": {PNG: _image}},
+        304: {"description": "The picture that If-None-Match names is still the one"},
+        **{status: PROBLEMS[status] for status in (400, 406, 422, 500, 503)},
+    },
+    openapi_extra={
+        "parameters": [
+            {
+                "in": "query",
+                "name": key,
+                "required": key == "name",
+                "schema": schema,
+                "description": description,
+            }
+            for key, schema, description in (
+                ("name", {"type": "string"}, "The dish's name"),
+                (
+                    "seed",
+                    {"type": "integer", "minimum": 0, "maximum": MAX_SEED, "default": 0},
+                    "The picture's seed",
+                ),
+                ("size", {"type": "integer", "enum": [64, 256], "default": 256}, "Side length in pixels"),
+                ("download", {"type": "string"}, "If present, the picture comes as a file to save"),
+            )
+        ]
+    },
+)
+async def dish_png(request: Request) -> Response:
+    """The permanent address of a picture. Its PNG carries name, seed and model version as text metadata."""
+    if negotiation.media_type(request.headers.get("accept"), (PNG,)) is None:
+        raise ApiError(406, "not_acceptable", offers=PNG)
+    pictures = _pictures(request)
+    order = check(read_query(request, ("name", "seed", "size")), pictures, default_n=1, default_seed=0)
+    dish = order.dishes[0]
+    headers = {"ETag": pictures.etag(dish), "Cache-Control": "public, max-age=3600"}
+    tags = [tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")]
+    if headers["ETag"] in tags or "*" in tags:
+        return Response(status_code=304, headers=headers)
+    (made,) = await answers.made(request, pictures.order([dish]))
+    if isinstance(made, Exception):
+        raise made
+    if read_query(request, ("download",)):
+        headers["Content-Disposition"] = "attachment"
+    return answers.png(order, dish, made, headers)
+
+
+# Health
+
+
+@router.get("/healthz", summary="Whether the process lives")
+async def healthz() -> dict[str, str]:
+    return {"status": "ok"}
+
+
+@router.get("/readyz", summary="Whether pictures can be ordered", responses={503: PROBLEMS[503]})
+async def readyz(request: Request) -> dict[str, str]:
+    pictures = _pictures(request)
+    if not pictures.engine.ready:
+        raise ApiError(503, "not_ready", retry_after=1)
+    return {"status": "ready", "model": pictures.version, "device": pictures.device}
+
+
+def _pictures(request: Request) -> Pictures:
+    pictures: Pictures | None = getattr(request.app.state, "pictures", None)
+    if pictures is None:
+        raise ApiError(503, "not_ready", retry_after=1)
+    return pictures

@@ -1,0 +1,89 @@
+"""The application: settings in, an ASGI app out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+
+from app import pages
+from app.answers import ClientGone
+from app.engine import EngineClosed, QueueFull
+from app.errors import ApiError
+from app.pictures import Pictures, Pipeline
+from app.routes import router
+from app.security import HEADERS, Guard
+from app.settings import Settings
+from model.generation import Pipeline as LoadedPipeline
+
+DESCRIPTION = "Pictures of dishes that do not exist, imagined from their names by a StackGAN."
+
+
+def create_app(settings: Settings, pipeline: Pipeline | None = None) -> FastAPI:
+    """The server. Without a `pipeline`, the one of `settings.checkpoint` is loaded when the server starts.
+
+    Starting raises CheckpointError or ValueError where the checkpoint or the device cannot be used. The models
+    are warmed after that, and only then `/readyz` says yes.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        loaded = pipeline or await asyncio.to_thread(
+            LoadedPipeline.load, settings.checkpoint, settings.device
+        )
+        pictures = Pictures(loaded, queue=settings.queue, cache_bytes=settings.cache_mb * 2**20)
+        app.state.pictures = pictures
+        try:
+            yield
+        finally:
+            # What was accepted is still made; the server has stopped listening by now.
+            await asyncio.to_thread(pictures.engine.close)
+
+    app = FastAPI(
+        title="Imaginary Cafeteria",
+        description=DESCRIPTION,
+        version="1",
+        docs_url=None,  # both load their assets from other hosts; ours is in app.pages
+        redoc_url=None,
+        lifespan=lifespan,
+        middleware=[Middleware(Guard)],
+    )
+    app.include_router(router)
+    app.mount("/static", _Static(directory=pages.ROOT / "static"), name="static")
+    for kind in (ApiError, QueueFull, EngineClosed, HTTPException):
+        app.add_exception_handler(kind, _respond)
+    app.add_exception_handler(ClientGone, _nobody_there)
+    app.add_exception_handler(Exception, _respond_unforeseen)
+    return app
+
+
+class _Static(StaticFiles):
+    """Files that browsers keep but ask about each time, so that no page meets the script of another version."""
+
+    async def get_response(self, path: str, scope: object) -> Response:
+        response = await super().get_response(path, scope)  # type: ignore[arg-type]
+        response.headers["Cache-Control"] = "no-cache"
+        return response
+
+
+async def _respond(request: Request, error: Exception) -> Response:
+    return pages.respond(request, error)
+
+
+async def _respond_unforeseen(request: Request, error: Exception) -> Response:
+    # Starlette answers these outside of every middleware, so the headers have to come from here.
+    response = pages.respond(request, error)
+    for key, value in HEADERS.items():
+        response.headers.setdefault(key, value)
+    return response
+
+
+async def _nobody_there(request: Request, error: Exception) -> Response:
+    return Response(status_code=499)  # nginx's "client closed request"; it is never read

@@ -1,0 +1,71 @@
+"""What can be set from outside: each setting is a name, a default and a line of help.
+
+``CAFETERIA_PORT=9000 python -m app`` sets ``port``; nothing else configures the server.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, NamedTuple
+
+PREFIX = "CAFETERIA_"
+
+
+class SettingError(ValueError):
+    """A setting that cannot be used; the message names the variable and its value."""
+
+
+def _setting(default: str | int, help: str, least: int = 0, most: int = 2**31) -> Any:
+    return field(default=default, metadata={"help": help, "least": least, "most": most})
+
+
+@dataclass(frozen=True)
+class Settings:
+    host: str = _setting("127.0.0.1", "address to listen on; 0.0.0.0 for every network card")
+    port: int = _setting(8000, "port to listen on; 0 takes a free one", most=65535)
+    checkpoint: str = _setting("checkpoints", "folder with the trained weights")
+    device: str = _setting("auto", "auto, cpu, cuda or cuda:N")
+    queue: int = _setting(
+        64, "pictures that may wait or be in the making; beyond it requests get 503", least=8
+    )
+    cache_mb: int = _setting(64, "memory for finished pictures, in megabytes; 0 keeps none")
+
+
+class Setting(NamedTuple):
+    name: str
+    default: str | int
+    help: str
+
+    @property
+    def variable(self) -> str:
+        return PREFIX + self.name.upper()
+
+
+SETTINGS = tuple(Setting(f.name, f.default, f.metadata["help"]) for f in fields(Settings))  # type: ignore[arg-type]
+
+
+def read(environment: Mapping[str, str]) -> Settings:
+    """Settings from environment variables. SettingError for an unknown variable or an unusable value."""
+    known = {PREFIX + f.name.upper(): f for f in fields(Settings)}
+    values: dict[str, Any] = {}
+    for variable, text in environment.items():
+        if not variable.startswith(PREFIX):
+            continue
+        if variable not in known:
+            close = difflib.get_close_matches(variable, known, 1)
+            hint = f"did you mean {close[0]}?" if close else "known are " + ", ".join(known)
+            raise SettingError(f"{variable}={text!r}: there is no such setting; {hint}")
+        f = known[variable]
+        if isinstance(f.default, int):
+            least, most = f.metadata["least"], f.metadata["most"]
+            # isascii: int() would also take "８０００"
+            if not (text.isascii() and text.isdigit() and len(text) < 12 and least <= int(text) <= most):
+                raise SettingError(f"{variable}={text!r}: must be a whole number from {least} to {most}")
+            values[f.name] = int(text)
+        elif not text.strip():
+            raise SettingError(f"{variable}={text!r}: must not be empty ({f.metadata['help']})")
+        else:
+            values[f.name] = text
+    return Settings(**values)

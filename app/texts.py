@@ -1,0 +1,157 @@
+"""Every word that visitors read, in English and Japanese, and which of the two a visitor gets."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from starlette.requests import Request
+
+from app import negotiation
+
+Language = Literal["en", "ja"]
+LANGUAGES: dict[Language, str] = {"ja": "日本語", "en": "English"}  # each named in itself
+COOKIE = "lang"
+
+_TEXTS: dict[str, tuple[str, str]] = {
+    # The page
+    "title": ("Imaginary Cafeteria", "空想食堂"),
+    "tagline": (
+        "Name a dish that doesn’t exist, and we’ll bring you a picture of it.",
+        "この世にない料理の名前をどうぞ。想像の一皿をお持ちします。",
+    ),
+    "skip": ("Skip to the order", "注文欄へ移動"),
+    "languages": ("Language", "言語"),
+    "label": ("What will you have?", "ご注文をどうぞ"),
+    "placeholder": ("smoky beetroot ramen", "ピリ辛サーモンパフェ"),
+    "hint": ("In English or Japanese, whatever you can think of.", "日本語でも英語でも。思いつくままに。"),
+    "order": ("Order", "注文する"),
+    "surprise": ("Surprise me", "おまかせ"),
+    "plates": ("Plates", "皿数"),
+    "served": ("At your table", "お待たせしました"),
+    "menu": ("On today’s menu", "本日のお品書き"),
+    "menu_note": (
+        "A new menu every day. Pick one to order it.",
+        "毎日替わります。選ぶとご注文になります。",
+    ),
+    "alt": ("{name}, picture {k} of {n}", "{name}（{n}皿中{k}皿目）"),
+    "seed": ("No. {seed}", "{seed}番"),
+    "save": ("Save", "保存"),
+    "save_of": ("Save picture no. {seed} of {name}", "「{name}」{seed}番の絵を保存"),
+    "link": ("Link", "リンク"),
+    "link_of": ("Link to picture no. {seed} of {name}", "「{name}」{seed}番へのリンク"),
+    "seed_note": (
+        "The name and the number under a picture make the same picture again.",
+        "料理名と絵の下の番号があれば、同じ絵をもう一度出せます。",
+    ),
+    "honest": (
+        "Nobody has ever cooked these dishes. A small neural network, a StackGAN, imagines each one "
+        "from its name alone.",
+        "どの料理も、まだ誰も作ったことがありません。小さなニューラルネットワーク（StackGAN）が、"
+        "名前だけを手がかりに思い描いています。",
+    ),
+    "api": ("For programmers", "開発者の方へ"),
+    "model": ("Model {version}", "モデル {version}"),
+    "home": ("Back to the cafeteria", "食堂に戻る"),
+    # What the page's script says
+    "making": ("Making {name}…", "「{name}」を作っています…"),
+    "ahead": ("Making {name}… {ahead} pictures before yours.", "「{name}」を作っています…お先に{ahead}皿。"),
+    "done": ("{name}: ready in {seconds} s.", "「{name}」できました（{seconds}秒）。"),
+    "retrying": ("Trying again in {seconds} s.", "{seconds}秒後にもう一度試します。"),
+    "again": ("Try again now", "今すぐもう一度"),
+    "offline": (
+        "The kitchen doesn’t answer. Is the connection all right?",
+        "厨房から返事がありません。接続をご確認ください。",
+    ),
+    "spoilt": ("This one didn’t work out.", "この一皿はうまくできませんでした。"),
+    # Errors, on the page and in the API
+    "error.empty_name": (
+        "Which dish? Please write its name.",
+        "料理の名前を書いてください。",
+    ),
+    "error.invalid_name": (
+        "This name holds characters that cannot be read. Please write it in ordinary letters.",
+        "読めない文字が含まれています。普通の文字で書いてください。",
+    ),
+    "error.missing_name": ("“name” is missing: the dish’s name.", "「name」（料理の名前）がありません。"),
+    "error.invalid_n": ("“n” must be a whole number from 1 to {most}.", "「n」は1から{most}までの整数です。"),
+    "error.invalid_seed": (
+        "“seed” must be a whole number from 0 to {most}.",
+        "「seed」は0から{most}までの整数です。",
+    ),
+    "error.invalid_size": ("“size” must be 64 or 256.", "「size」は64か256です。"),
+    "error.unknown_field": (
+        "There is no such field. Known are name, n, seed and size.",
+        "そのような項目はありません。使えるのは name、n、seed、size です。",
+    ),
+    "error.repeated_field": ("A field is given more than once.", "同じ項目が二度指定されています。"),
+    "error.not_an_object": (
+        'The JSON must be an object, such as {{"name": "smoky beetroot ramen"}}.',
+        'JSONはオブジェクトにしてください。例：{{"name": "ピリ辛サーモンパフェ"}}',
+    ),
+    "error.invalid_json": (
+        "The body is not valid JSON: check its syntax, its depth and the length of its numbers.",
+        "本文が正しいJSONではありません。構文、入れ子の深さ、数値の長さをご確認ください。",
+    ),
+    "error.invalid_form": ("The form’s parts cannot be told apart.", "フォームの区切りを読み取れません。"),
+    "error.unexpected_file": (
+        "A field holds a file where text is expected.",
+        "文字の項目にファイルが入っています。",
+    ),
+    "error.not_utf8": (
+        "The text is not UTF-8. Please send it as UTF-8, not as Shift_JIS or another encoding.",
+        "文字コードがUTF-8ではありません。Shift_JISなどではなく、UTF-8で送ってください。",
+    ),
+    "error.unsupported_media_type": (
+        "Send a form (multipart/form-data or application/x-www-form-urlencoded) or application/json.",
+        "フォーム（multipart/form-data、application/x-www-form-urlencoded）かapplication/jsonで送ってください。",
+    ),
+    "error.not_acceptable": ("This can be had as {offers}.", "お出しできる形式：{offers}"),
+    "error.body_too_large": ("The body is larger than {most} bytes.", "本文が{most}バイトを超えています。"),
+    "error.cross_site": (
+        "Forms are taken from this site’s own pages only.",
+        "フォームはこのサイトのページからのみ送信できます。",
+    ),
+    "error.queue_full": (
+        "The kitchen is full just now. Please come back in a moment.",
+        "ただいま厨房が満杯です。少し経ってからもう一度どうぞ。",
+    ),
+    "error.closing": (
+        "We are just closing. Please try again shortly.",
+        "ただいま閉店作業中です。のちほどどうぞ。",
+    ),
+    "error.not_ready": (
+        "We are just opening. Please wait a moment.",
+        "ただいま開店準備中です。少々お待ちください。",
+    ),
+    "error.not_found": ("There is nothing here by that name.", "お探しのページは見つかりません。"),
+    "error.method_not_allowed": (
+        "This address takes only {allowed}.",
+        "このアドレスで使えるのは{allowed}だけです。",
+    ),
+    "error.bad_request": ("The request cannot be read.", "リクエストを読み取れません。"),
+    "error.failed": (
+        "Something went wrong in the kitchen. It has been noted; please try again.",
+        "厨房で問題が起きました。記録しましたので、もう一度お試しください。",
+    ),
+}
+
+SCRIPT_TEXTS = (
+    "alt", "seed", "save", "save_of", "link", "link_of", "making", "ahead", "done", "retrying", "again",
+    "offline", "spoilt", "error.empty_name",
+)  # fmt: skip
+
+
+def text(language: Language, key: str, **values: object) -> str:
+    """The words for `key`, with `{placeholders}` filled where values are given."""
+    words = _TEXTS[key][language == "ja"]
+    return words.format(**values) if values or key.startswith("error.") else words
+
+
+def of(request: Request) -> Language:
+    """The visitor's language: by link (?lang=), else by cookie, else by the browser's own preference."""
+    for wanted in (request.query_params.get("lang"), request.cookies.get(COOKIE)):
+        for language in LANGUAGES:
+            if wanted == language:
+                return language
+    liked = negotiation.language(request.headers.get("accept-language"), list(LANGUAGES))
+    return "ja" if liked == "ja" else "en"

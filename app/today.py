@@ -1,0 +1,47 @@
+"""The dishes that are on the table before anybody orders: a few of a short list, others every day."""
+
+from __future__ import annotations
+
+import datetime
+import random
+
+from app.pictures import Dish
+from app.texts import Language
+from model.generation import MAX_SEED
+
+COUNT = 6
+
+# None of these exists. Each is one dish in two languages.
+NAMES: tuple[tuple[str, str], ...] = (
+    ("spicy salmon parfait", "ピリ辛サーモンパフェ"),
+    ("smoky beetroot ramen", "燻製ビーツラーメン"),
+    ("moonlit pumpkin gratin", "月夜のかぼちゃグラタン"),
+    ("sea urchin pancakes", "うにのパンケーキ"),
+    ("caramel soy gyoza", "キャラメル醤油餃子"),
+    ("strawberry curry udon", "いちごカレーうどん"),
+    ("green tea omelette", "抹茶オムレツ"),
+    ("blue cheese taiyaki", "青かびチーズたい焼き"),
+    ("lemon miso doughnuts", "レモン味噌ドーナツ"),
+    ("deep-fried mountain salad", "山のサラダ唐揚げ"),
+    ("chestnut tomato soup", "栗とトマトのスープ"),
+    ("chocolate tempura bowl", "チョコ天丼"),
+    ("smoked plum risotto", "燻製梅リゾット"),
+    ("sesame avocado tart", "黒ごまアボカドタルト"),
+    ("pickled peach pizza", "桃の浅漬けピザ"),
+    ("cloud of tofu and corn", "とうもろこし豆腐の雲"),
+    ("grilled melon steak", "焼きメロンステーキ"),
+    ("crispy natto waffle", "かりかり納豆ワッフル"),
+    ("honey eel sandwich", "はちみつ鰻サンド"),
+    ("purple potato paella", "紫いものパエリア"),
+    ("winter spinach sundae", "冬のほうれん草サンデー"),
+    ("ginger cream spaghetti", "生姜クリームスパゲティ"),
+    ("coconut oden", "ココナッツおでん"),
+    ("sunset carrot sushi", "夕焼けにんじん寿司"),
+)
+
+
+def menu(day: datetime.date, language: Language) -> list[Dish]:
+    """The day's dishes, with the names and so the pictures of one language."""
+    rng = random.Random(day.toordinal())
+    names = rng.sample(NAMES, COUNT)
+    return [Dish(name[language == "ja"], rng.randrange(MAX_SEED + 1)) for name in names]

@@ -1,0 +1,130 @@
+// The order form, brought to life. Without this script it posts itself, and the server answers with a page.
+import * as kitchen from "./kitchen.js";
+import { Order } from "./table.js";
+import { text } from "./texts.js";
+
+const form = document.getElementById("form");
+const input = document.getElementById("name");
+const plates = document.getElementById("n");
+const problem = document.getElementById("problem");
+const status = document.getElementById("status");
+const again = document.getElementById("again");
+const surprise = document.getElementById("surprise");
+const home = form.action.replace(/generate$/, "");
+
+let current = new AbortController();
+
+function pageAddress(name, seed, n) {
+  return `${home}?${new URLSearchParams({ name, seed, n })}`;
+}
+
+function complain(message) {
+  problem.textContent = message;
+  problem.hidden = !message;
+  if (message) input.setAttribute("aria-invalid", "true");
+  else input.removeAttribute("aria-invalid");
+}
+
+/** Waits, counting down in the status line, until the time is up or the visitor cannot wait. */
+function patience(message, seconds, signal) {
+  return new Promise((resolve, reject) => {
+    let left = seconds;
+    const say = () => (status.textContent = `${message} ${text("retrying", { seconds: left })}`);
+    const stop = (settle) => () => {
+      clearInterval(timer);
+      again.hidden = true;
+      settle();
+    };
+    const timer = setInterval(() => (--left > 0 ? say() : stop(resolve)()), 1000);
+    again.onclick = stop(resolve);
+    again.hidden = false;
+    signal.addEventListener("abort", stop(() => reject(signal.reason)), { once: true });
+    say();
+  });
+}
+
+async function serve(fields, signal) {
+  const began = performance.now();
+  let table = null;
+  const drawn = [];
+  try {
+    for await (const event of kitchen.order(form.action, fields, signal)) {
+      if (event.event === "order") {
+        table = new Order(event, pageAddress);
+        const { name, ahead } = event;
+        status.textContent = text(ahead ? "ahead" : "making", { name, ahead });
+        const [{ seed }] = event.pictures;
+        history.replaceState(null, "", pageAddress(name, seed, event.pictures.length));
+      } else if (event.event === "sketch") {
+        drawn.push(table.sketch(event.index, event.png));
+      } else if (event.event === "picture") {
+        drawn.push(table.picture(event.index, event.png));
+      } else if (event.event === "error") {
+        table.spoil(event.index, `${text("spoilt")} ${event.error.message}`);
+      }
+    }
+    await Promise.all(drawn);
+    const seconds = ((performance.now() - began) / 1000).toFixed(1);
+    status.textContent = text("done", { name: table.name, seconds });
+  } finally {
+    await Promise.all(drawn);
+    table?.clear();
+  }
+}
+
+/** Orders pictures of `name`; an order still in the making is given up for it. */
+async function place(name, seed) {
+  current.abort();
+  const { signal } = (current = new AbortController());
+  complain("");
+  again.hidden = true;
+  const fields = { name, n: plates.value, ...(seed === undefined ? {} : { seed }) };
+  status.textContent = text("making", { name });
+  form.classList.add("busy");
+  try {
+    for (;;) {
+      try {
+        return await serve(fields, signal);
+      } catch (error) {
+        if (!(error instanceof kitchen.Refused) || error.retryAfter === null) throw error;
+        await patience(error.message, error.retryAfter, signal);
+      }
+    }
+  } catch (error) {
+    if (signal.aborted) return; // the next order speaks now
+    status.textContent = "";
+    complain(error instanceof kitchen.Refused ? error.message : text("offline"));
+  } finally {
+    if (!signal.aborted) form.classList.remove("busy");
+  }
+}
+
+form.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  if (event.submitter === surprise) {
+    try {
+      input.value = await kitchen.surprise(surprise.formAction);
+    } catch (error) {
+      complain(error instanceof kitchen.Refused ? error.message : text("offline"));
+      return;
+    }
+  }
+  if (input.value.trim()) place(input.value);
+  else complain(text("error.empty_name"));
+});
+
+// While an input method composes, Enter picks a candidate and orders nothing. Safari ends the composition before
+// it reports the key, and only 229 tells that Enter apart.
+input.addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && (event.isComposing || event.keyCode === 229)) event.preventDefault();
+});
+
+for (const link of document.querySelectorAll(".menu a")) {
+  link.addEventListener("click", (event) => {
+    if (event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
+    event.preventDefault();
+    input.value = link.dataset.name;
+    place(link.dataset.name, link.dataset.seed);
+    form.scrollIntoView({ block: "start" });
+  });
+}

@@ -1,0 +1,85 @@
+// What stands on the table: one article an order, one plate a picture.
+import { text } from "./texts.js";
+
+const KEPT = 6;
+const served = document.getElementById("served");
+const orders = document.getElementById("orders");
+
+function clone(id) {
+  return document.getElementById(id).content.firstElementChild.cloneNode(true);
+}
+
+async function lay(dish, kind, png, alt) {
+  const image = new Image(256, 256);
+  image.className = kind;
+  image.alt = alt;
+  image.src = `data:image/png;base64,${png}`;
+  await image.decode().catch(() => {}); // without this the plate would flash empty
+  const there = dish.querySelector(`.${kind}, .picture`);
+  if (there) return;
+  dish.append(image);
+}
+
+/** An order's place on the table, ready for the events that its stream brings. */
+export class Order {
+  /** `event` is the stream's first, with the name, the notices and the seeds. */
+  constructor(event, pageAddress) {
+    this.name = event.name;
+    this.element = clone("order-template");
+    this.element.querySelector("h3").textContent = event.name;
+    const notices = this.element.querySelector(".notices");
+    for (const notice of event.notices) {
+      const item = document.createElement("li");
+      item.textContent = notice;
+      notices.append(item);
+    }
+    notices.hidden = event.notices.length === 0;
+    this.plates = event.pictures.map((picture, index) => {
+      const plate = clone("plate-template");
+      const about = { seed: picture.seed, name: event.name };
+      plate.classList.add("empty");
+      plate.querySelector(".seed").textContent = text("seed", about);
+      const save = plate.querySelector(".save");
+      save.href = `${picture.url}&download=1`;
+      save.ariaLabel = text("save_of", about);
+      const link = plate.querySelector(".link");
+      link.href = pageAddress(event.name, picture.seed, 1);
+      link.ariaLabel = text("link_of", about);
+      plate.alt = text("alt", { name: event.name, k: index + 1, n: event.pictures.length });
+      return plate;
+    });
+    this.element.querySelector(".plates").append(...this.plates);
+    orders.prepend(this.element);
+    while (orders.children.length > KEPT) orders.lastElementChild.remove();
+    served.hidden = false;
+  }
+
+  /** The stage-1 sketch, out of focus, until the picture covers it. */
+  async sketch(index, png) {
+    await lay(this.plates[index].querySelector(".dish"), "sketch", png, "");
+  }
+
+  async picture(index, png) {
+    const plate = this.plates[index];
+    await lay(plate.querySelector(".dish"), "picture", png, plate.alt);
+    plate.classList.remove("empty");
+  }
+
+  /** This plate came to nothing. */
+  spoil(index, message) {
+    const plate = this.plates[index];
+    const note = document.createElement("p");
+    note.className = "spoilt";
+    note.textContent = message;
+    plate.classList.remove("empty");
+    plate.querySelector(".dish").replaceChildren(note);
+    plate.querySelector(".links").remove();
+  }
+
+  /** Takes away the plates that nobody waits for any more. */
+  clear() {
+    for (const plate of this.plates) if (plate.classList.contains("empty")) plate.remove();
+    if (!this.element.querySelector(".plate")) this.element.remove();
+    served.hidden = orders.children.length === 0;
+  }
+}
