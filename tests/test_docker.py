@@ -14,7 +14,6 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from urllib.request import ProxyHandler, build_opener
 
-import pytest
 from packaging.utils import canonicalize_name
 from test_packaging import SERVING, names
 
@@ -163,7 +162,6 @@ def free_port() -> int:
         return port
 
 
-@pytest.mark.skipif(not (ROOT / "app" / "__main__.py").exists(), reason="there is no server yet")
 def test_the_command_serves_from_what_is_copied(tmp_path: Path, tiny_checkpoint: Path) -> None:
     image = tmp_path / "image"
     copy(ROOT, image)
