@@ -41,7 +41,7 @@ CHECKPOINT = Path(__file__).parent.parent / "checkpoints"
     "--size", type=click.Choice(SIZES), default=SIZES[-1], show_default=True,
     help="Width and height in pixels; 64 is the first stage's sketch.",
 )  # fmt: skip
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option("--device", default="auto", show_default=True, metavar="D", help="auto, cpu, cuda or cuda:N.")
 def main(
     dishes: tuple[str, ...],
     source: str | None,
@@ -122,7 +122,7 @@ def _read(given: Sequence[tuple[str, str]]) -> list[str]:
 
 def _make(pipeline: Pipeline, names: Sequence[str], seeds: range, size: int, out: Path) -> None:
     tasks = [(row, variant) for row in range(len(names)) for variant in range(len(seeds))]
-    span = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {seeds[0]} to {seeds[-1]}"
+    span = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {seeds[0]}–{seeds[-1]}"
     sheet = ContactSheet(names, [f"{row:05} · {span}" for row in range(len(names))], len(seeds))
 
     def save(task: tuple[int, int], picture: np.ndarray) -> None:

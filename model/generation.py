@@ -11,13 +11,17 @@ from torch import Tensor, nn
 
 from model import checkpoint
 from model.checkpoint import CheckpointError
-from model.names import normalize
+from model.names import Notice, normalize
 from model.networks import PICTURE_SIZE, SKETCH_SIZE, Stage1Generator, Stage2Generator
 from model.text import MAX_TOKENS, TextEncoder, Tokenizer, pad
 
 MAX_SEED = 2**32 - 1
 SIZES = (SKETCH_SIZE, PICTURE_SIZE)
 CUDA_BATCH = 32
+TOO_MANY_PIECES = Notice(
+    f"This name is long: its end, past {MAX_TOKENS} word pieces, is not read.",
+    f"名前が長いので、{MAX_TOKENS}個の語片より後は読みませんでした。",
+)
 
 
 class Pipeline:
@@ -74,7 +78,7 @@ class Pipeline:
         normal = normalize(name)
         if not self.tokenizer.truncated(normal.text):
             return normal.notices
-        return (*normal.notices, f"This name is long: its end, past {MAX_TOKENS} word pieces, is not read.")
+        return (*normal.notices, TOO_MANY_PIECES)
 
     def embed(self, names: Sequence[str]) -> Tensor:
         """Names, normalised here again, -> embeddings (B, E) float32; raises as `names.normalize` does."""
