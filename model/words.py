@@ -102,7 +102,9 @@ class _Draft:
     parts: tuple[str, ...]  # the Japanese pieces that were joined
 
     def clashes(self) -> bool:
-        """Whether the name says one thing twice or contradicts itself."""
+        """Whether the name says one thing twice, contradicts itself or stammers."""
+        if "とと" in self.japanese or "のの" in self.japanese:
+            return True
         tokens = [token for token in self.english.split() if token not in ("and", "with", "style")]
         for i, a in enumerate(tokens):
             for b in tokens[:i]:
