@@ -1,5 +1,6 @@
 """What `make` installs and runs, and that the pins cover it."""
 
+import ast
 import importlib.metadata
 import os
 import shutil
@@ -66,7 +67,24 @@ def test_the_installed_versions_are_the_pinned_ones() -> None:
 
 def test_serving_installs_nothing_of_training_or_testing() -> None:
     extras = {canonicalize_name(Requirement(text).name) for text in [*EXTRAS["train"], *EXTRAS["test"]]}
-    assert names(SERVING) & extras == set()
+    assert names(SERVING) & extras == {"filelock"}  # which torch brings too
+
+
+def test_every_package_that_the_code_imports_is_asked_for_by_name() -> None:
+    # What comes only because another package needs it may stop coming.
+    imported = set()
+    for file in [*ROOT.glob("app/**/*.py"), *ROOT.glob("model/**/*.py")]:
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+                imported.add(node.module.partition(".")[0])
+    packages = importlib.metadata.packages_distributions()
+    asked = {canonicalize_name(Requirement(text).name) for text in [*SERVING, *EXTRAS["train"]]}
+    foreign = imported - sys.stdlib_module_names - {"app", "model"}
+    assert "torch" in foreign
+    unasked = {name for name in foreign if not asked & {canonicalize_name(p) for p in packages.get(name, [])}}
+    assert unasked == set()
 
 
 def test_the_build_backend_is_the_pinned_one() -> None:
