@@ -30,12 +30,11 @@ class ClientGone(Exception):
 
 async def made(request: Request, tickets: Sequence[Ticket]) -> list[bytes | Exception]:
     """Each ticket's PNG, or what went wrong with it. ClientGone."""
-    work = asyncio.ensure_future(
-        asyncio.gather(*(asyncio.wrap_future(t.picture) for t in tickets), return_exceptions=True)
-    )
-    gone = asyncio.ensure_future(_disconnected(request))
+    work = asyncio.gather(*(asyncio.wrap_future(t.picture) for t in tickets), return_exceptions=True)
+    gone = asyncio.create_task(_disconnected(request))
+    waiting: tuple[asyncio.Future[Any], ...] = (work, gone)
     try:
-        await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         if not work.done():
             raise ClientGone
         return [result if isinstance(result, bytes) else _failure(result) for result in work.result()]
@@ -46,7 +45,12 @@ async def made(request: Request, tickets: Sequence[Ticket]) -> list[bytes | Exce
             ticket.cancel()
 
 
-def png(order: Order, dish: Dish, data: bytes, headers: dict[str, str]) -> Response:
+def notices(request: Request, order: Order) -> list[str]:
+    """The order's notices in the visitor's language."""
+    return [texts.notice(texts.of(request), notice) for notice in order.notices]
+
+
+def png(request: Request, order: Order, dish: Dish, data: bytes, headers: dict[str, str]) -> Response:
     """One picture. Header values are percent-encoded, since HTTP's headers hold no Japanese."""
     filename = quote(f"{dish.name.replace('/', '-')}-{dish.seed}.png", safe="")
     disposition = headers.pop("Content-Disposition", "inline")
@@ -58,7 +62,7 @@ def png(order: Order, dish: Dish, data: bytes, headers: dict[str, str]) -> Respo
             "Cafeteria-Name": quote(dish.name),
             "Cafeteria-Seed": str(dish.seed),
             "Cafeteria-Model": order.model,
-            **({"Cafeteria-Notices": quote(" ".join(order.notices))} if order.notices else {}),
+            **({"Cafeteria-Notices": quote(" ".join(notices(request, order)))} if order.notices else {}),
             **headers,
         },
     )
@@ -100,7 +104,7 @@ async def _lines(request: Request, order: Order, tickets: Sequence[Ticket]) -> A
     yield _line(
         event="order",
         name=order.name,
-        notices=list(order.notices),
+        notices=notices(request, order),
         model=order.model,
         ahead=max(ticket.ahead for ticket in tickets),
         pictures=[described(request, dish) for dish in order.dishes],

@@ -19,7 +19,7 @@ from starlette.requests import Request
 from app.errors import ApiError
 from app.pictures import Dish, Pictures
 from model.generation import MAX_SEED
-from model.names import EmptyName, NameError_, normalize
+from model.names import NameError_, normalize
 
 MAX_PICTURES = 8
 PAGE_PICTURES = 4
@@ -102,10 +102,8 @@ def check(
     try:
         name = normalize(valid.name).text
         notices = pictures.notices(valid.name)
-    except EmptyName:
-        raise ApiError(422, "empty_name", field="name") from None
-    except NameError_:
-        raise ApiError(422, "invalid_name", field="name") from None
+    except NameError_ as error:
+        raise ApiError(422, error.code, field="name") from None
     first = valid.seed if valid.seed is not None else default_seed
     if first is None:
         first = secrets.randbelow(MAX_SEED + 1)

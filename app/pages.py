@@ -105,6 +105,7 @@ def _page(
         language=language,
         languages={key: (label, _in_language(request, key)) for key, label in texts.LANGUAGES.items()},
         text=partial(texts.text, language),
+        say=partial(texts.notice, language),
         root=request.scope.get("root_path", ""),
         version=pictures.version if pictures else None,
         dish_url=partial(dish_url, request),

@@ -54,17 +54,8 @@ class Problem(BaseModel):
 
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: {"model": Problem, "description": description}
-    for status, description in {
-        400: "The body or query cannot be read",
-        403: "A browser sent this from another site",
-        406: "Nothing that Accept names can be had",
-        413: "The body is too large",
-        415: "Neither a form nor JSON",
-        422: "A field is missing or wrong",
-        500: "The picture could not be made",
-        503: "The queue is full, or the server is starting or stopping: see Retry-After",
-    }.items()
+    status: {"model": Problem, "description": texts.text("en", f"status.{status}")}
+    for status in (400, 403, 406, 413, 415, 422, 500, 503)
 }
 
 _order_schema = {"schema": Fields.model_json_schema()}
@@ -172,11 +163,11 @@ async def generate(request: Request) -> Response:
     if len(failures) == len(made):
         raise failures[0]
     if isinstance(made[0], bytes) and kind == PNG:
-        return answers.png(order, order.dishes[0], made[0], {"Cache-Control": "no-store"})
+        return answers.png(request, order, order.dishes[0], made[0], {"Cache-Control": "no-store"})
     return JSONResponse(
         {
             "name": order.name,
-            "notices": order.notices,
+            "notices": answers.notices(request, order),
             "model": order.model,
             "pictures": [
                 answers.described(request, dish) | answers.result(request, result)
@@ -249,7 +240,7 @@ async def dish_png(request: Request) -> Response:
         raise made
     if read_query(request, ("download",)):
         headers["Content-Disposition"] = "attachment"
-    return answers.png(order, dish, made, headers)
+    return answers.png(request, order, dish, made, headers)
 
 
 # Health

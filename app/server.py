@@ -35,9 +35,11 @@ def create_app(settings: Settings, pipeline: Pipeline | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        loaded = pipeline or await asyncio.to_thread(
-            LoadedPipeline.load, settings.checkpoint, settings.device
-        )
+        loaded: Pipeline
+        if pipeline is None:
+            loaded = await asyncio.to_thread(LoadedPipeline.load, settings.checkpoint, settings.device)
+        else:
+            loaded = pipeline
         pictures = Pictures(loaded, queue=settings.queue, cache_bytes=settings.cache_mb * 2**20)
         app.state.pictures = pictures
         try:

@@ -7,6 +7,7 @@ from typing import Literal
 from starlette.requests import Request
 
 from app import negotiation
+from model.names import Notice
 
 Language = Literal["en", "ja"]
 LANGUAGES: dict[Language, str] = {"ja": "日本語", "en": "English"}  # each named in itself
@@ -16,8 +17,8 @@ _TEXTS: dict[str, tuple[str, str]] = {
     # The page
     "title": ("Imaginary Cafeteria", "空想食堂"),
     "tagline": (
-        "Name a dish that doesn’t exist, and we’ll bring you a picture of it.",
-        "この世にない料理の名前をどうぞ。想像の一皿をお持ちします。",
+        "Name a dish that doesn’t exist, \nand we’ll bring you a picture of it.",
+        "この世にない料理の名前をどうぞ。\n想像の一皿をお持ちします。",
     ),
     "skip": ("Skip to the order", "注文欄へ移動"),
     "languages": ("Language", "言語"),
@@ -27,7 +28,7 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "order": ("Order", "注文する"),
     "surprise": ("Surprise me", "おまかせ"),
     "plates": ("Plates", "皿数"),
-    "served": ("At your table", "お待たせしました"),
+    "served": ("At your table", "ご注文の品"),
     "menu": ("On today’s menu", "本日のお品書き"),
     "menu_note": (
         "A new menu every day. Pick one to order it.",
@@ -54,7 +55,10 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "home": ("Back to the cafeteria", "食堂に戻る"),
     # What the page's script says
     "making": ("Making {name}…", "「{name}」を作っています…"),
-    "ahead": ("Making {name}… {ahead} pictures before yours.", "「{name}」を作っています…お先に{ahead}皿。"),
+    "ahead": (
+        "Making {name}… {ahead} pictures before yours.",
+        "「{name}」を作っています…お先に{ahead}皿あります。",
+    ),
     "done": ("{name}: ready in {seconds} s.", "「{name}」できました（{seconds}秒）。"),
     "retrying": ("Trying again in {seconds} s.", "{seconds}秒後にもう一度試します。"),
     "again": ("Try again now", "今すぐもう一度"),
@@ -63,6 +67,18 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "厨房から返事がありません。接続をご確認ください。",
     ),
     "spoilt": ("This one didn’t work out.", "この一皿はうまくできませんでした。"),
+    # What each status means, in the documentation
+    "status.400": ("The body or the query cannot be read.", "本文やクエリーを読み取れません。"),
+    "status.403": ("A browser sent this from another site.", "別のサイトのページから送られました。"),
+    "status.406": ("Nothing that Accept names can be had.", "Acceptにある形式ではお出しできません。"),
+    "status.413": ("The body is larger than 64 KiB.", "本文が64 KiBを超えています。"),
+    "status.415": ("Neither a form nor JSON.", "フォームでもJSONでもありません。"),
+    "status.422": ("A field is missing or wrong.", "項目が足りないか、正しくありません。"),
+    "status.500": ("The picture could not be made.", "絵を作れませんでした。"),
+    "status.503": (
+        "The queue is full, or the server is starting or stopping.",
+        "満杯か、開店・閉店の作業中です。",
+    ),
     # Errors, on the page and in the API
     "error.empty_name": (
         "Which dish? Please write its name.",
@@ -145,6 +161,11 @@ def text(language: Language, key: str, **values: object) -> str:
     """The words for `key`, with `{placeholders}` filled where values are given."""
     words = _TEXTS[key][language == "ja"]
     return words.format(**values) if values or key.startswith("error.") else words
+
+
+def notice(language: Language, notice: str) -> str:
+    """A remark of the model's side, which may know both languages."""
+    return notice.message(language) if isinstance(notice, Notice) else notice
 
 
 def of(request: Request) -> Language:

@@ -1,0 +1,96 @@
+"""A pipeline without networks and a server on a real port, for tests of the app."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import threading
+import time
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+import uvicorn
+from fastapi import FastAPI
+from torch import Tensor
+
+from app.server import create_app
+from app.settings import Settings
+from model.names import normalize
+
+CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
+
+
+class FakePipeline:
+    """Flat colours that follow from name and seed. `gate` holds every refinement until it is opened."""
+
+    version = "0123456789ab"
+    device = "cpu"
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.gate.set()
+        self.sketched: list[int] = []
+        self.refined: list[int] = []
+        self.broken = False
+
+    def notices(self, name: str) -> tuple[str, ...]:
+        return normalize(name).notices
+
+    def embed(self, names: Sequence[str]) -> Tensor:
+        return torch.tensor([[zlib.crc32(name.encode()) % 97 / 97] for name in names])
+
+    def latents(self, seeds: Sequence[int]) -> Tensor:
+        return torch.tensor([[float(seed % 2**24)] for seed in seeds])
+
+    def sketch(self, embeddings: Tensor, latents: Tensor) -> Tensor:
+        self.sketched += [int(latent) for latent in latents]
+        return self._flat(embeddings, latents, 64)
+
+    def refine(self, sketches: Tensor, embeddings: Tensor, latents: Tensor) -> Tensor:
+        assert self.gate.wait(30)
+        if self.broken:
+            raise RuntimeError("the oven is cold")
+        self.refined += [int(latent) for latent in latents]
+        return self._flat(embeddings, latents, 256)
+
+    def _flat(self, embeddings: Tensor, latents: Tensor, size: int) -> Tensor:
+        rows = [
+            torch.stack([e[0], z[0] % 89 / 89, e[0] * 0]) for e, z in zip(embeddings, latents, strict=True)
+        ]
+        return torch.stack(rows)[:, :, None, None].expand(-1, -1, size, size) * 2 - 1
+
+
+@contextlib.contextmanager
+def serve(app: FastAPI) -> Iterator[str]:
+    """The app on a free port of this machine; yields its URL once it takes requests."""
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", timeout_graceful_shutdown=10))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        until(lambda: server.started or not thread.is_alive())
+        assert server.started
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(30)
+    assert not thread.is_alive()
+
+
+@contextlib.contextmanager
+def cafeteria(pipeline: object, **settings: int) -> Iterator[str]:
+    with serve(create_app(Settings(**settings), pipeline)) as url:
+        yield url
+
+
+def until(condition: Callable[[], object], seconds: float = 10) -> None:
+    """Waits for something that another thread brings about."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.005)
+
+
+def chromium() -> str | None:
+    """The path of the Chromium that is on PATH, if any is."""
+    return next((path for name in CHROMIUMS if (path := shutil.which(name))), None)
