@@ -171,7 +171,7 @@ def fit(
             same = (ids[rows, None] == ids[rows]).to(device)
             loss = contrastive_loss(image, text if text_head is None else text_head(text), head.scale, same)
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimizer.step()
             schedule.step()
     return head.eval()
@@ -179,23 +179,31 @@ def fit(
 
 @torch.inference_mode()
 def image_features(
-    photos: Photos, backbone: Backbone, cache: Path | None = None, flip: bool = False
+    photos: Photos, backbone: Backbone, cache: Path | None = None, view: int = 0
 ) -> NDArray[np.float16]:
-    """`Backbone.pooled` of every photo, (N, F) float16, from the folder `cache` where it has been computed.
+    """`Backbone.pooled` of every photo, (N, F) float16.
 
     The backbone runs in bfloat16 where the machine has it, which takes a third of the time.
+
+    Args:
+        cache: folder that the features are kept in, and read from where they have been computed.
+        view: 0 is the photo as it is; odd views are mirrored, and those from 2 on have their brightness,
+            contrast and saturation changed a little at random, each in its own way.
     """
-    path = None if cache is None else cache / f"features-{_key(photos, backbone, flip)}.npy"
+    path = None if cache is None else cache / f"features-{_key(photos, backbone, view)}.npy"
     if path is not None and path.exists():
         stored: NDArray[np.float16] = np.load(path)
         return stored
     device = next(backbone.buffers(), next(backbone.parameters())).device
+    generator = torch.Generator().manual_seed(view)
     out = np.empty((len(photos), backbone.features), np.float16)
     with torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16(device)):
         for i in tqdm(range(0, len(photos), 32), desc="image features", unit=" x 32 photos", disable=None):
             x = torch.from_numpy(np.array(photos.images[i : i + 32])).to(device)
             x = x.permute(0, 3, 1, 2).float() / 127.5 - 1
-            out[i : i + 32] = backbone.pooled(x.flip(3) if flip else x).float().cpu().numpy()
+            if view >= 2:
+                x = _jitter(x, generator)
+            out[i : i + 32] = backbone.pooled(x.flip(3) if view % 2 else x).float().cpu().numpy()
     if path is not None:
         buffer = io.BytesIO()
         np.save(buffer, out)
@@ -203,15 +211,26 @@ def image_features(
     return out
 
 
+def _jitter(x: Tensor, generator: torch.Generator, strength: float = 0.15) -> Tensor:
+    """(B, 3, H, W) in [-1, 1] with each picture's brightness, contrast and saturation changed a little."""
+    brightness, contrast, saturation = (
+        (strength * (2 * torch.rand(3, len(x), 1, 1, 1, generator=generator) - 1)).to(x.device).unbind()
+    )
+    grey = x.mean(1, keepdim=True)
+    x = grey + (x - grey) * (1 + 2 * saturation)
+    middle = x.mean((1, 2, 3), keepdim=True)
+    return (middle + (x - middle) * (1 + contrast) + brightness).clamp(-1, 1)
+
+
 def has_bfloat16(device: torch.device) -> bool:
     """Whether this machine multiplies in bfloat16 itself; asked of the machine, not of the user."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
-def _key(photos: Photos, backbone: Backbone, flip: bool) -> str:
-    digest = hashlib.sha256(f"{backbone.features} {backbone.resolution} {photos.images.shape} {flip}".encode())
+def _key(photos: Photos, backbone: Backbone, view: int) -> str:
+    digest = hashlib.sha256(f"{backbone.features} {backbone.resolution} {photos.images.shape} {view}".encode())
     digest.update("\n".join(photos.names).encode())
     for image in photos.images[:: max(len(photos) // 16, 1)]:
         digest.update(image.tobytes())

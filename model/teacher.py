@@ -143,7 +143,7 @@ def _mask(names: Sequence[str]) -> NDArray[np.bool_]:
 
 
 def align(
-    english: Tensor, japanese: Tensor, dimensions: int = 256, steps: int = 600, batch: int = 1024, seed: int = 0
+    english: Tensor, japanese: Tensor, dimensions: int = 256, steps: int = 400, batch: int = 512, seed: int = 0
 ) -> Tensor:
     """The linear map under which English and Japanese names of one dish meet, learned by InfoNCE.
 
@@ -164,7 +164,7 @@ def align(
         same = rows[:, None] == rows
         loss = contrastive_loss(x[rows] @ matrix, y[rows] @ matrix, 20.0, same)
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
         schedule.step()
     return matrix.detach()

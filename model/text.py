@@ -148,7 +148,8 @@ class TextEncoder(nn.Module):
         weights = self.attention(x).float().masked_fill(~seen[..., None], -torch.inf).softmax(1)  # (B, T, heads)
         parts = x.float().unflatten(2, (weights.shape[2], -1))
         pooled = (weights[..., None] * parts).sum(1).flatten(1)
-        return F.normalize(self.out(pooled).float(), dim=1) * self.embedding_dim**0.5
+        embedding: Tensor = F.normalize(self.out(pooled).float(), dim=1) * self.embedding_dim**0.5
+        return embedding
 
 
 class Block(nn.Module):
@@ -173,4 +174,5 @@ class Block(nn.Module):
         weights = scores.masked_fill(~seen[:, None, None], -torch.inf).softmax(3)
         mixed = weights.to(v.dtype) @ v
         x = x + self.dropout(self.merge(mixed.transpose(1, 2).flatten(2)))
-        return x + self.dropout(self.outer(F.gelu(self.inner(self.norm2(x)))))
+        y: Tensor = x + self.dropout(self.outer(F.gelu(self.inner(self.norm2(x)))))
+        return y

@@ -33,12 +33,22 @@ from tqdm import tqdm
 
 from model import teacher
 from model.backbone import Backbone
-from model.checkpoint import TOKENIZER, save_config, save_weights, write_file
+from model.checkpoint import TOKENIZER, load_network, save_config, save_weights, write_file
 from model.data import DataError, Photos, load
-from model.evaluate_text import MIN_PIXELS, embed, japanese_rows, recall_among, retrieval
+from model.evaluate_text import (
+    RESOLUTION,
+    class_names,
+    embed,
+    japanese_rows,
+    load_photos,
+    read_names,
+    recall_among,
+    retrieval,
+)
 from model.matching import (
     MatchingHead,
     contrastive_loss,
+    fit,
     has_bfloat16,
     image_features,
     name_weights,
@@ -53,7 +63,6 @@ STATE = "text-state.pt"
 LOG = "text.csv"
 
 VOCABULARY = 8000
-RESOLUTION = 160  # of the photographs whose features the names are matched with
 COMPOSED = 40_000  # dishes whose composed names the teacher is asked about; more are composed on the way
 
 # What a step sees.
@@ -176,7 +185,7 @@ def train(
                     f"the loss is not finite after {step} steps; the best weights so far are in {out}"
                 )
             optimizer.zero_grad()
-            total.backward()  # type: ignore[no-untyped-call]
+            total.backward()
             nn.utils.clip_grad_norm_(modules.parameters(), 1.0)
             optimizer.step()
             step += 1
@@ -205,6 +214,59 @@ def train(
             return figures
 
 
+def fit_judge(
+    data: Path,
+    run: Path,
+    *,
+    size: int = 64,
+    resolution: int = 96,
+    views: int = 4,
+    steps: int = 2500,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    cache: Path | None = None,
+) -> dict[str, float]:
+    """Fits the frozen matching head of the generator's text-match loss to the finished encoder in `run`.
+
+    It sees photographs as the generator makes them, `size` pixels a side, in `views` views each, under their
+    English and their Japanese names, and is written to `run` as `matching-{size}`.
+
+    Returns:
+        R@1 among 100 validation photographs by language; empty without a validation split.
+    """
+    encoder = load_network(run, "text", TextEncoder).to(device).eval()
+    tokenizer = Tokenizer.load(run / TOKENIZER)
+    backbone = Backbone("lite0", resolution=resolution).to(device)
+    photos = load(data, size, "train", cache)
+    features = np.stack([image_features(photos, backbone, cache or run, view) for view in range(views)], 1)
+    embeddings = _both_languages(encoder, tokenizer, photos)
+    head = fit(torch.from_numpy(features), embeddings, photos.names, steps, seed, device=device)
+    figures: dict[str, float] = {}
+    try:
+        validation = load(data, size, "validation", cache) if data.is_dir() else None
+    except DataError:
+        validation = None
+    if validation is not None:
+        images = torch.from_numpy(image_features(validation, backbone, cache or run))
+        figures = validate(encoder, head, tokenizer, Validation([], validation, images))
+    name = f"matching-{size}"
+    save_weights(run, name, head)
+    save_config(
+        run,
+        **{name: {**head.config, "backbone": "lite0", "resolution": resolution, "size": size, "validation": figures}},
+    )
+    return figures
+
+
+def _both_languages(encoder: TextEncoder, tokenizer: Tokenizer, photos: Photos) -> Tensor:
+    """(N, 2, E) embeddings of the photos' English and Japanese names; NaN where there is none."""
+    names = list(dict.fromkeys([*photos.names, *filter(None, photos.names_ja)]))
+    index = {name: i for i, name in enumerate(names)}
+    table = torch.cat([embed(encoder, tokenizer, names), torch.full((1, encoder.embedding_dim), torch.nan)])
+    rows = [[index[en], index[ja] if ja else -1] for en, ja in zip(photos.names, photos.names_ja, strict=True)]
+    return table[torch.tensor(rows)]
+
+
 def prepare(
     data: Path,
     out: Path,
@@ -215,21 +277,18 @@ def prepare(
     device: torch.device,
 ) -> tuple[Corpus, Validation | None, Tokenizer]:
     """Reads names and photographs, asks the teacher, and trains the tokenizer where `out` has none."""
-    table = (data if data.is_dir() else data.parent) / "names.tsv"
-    photos = _photos(data, "train", cache)
+    photos = load_photos(data, "train", cache)
     try:
-        validation_photos = _photos(data, "validation", cache) if data.is_dir() else None
+        validation_photos = load_photos(data, "validation", cache) if data.is_dir() else None
     except DataError:
         validation_photos = None
-    pairs_out = read_pairs(table, "validation") if table.exists() else []
-    classes = {n for n, k in zip(photos.names, photos.kinds, strict=True) if k == "class"}
-    classes |= {n for n, k in zip(photos.names_ja, photos.kinds, strict=True) if n and k == "class"}
-    forbidden = held_out(pairs_out, validation_photos, classes)
+    pairs_out = read_names(data, "validation")
+    forbidden = held_out(pairs_out, validation_photos, class_names(photos))
 
     def allowed(pairs: list[Pair]) -> list[Pair]:
         return [p for p in pairs if not forbidden & {key(p.en), *map(key, p.ja)}]
 
-    real = allowed(read_pairs(table, "train")) if table.exists() else []
+    real = allowed(read_names(data, "train"))
     real += allowed([Pair(en, (ja,)) for en, ja in dict(zip(photos.names, photos.names_ja, strict=True)).items() if ja])
     real = list(dict.fromkeys(real))
     words = allowed(read_pairs(WORDS))
@@ -246,7 +305,7 @@ def prepare(
     def indexed(pairs: list[Pair]) -> list[tuple[int, tuple[int, ...]]]:
         return [(index[p.en], tuple(index[n] for n in p.ja)) for p in pairs]
 
-    groups = [indexed(real), indexed(words), indexed(made_up)]
+    groups = indexed(real), indexed(words), indexed(made_up)
     both = [pair for group in groups for pair in group]
     matrix = teacher.align(white[[en for en, _ in both]], white[[ja[0] for _, ja in both]], seed=seed)
     targets = F.normalize(white @ matrix, dim=1)
@@ -285,13 +344,6 @@ def prepare(
         len(names), len(real), len(words), len(made_up), len(keep), len(forbidden),
     )
     return corpus, validation, tokenizer
-
-
-def _photos(data: Path, split: str, cache: Path | None) -> Photos:
-    try:
-        return load(data, RESOLUTION, split, cache, min_pixels=MIN_PIXELS)
-    except DataError:
-        return load(data, RESOLUTION, split, cache)  # small ones are better than none
 
 
 def train_tokenizer(names: Sequence[str], vocabulary: int = VOCABULARY) -> bytes:
