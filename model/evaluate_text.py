@@ -136,8 +136,7 @@ def measure(
 def measure_student(checkpoint: Path, pairs: Sequence[Pair], photos: Photos, cache: Path | None) -> tuple[Row, Embed]:
     """The figures of a checkpoint's encoder, with the matching head that was trained with it."""
     encoder, tokenizer = load_encoder(checkpoint)
-    config = dict(read_config(checkpoint).get("matching", {}))
-    resolution = config.get("resolution", 160)
+    resolution = read_config(checkpoint).get("features", {}).get("matching", {}).get("resolution", RESOLUTION)
     head = load_network(checkpoint, "matching", MatchingHead).eval()
     with torch.inference_mode():
         features = image_features(photos, Backbone("lite0", resolution=resolution), cache)

@@ -33,7 +33,15 @@ from tqdm import tqdm
 
 from model import teacher
 from model.backbone import Backbone
-from model.checkpoint import TOKENIZER, load_network, save_config, save_weights, write_file
+from model.checkpoint import (
+    CONFIG,
+    TOKENIZER,
+    load_network,
+    read_config,
+    save_config,
+    save_weights,
+    write_file,
+)
 from model.data import DataError, Photos, load
 from model.evaluate_text import (
     RESOLUTION,
@@ -251,11 +259,14 @@ def fit_judge(
         figures = validate(encoder, head, tokenizer, Validation([], validation, images))
     name = f"matching-{size}"
     save_weights(run, name, head)
-    save_config(
-        run,
-        **{name: {**head.config, "backbone": "lite0", "resolution": resolution, "size": size, "validation": figures}},
-    )
+    save_config(run, **{name: head.config}, **_features_section(run, name, resolution, validation=figures))
     return figures
+
+
+def _features_section(run: Path, name: str, resolution: int, **more: Any) -> dict[str, dict[str, Any]]:
+    """The section `features` of config.json, which says what each matching head looks at, with one more in it."""
+    known = read_config(run).get("features", {}) if (run / CONFIG).exists() else {}
+    return {"features": {**known, name: {"backbone": "lite0", "resolution": resolution, **more}}}
 
 
 def _both_languages(encoder: TextEncoder, tokenizer: Tokenizer, photos: Photos) -> Tensor:
@@ -518,7 +529,8 @@ def _save(
     save_config(
         out,
         text=encoder.config,
-        matching={**head.config, "backbone": "lite0", "resolution": RESOLUTION},
+        matching=head.config,
+        **_features_section(out, "matching", RESOLUTION),
         training={"text": {"steps": step, "minutes": round(spent / 60, 2), "validation": figures}},
     )
 

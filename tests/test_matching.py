@@ -149,7 +149,8 @@ def test_image_features_are_cached(tmp_path: Path) -> None:
     first = image_features(some, eye, tmp_path)  # type: ignore[arg-type]
     calls = eye.calls
     again = image_features(some, eye, tmp_path)  # type: ignore[arg-type]
-    assert eye.calls == calls > 0 and first.dtype == np.float16
+    assert eye.calls == calls > 0
+    assert first.dtype == np.float16
     np.testing.assert_array_equal(first, again)
     expected = some.images[:, :, :4].mean((1, 2)) / 127.5 - 1
     np.testing.assert_allclose(first[:, :3], expected, atol=0.01)
