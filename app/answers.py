@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from app import texts
 from app.engine import Ticket
-from app.errors import from_exception
+from app.errors import ApiError
 from app.orders import Order
 from app.pages import dish_url
 from app.pictures import Dish
@@ -28,7 +28,7 @@ class ClientGone(Exception):
     """Nobody is there any more to read the answer."""
 
 
-async def made(request: Request, tickets: Sequence[Ticket]) -> list[bytes | Exception]:
+async def made(request: Request, tickets: Sequence[Ticket]) -> list[bytes | ApiError]:
     """Each ticket's PNG, or what went wrong with it. ClientGone."""
     work = asyncio.gather(*(asyncio.wrap_future(t.picture) for t in tickets), return_exceptions=True)
     gone = asyncio.create_task(_disconnected(request))
@@ -37,7 +37,7 @@ async def made(request: Request, tickets: Sequence[Ticket]) -> list[bytes | Exce
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         if not work.done():
             raise ClientGone
-        return [result if isinstance(result, bytes) else _failure(result) for result in work.result()]
+        return [result if isinstance(result, bytes) else _failed() for result in work.result()]
     finally:
         gone.cancel()
         work.cancel()
@@ -72,10 +72,10 @@ def described(request: Request, dish: Dish) -> dict[str, Any]:
     return {"seed": dish.seed, "size": dish.size, "url": dish_url(request, dish)}
 
 
-def result(request: Request, value: bytes | Exception) -> dict[str, Any]:
+def result(request: Request, value: bytes | ApiError) -> dict[str, Any]:
     """A picture in JSON: `png`, or `error` where it alone failed."""
-    if isinstance(value, Exception):
-        return from_exception(value).body(texts.of(request))
+    if isinstance(value, ApiError):
+        return value.body(texts.of(request))
     return {"png": base64.b64encode(value).decode("ascii")}
 
 
@@ -119,13 +119,13 @@ async def _lines(request: Request, order: Order, tickets: Sequence[Ticket]) -> A
         for event, index, future in sorted(
             ((*waiting.pop(f), f) for f in done), key=lambda d: (d[0] != "sketch", d[1])
         ):
-            value = _failure(future.exception()) if future.exception() else future.result()
+            value = _failed() if future.exception() else future.result()
             if event == "sketch":
                 if isinstance(value, bytes):
                     yield _line(event=event, index=index, **result(request, value))
             else:
                 shown = described(request, order.dishes[index])
-                event = "error" if isinstance(value, Exception) else event
+                event = "error" if isinstance(value, ApiError) else event
                 yield _line(event=event, index=index, **shown, **result(request, value))
     yield _line(event="done", seconds=round(time.monotonic() - began, 3))
 
@@ -134,8 +134,9 @@ def _line(**fields: Any) -> str:
     return json.dumps(fields, ensure_ascii=False) + "\n"
 
 
-def _failure(error: object) -> Exception:
-    return error if isinstance(error, Exception) else RuntimeError(f"no picture: {error!r}")
+def _failed() -> ApiError:
+    """What the caller is told of a picture that failed; the engine has logged why."""
+    return ApiError(500, "failed")
 
 
 async def _disconnected(request: Request) -> None:

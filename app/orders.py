@@ -95,6 +95,9 @@ def check(
     fields: dict[str, Any], pictures: Pictures, *, default_n: int, default_seed: int | None = None
 ) -> Order:
     """ApiError 422 says which field is wrong and what it may be. Without any seed, one is drawn at random."""
+    if not fields.keys() <= Fields.model_fields.keys():
+        # The field's own name is not repeated: it may be anything, of any length.
+        raise ApiError(422, "unknown_field")
     try:
         valid = Fields.model_validate(fields)
     except ValidationError as error:
@@ -116,18 +119,13 @@ def check(
 def _fault(error: ValidationError, fields: dict[str, Any]) -> ApiError:
     fault = error.errors(include_url=False, include_input=False, include_context=False)[0]
     match fault["loc"][0]:
-        case "name":
-            return ApiError(
-                422, "missing_name" if fields.get("name") is None else "invalid_name", field="name"
-            )
         case "n":
             return ApiError(422, "invalid_n", field="n", most=MAX_PICTURES)
         case "seed":
             return ApiError(422, "invalid_seed", field="seed", most=MAX_SEED)
         case "size":
             return ApiError(422, "invalid_size", field="size")
-    # The field's own name is not repeated: it may be anything, of any length.
-    return ApiError(422, "unknown_field")
+    return ApiError(422, "missing_name" if fields.get("name") is None else "invalid_name", field="name")
 
 
 def _json(body: bytes) -> dict[str, Any]:

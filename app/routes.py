@@ -159,7 +159,7 @@ async def generate(request: Request) -> Response:
     if kind == NDJSON:
         return answers.Stream(request, order, tickets)
     made = await answers.made(request, tickets)
-    failures = [result for result in made if isinstance(result, Exception)]
+    failures = [result for result in made if isinstance(result, ApiError)]
     if len(failures) == len(made):
         raise failures[0]
     if isinstance(made[0], bytes) and kind == PNG:
@@ -236,7 +236,7 @@ async def dish_png(request: Request) -> Response:
     if headers["ETag"] in tags or "*" in tags:
         return Response(status_code=304, headers=headers)
     (made,) = await answers.made(request, pictures.order([dish]))
-    if isinstance(made, Exception):
+    if isinstance(made, ApiError):
         raise made
     if read_query(request, ("download",)):
         headers["Content-Disposition"] = "attachment"

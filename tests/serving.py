@@ -64,7 +64,7 @@ class FakePipeline:
 @contextlib.contextmanager
 def serve(app: FastAPI) -> Iterator[str]:
     """The app on a free port of this machine; yields its URL once it takes requests."""
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", timeout_graceful_shutdown=10))
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, timeout_graceful_shutdown=10))
     thread = threading.Thread(target=server.run)
     thread.start()
     try:

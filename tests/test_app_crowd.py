@@ -1,0 +1,171 @@
+"""Many visitors at once, and visitors who leave: over a real socket, with a pipeline that can be held."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import httpx
+import pytest
+
+from app.server import create_app
+from app.settings import Settings
+from tests.serving import FakePipeline, cafeteria, serve, until
+
+STREAM = {"Accept": "application/x-ndjson"}
+
+
+@contextmanager
+def opened(pipeline: FakePipeline, **settings: int) -> Iterator[httpx.Client]:
+    with cafeteria(pipeline, **settings) as url, httpx.Client(base_url=url, trust_env=False) as client:
+        until(lambda: client.get("/readyz").status_code == 200)
+        pipeline.sketched.clear()
+        pipeline.refined.clear()
+        yield client
+        pipeline.gate.set()
+
+
+@pytest.fixture
+def pipeline() -> FakePipeline:
+    return FakePipeline()
+
+
+def test_sketches_are_seen_while_the_pictures_are_still_in_the_making(pipeline: FakePipeline) -> None:
+    with opened(pipeline) as client:
+        pipeline.gate.clear()
+        with client.stream("POST", "/generate", data={"name": "tea", "n": 4}, headers=STREAM) as answer:
+            lines = answer.iter_lines()
+            events = [json.loads(next(lines))["event"] for _ in range(5)]
+            assert events == ["order", *["sketch"] * 4]
+            pipeline.gate.set()
+            assert [json.loads(line)["event"] for line in lines] == [*["picture"] * 4, "done"]
+
+
+def test_a_full_queue_says_when_to_come_back(pipeline: FakePipeline) -> None:
+    with opened(pipeline, queue=8) as client, ThreadPoolExecutor() as threads:
+        pipeline.gate.clear()
+        first = threads.submit(client.post, "/generate", data={"name": "tea", "n": 8}, headers=STREAM)
+        until(lambda: len(pipeline.sketched) == 4)
+        refused = client.post("/generate", data={"name": "coffee"})
+        assert refused.status_code == 503
+        assert refused.json()["error"]["code"] == "queue_full"
+        assert int(refused.headers["retry-after"]) == refused.json()["error"]["retry_after"] >= 1
+        page = client.post("/generate", data={"name": "coffee"}, headers={"Accept": "text/html"})
+        assert page.status_code == 503
+        assert int(page.headers["retry-after"]) >= 1
+        assert "kitchen is full" in page.text
+        assert 'value="coffee"' in page.text
+        pipeline.gate.set()
+        assert first.result(10).text.count('"picture"') == 8
+        assert client.post("/generate", data={"name": "coffee"}).status_code == 200
+
+
+def test_the_place_in_the_queue_is_told(pipeline: FakePipeline) -> None:
+    with opened(pipeline) as client, ThreadPoolExecutor() as threads:
+        pipeline.gate.clear()
+        first = threads.submit(client.post, "/generate", data={"name": "tea", "n": 3}, headers=STREAM)
+        until(lambda: len(pipeline.sketched) == 3)
+        with client.stream("POST", "/generate", data={"name": "coffee"}, headers=STREAM) as answer:
+            assert json.loads(next(answer.iter_lines()))["ahead"] == 3
+        pipeline.gate.set()
+        first.result(10)
+
+
+def leave_a_stream(client: httpx.Client) -> None:
+    with client.stream(
+        "POST", "/generate", data={"name": "tea", "n": 8, "seed": 1}, headers=STREAM
+    ) as answer:
+        next(answer.iter_lines())
+
+
+def leave_json(client: httpx.Client) -> None:
+    with pytest.raises(httpx.ReadTimeout):
+        client.post(
+            "/generate",
+            data={"name": "tea", "n": 8, "seed": 1},
+            headers={"Accept": "application/json"},
+            timeout=0.3,
+        )
+
+
+def leave_the_page(client: httpx.Client) -> None:
+    with pytest.raises(httpx.ReadTimeout):
+        client.post(
+            "/generate", data={"name": "tea", "n": 8, "seed": 1}, headers={"Accept": "text/html"}, timeout=0.3
+        )
+
+
+def leave_a_permalink(client: httpx.Client) -> None:
+    for seed in range(1, 9):
+        with pytest.raises(httpx.ReadTimeout):
+            client.get("/dish.png", params={"name": "tea", "seed": seed}, timeout=0.05)
+
+
+@pytest.mark.parametrize("leave", [leave_a_stream, leave_json, leave_the_page, leave_a_permalink])
+def test_who_has_left_costs_nothing_more(
+    pipeline: FakePipeline, leave: Callable[[httpx.Client], None]
+) -> None:
+    app = create_app(Settings(queue=9), pipeline)
+    with serve(app) as url, httpx.Client(base_url=url, trust_env=False) as client:
+        until(lambda: client.get("/readyz").status_code == 200)
+        pipeline.refined.clear()
+        pipeline.gate.clear()
+        leave(client)
+        until(lambda: app.state.pictures.engine.depth <= 1)  # what is in the oven stays there
+        pipeline.gate.set()
+        assert client.get("/dish.png?name=tea&seed=99").status_code == 200
+        assert pipeline.refined in ([1, 99], [99])
+        until(lambda: app.state.pictures.engine.depth == 0)
+
+
+def test_a_picture_made_before_is_not_made_again(pipeline: FakePipeline) -> None:
+    with opened(pipeline) as client:
+        a, b = (client.get("/dish.png?name=tea&seed=3").content for _ in "ab")
+        assert a == b
+        assert pipeline.refined == [3]
+
+
+def test_memory_can_be_switched_off_and_is_bounded(pipeline: FakePipeline) -> None:
+    with opened(pipeline, cache_mb=0) as client:
+        for _ in "ab":
+            client.get("/dish.png?name=tea&seed=3")
+        assert pipeline.refined == [3, 3]
+
+
+def test_two_who_want_the_same_at_once_cost_one_pass(pipeline: FakePipeline) -> None:
+    with opened(pipeline) as client, ThreadPoolExecutor() as threads:
+        pipeline.gate.clear()
+        answers = [threads.submit(client.get, "/dish.png?name=tea&seed=5") for _ in range(4)]
+        until(lambda: pipeline.sketched == [5])
+        pipeline.gate.set()
+        assert len({answer.result(10).content for answer in answers}) == 1
+        assert pipeline.refined == [5]
+
+
+def test_it_is_not_ready_before_both_stages_are_warm(pipeline: FakePipeline) -> None:
+    pipeline.gate.clear()
+    with cafeteria(pipeline) as url, httpx.Client(base_url=url, trust_env=False) as client:
+        answer = client.get("/readyz")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "not_ready")
+        assert answer.headers["retry-after"] == "1"
+        assert client.get("/healthz").status_code == 200
+        pipeline.gate.set()
+        until(lambda: client.get("/readyz").status_code == 200)
+        assert pipeline.sketched
+        assert pipeline.refined
+
+
+def test_stopping_finishes_what_was_accepted(pipeline: FakePipeline) -> None:
+    with httpx.Client(trust_env=False) as client, ThreadPoolExecutor() as threads:
+        with cafeteria(pipeline) as url:
+            until(lambda: client.get(f"{url}/readyz").status_code == 200)
+            pipeline.sketched.clear()
+            pipeline.gate.clear()
+            order = {"name": "tea", "n": 5}
+            answer = threads.submit(client.post, f"{url}/generate", data=order, headers=STREAM)
+            until(lambda: pipeline.sketched)
+            threading.Timer(0.3, pipeline.gate.set).start()
+        assert answer.result(10).text.count('"picture"') == 5
