@@ -62,14 +62,6 @@ class Backbone(nn.Module):
         Returns:
             Four maps (B, C, h, w) with C from `channels`; at resolution 96 their sides are 24, 12, 6 and 3.
         """
-        return self._walk(images)[0]
-
-    def pooled(self, images: Tensor) -> Tensor:
-        """One vector a picture: the mean over positions of every tap and of the last layer, (B, features)."""
-        maps, last = self._walk(images)
-        return torch.cat([m.mean((2, 3)) for m in (*maps, self.head(last))], 1)
-
-    def _walk(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
         side = (self.resolution, self.resolution)
         if images.shape[-2:] != side:
             images = F.interpolate(images, side, mode="bilinear", antialias=images.shape[-1] > self.resolution)
@@ -79,7 +71,16 @@ class Backbone(nn.Module):
             x = block(x)
             if i in self.taps:
                 maps.append(x)
-        return maps, x
+        return maps
+
+    def pool(self, maps: list[Tensor]) -> Tensor:
+        """One vector a picture, (B, features), from what `forward` returned: the mean over positions of every map,
+        and of the network's last layer, which lies one convolution behind the last map."""
+        return torch.cat([m.mean((2, 3)) for m in (*maps, self.head(maps[-1]))], 1)
+
+    def pooled(self, images: Tensor) -> Tensor:
+        """`pool` of `forward`: images (B, 3, H, W) in [-1, 1] -> (B, features)."""
+        return self.pool(self(images))
 
 
 class _Block(nn.Module):

@@ -1,0 +1,87 @@
+"""Differentiable augmentation (Zhao et al. 2020): what the discriminator sees, never what the generator shows.
+
+The parameters are drawn apart from being applied, so that a photograph and its reconstruction can go through the very
+same change and still be compared.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """One draw for a batch: colour, translation and cutout at the strengths of the paper.
+
+    `brightness`, `saturation`, `contrast`: (B, 1, 1, 1). `shift`: (B, 2) in fractions of the side. `hole`: (B, 2),
+    the cutout's centre in fractions of the side; the hole measures half a side.
+    """
+
+    brightness: Tensor
+    saturation: Tensor
+    contrast: Tensor
+    shift: Tensor
+    hole: Tensor
+
+    @classmethod
+    def draw(cls, batch: int, device: torch.device | str = "cpu") -> Augmentation:
+        """A fresh draw for `batch` pictures from torch's global generator."""
+
+        def uniform(low: float, high: float, *shape: int) -> Tensor:
+            return torch.empty(batch, *shape, device=device).uniform_(low, high)
+
+        return cls(
+            brightness=uniform(-0.5, 0.5, 1, 1, 1),
+            saturation=uniform(0.0, 2.0, 1, 1, 1),
+            contrast=uniform(0.5, 1.5, 1, 1, 1),
+            shift=uniform(-0.125, 0.125, 2),
+            hole=uniform(0.0, 1.0, 2),
+        )
+
+    def apply(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) in [-1, 1] -> the same shape; differentiable in `images`. What moves in is grey (0)."""
+        x = images + self.brightness
+        grey = x.mean(1, keepdim=True)
+        x = grey + (x - grey) * self.saturation
+        middle = x.mean((1, 2, 3), keepdim=True)
+        x = middle + (x - middle) * self.contrast
+        return self._move(x)
+
+    def _move(self, x: Tensor) -> Tensor:
+        batch, _, height, width = x.shape
+        rows, row_ok = self._source(self.shift[:, 0], height)
+        cols, col_ok = self._source(self.shift[:, 1], width)
+        keep = (row_ok[:, :, None] & col_ok[:, None, :]) & ~(
+            self._inside(self.hole[:, 0], height)[:, :, None] & self._inside(self.hole[:, 1], width)[:, None, :]
+        )
+        index = torch.arange(batch, device=x.device)[:, None, None]
+        moved = x.permute(0, 2, 3, 1)[index, rows[:, :, None], cols[:, None, :]].permute(0, 3, 1, 2)
+        return moved * keep[:, None].to(x.dtype)
+
+    @staticmethod
+    def _source(shift: Tensor, side: int) -> tuple[Tensor, Tensor]:
+        position = torch.arange(side, device=shift.device)[None] + (shift[:, None] * side).round().long()
+        return position.clamp(0, side - 1), (position >= 0) & (position < side)
+
+    @staticmethod
+    def _inside(centre: Tensor, side: int) -> Tensor:
+        position = torch.arange(side, device=centre.device)[None] + 0.5
+        return (position - centre[:, None] * side).abs() < side / 4
+
+
+def flip(images: Tensor) -> Tensor:
+    """Mirrors each picture left to right with probability one half, (B, 3, H, W)."""
+    chosen = torch.rand(len(images), 1, 1, 1, device=images.device) < 0.5
+    return torch.where(chosen, images.flip(3), images)
+
+
+def crop(images: Tensor, side: int, corners: Tensor) -> Tensor:
+    """Windows of `side` pixels at `corners` (B, 2, fractions of the free room), cut from (B, 3, H, W)."""
+    room = torch.tensor([images.shape[2] - side, images.shape[3] - side], device=corners.device)
+    at = (corners * (room + 1)).long().minimum(room).tolist()
+    return torch.stack([image[:, y : y + side, x : x + side] for image, (y, x) in zip(images, at, strict=True)])
+
+

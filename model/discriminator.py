@@ -1,0 +1,80 @@
+"""A projected discriminator: small trained heads over a frozen network's features (Sauer et al. 2021).
+
+The backbone is a `Backbone` and is shared by whoever needs it; what is trained, averaged and shipped are the heads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+# Deviation of Lite0's taps over photographs of dishes. Raw, the first tap would outweigh the last by three to one.
+TAP_DEVIATIONS = (9.0, 8.0, 7.0, 3.0)
+
+
+class Heads(nn.Module):
+    """One head a tap, each with an unconditional logit and a projection logit (Miyato & Koyama 2018).
+
+    Before the heads the channels of every tap are mixed by a fixed random matrix (the paper's CCM), so that no head
+    can settle on the few channels that happen to separate best.
+
+    Args:
+        channels: of the backbone's taps, the finest first.
+        embedding_dim: E, width of the text encoder's embedding.
+        width: channels of every head.
+    """
+
+    def __init__(
+        self, *, channels: Sequence[int] = (24, 40, 112, 320), embedding_dim: int = 256, width: int = 64
+    ) -> None:
+        super().__init__()
+        self.config: dict[str, Any] = {
+            "channels": list(channels), "embedding_dim": embedding_dim, "width": width
+        }
+        self.heads = nn.ModuleList(
+            _Head(c, width, embedding_dim, halvings=len(channels) - 1 - i, deviation=d)
+            for i, (c, d) in enumerate(zip(channels, TAP_DEVIATIONS, strict=True))
+        )
+
+    def forward(self, taps: Sequence[Tensor]) -> list[Tensor]:
+        """What the heads make of the taps: a list of (B, width, 3, 3). Scored by `realness` and `match`."""
+        return [head(tap) for head, tap in zip(self.heads, taps, strict=True)]
+
+    def realness(self, maps: Sequence[Tensor]) -> Tensor:
+        """Unconditional logits (B, heads * positions): does this look like a photograph?"""
+        return torch.cat([h.unconditional(m).flatten(1) for h, m in zip(self.heads, maps, strict=True)], 1).float()
+
+    def match(self, maps: Sequence[Tensor], embedding: Tensor) -> Tensor:
+        """Conditional logits (B, heads * positions): does it look like a dish of this name, (B, E)?"""
+        scores = [h.score(m, embedding).flatten(1) for h, m in zip(self.heads, maps, strict=True)]
+        return torch.cat(scores, 1).float()
+
+
+class _Head(nn.Module):
+    def __init__(self, channels: int, width: int, embedding_dim: int, halvings: int, deviation: float) -> None:
+        super().__init__()
+        mix = torch.empty(width, channels, 1, 1)
+        nn.init.kaiming_normal_(mix, nonlinearity="linear")
+        self.mix: Tensor
+        self.register_buffer("mix", mix / deviation)
+        layers: list[nn.Module] = []
+        for _ in range(halvings):
+            layers += [spectral_norm(nn.Conv2d(width, width, 4, stride=2, padding=1)), nn.LeakyReLU(0.2)]
+        layers += [spectral_norm(nn.Conv2d(width, width, 3, padding=1)), nn.LeakyReLU(0.2)]
+        self.layers = nn.Sequential(*layers)
+        self.unconditional = spectral_norm(nn.Conv2d(width, 1, 1))
+        self.project = spectral_norm(nn.Linear(embedding_dim, width, bias=False))
+        self.conditional = spectral_norm(nn.Conv2d(width, width, 1))
+
+    def forward(self, tap: Tensor) -> Tensor:
+        y: Tensor = self.layers(F.conv2d(tap, self.mix.to(tap.dtype)))
+        return y
+
+    def score(self, maps: Tensor, embedding: Tensor) -> Tensor:
+        """Inner product of the name's projection with every position, (B, h, w)."""
+        return torch.einsum("bchw,bc->bhw", self.conditional(maps), self.project(embedding))

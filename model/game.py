@@ -1,0 +1,186 @@
+"""What both stages' games have in common: the adversary, the generator's average, the conditional ramp."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from model import parallel
+from model.discriminator import Heads
+from model.losses import ADVERSARIAL, mismatched
+
+BETAS = (0.0, 0.99)  # of Adam, for generators and heads
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What the adversary is told to do; the experiments take these away one at a time.
+
+    loss: "hinge" or "bce".
+    mismatched: share of photographs under another dish's name among what the conditional logit has to refuse; 0 for
+        fakes only.
+    ramp: kimg at which the conditional logit begins to count, and at which it counts in full.
+    """
+
+    loss: str = "hinge"
+    learning_rate: float = 2e-4
+    mismatched: float = 0.5
+    ramp: tuple[float, float] = (20.0, 100.0)
+
+
+class Adversary:
+    """Discriminator heads with their loss and their optimiser."""
+
+    def __init__(self, heads: Heads, rules: Rules, device: torch.device) -> None:
+        self.heads = heads.to(device, memory_format=torch.channels_last)
+        self.rules = rules
+        self.loss = ADVERSARIAL[rules.loss]
+        self.optimizer = torch.optim.Adam(heads.parameters(), rules.learning_rate, BETAS)
+
+    def update(
+        self, real_taps: Sequence[Tensor], fake_taps: Sequence[Tensor], names: Tensor, texts: Tensor, kimg: float
+    ) -> dict[str, Tensor]:
+        """One step of the heads: photographs against fakes, and under their own names against other names.
+
+        Args:
+            real_taps, fake_taps: the backbone's maps of the photographs and of the fakes; no gradient leaves here.
+            names, texts: (B, E), embeddings of the photographs' names and of the fakes'.
+        """
+        heads, loss, share = self.heads.requires_grad_(True), self.loss, self.rules.mismatched
+        real, fake = heads([t.detach() for t in real_taps]), heads([t.detach() for t in fake_taps])
+        real_logits, fake_logits = heads.realness(real), heads.realness(fake)
+        real_match, fake_match = heads.match(real, names), heads.match(fake, texts)
+        others, differ = mismatched(names)
+        wrong_match = heads.match(real, others)[differ]
+        conditional = loss.real(real_match) + (1 - share) * loss.fake(fake_match)
+        if share and len(wrong_match):
+            conditional = conditional + share * loss.fake(wrong_match)
+        total = loss.real(real_logits) + loss.fake(fake_logits) + ramp(kimg, self.rules.ramp) * conditional
+        descend(self.optimizer, total)
+        heads.requires_grad_(False)
+        return {
+            "d_loss": total, "real": real_logits.mean(), "fake": fake_logits.mean(), "real_match": real_match.mean(),
+            "fake_match": fake_match.mean(), "wrong_match": wrong_match.sum() / max(1, wrong_match.numel()),
+        }  # fmt: skip
+
+    def judge(self, fake_taps: Sequence[Tensor], texts: Tensor, kimg: float) -> Tensor:
+        """The generator's loss; gradients flow to the fakes and not into the heads."""
+        maps = self.heads(fake_taps)
+        realness = self.loss.generator(self.heads.realness(maps))
+        return realness + ramp(kimg, self.rules.ramp) * self.loss.generator(self.heads.match(maps, texts))
+
+
+def ramp(kimg: float, span: tuple[float, float]) -> float:
+    """0 before the span, 1 behind it, linear in between."""
+    start, end = span
+    return min(1.0, max(0.0, (kimg - start) / (end - start))) if end > start else float(kimg >= start)
+
+
+class Balancer:
+    """Mixes losses by what each pulls at the pictures, not by its value (EnCodec section 3.4, Defossez et al. 2022).
+
+    Every loss's gradient with respect to the pictures is brought to unit size by a moving average of its norm, and
+    then weighted. So a weight is a share of the say, whatever the adversary's temper: unbalanced, the adversary's
+    gradient was seen to outweigh the reconstruction's until nothing was reconstructed.
+    """
+
+    def __init__(self, decay: float = 0.99) -> None:
+        self.decay = decay
+        self.norms: dict[str, tuple[Tensor, float]] = {}
+
+    def gradient(self, losses: dict[str, tuple[float, Tensor]], images: Tensor) -> Tensor:
+        """The gradient (B, 3, H, W) that `images` should be pulled back with.
+
+        Args:
+            losses: weight and value of each, by name. A weight of 0 leaves one out.
+            images: the pictures that all of them were computed from.
+        """
+        total, share = torch.zeros_like(images), sum(weight for weight, _ in losses.values())
+        for name, (weight, loss) in losses.items():
+            if weight:
+                (gradient,) = torch.autograd.grad(loss, images, retain_graph=True)
+                norm = gradient.norm()
+                mean, mass = self.norms.get(name, (torch.zeros_like(norm), 0.0))
+                mean = self.decay * mean + (1 - self.decay) * norm
+                mass = self.decay * mass + (1 - self.decay)
+                self.norms[name] = mean, mass
+                total += gradient * (weight / share / (mean / mass + 1e-12))
+        return total
+
+
+class Stage(Protocol):
+    """What the training loop needs of a stage."""
+
+    size: int  # side of the photographs that it is shown
+    collapsed: float  # a spread below this is a collapse
+
+    def modules(self) -> dict[str, nn.Module]:
+        """All that is trained or averaged, by name: what a run's state holds."""
+
+    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        """By name, likewise."""
+
+    def shipped(self) -> dict[str, nn.Module]:
+        """What goes into a checkpoint folder, by the name of its file."""
+
+    def step(self, photos: Tensor, names: Tensor, imagined: Tensor, kimg: float) -> dict[str, Tensor]:
+        """One update of every player.
+
+        Args:
+            photos: (B, 3, size, size) in [-1, 1].
+            names: (B, E), embeddings of their names.
+            imagined: (B - B // 2, E), embeddings of dishes that do not exist.
+            kimg: thousands of photographs shown so far.
+
+        Returns:
+            Scalars for the log, among them `spread`: the mean deviation of a pixel over the batch of fakes.
+            Photographs have about 0.5; when it dwindles, every name gets the same picture.
+        """
+
+    def paint(self, embedding: Tensor, latent: Tensor) -> Tensor:
+        """The averaged generator's pictures (B, 3, size, size) of embeddings (B, E) and latents (B, L)."""
+
+    latent_dim: int
+
+
+def descend(
+    optimizer: torch.optim.Optimizer, loss: Tensor, images: Tensor | None = None, gradient: Tensor | None = None
+) -> None:
+    """One step down the loss, on gradients that all processes agree on.
+
+    Args:
+        images, gradient: pictures that are pulled back with this gradient besides, from `Balancer`.
+    """
+    optimizer.zero_grad(set_to_none=True)
+    if images is None:
+        loss.backward()
+    else:
+        torch.autograd.backward([loss, images], [None, gradient])
+    parallel.average_gradients(p for group in optimizer.param_groups for p in group["params"])
+    optimizer.step()
+
+
+@torch.no_grad()
+def follow(average: nn.Module, module: nn.Module, images: int, kimg: float, half_life: float) -> None:
+    """Moves the exponential moving average towards the weights and buffers of `module`.
+
+    Args:
+        images: shown in this step.
+        half_life: in kimg; a young run has a shorter one, so that the average is not made of its first noise.
+    """
+    keep = 0.5 ** (images / 1000 / min(half_life, 0.05 * kimg + 1e-3))
+    values = module.state_dict()
+    for name, mean in average.state_dict().items():
+        if mean.is_floating_point():
+            mean.lerp_(values[name].to(mean.dtype), 1 - keep)
+        else:
+            mean.copy_(values[name])
+
+
+def count(modules: Iterable[nn.Module]) -> int:
+    """Number of trained parameters."""
+    return sum(p.numel() for module in modules for p in module.parameters())

@@ -1,0 +1,213 @@
+"""The two generators of the StackGAN (Zhang et al. 2017), rebuilt from what was learnt since.
+
+Stage 1 paints a 64x64 sketch from a name's embedding and a latent; stage 2 looks at the sketch and at the name again,
+corrects it and adds detail at 256x256. Where these differ from the paper:
+
+- conditioning augmentation has no ReLU before the split into mean and log-variance (it forced sigma >= 1);
+- name and latent enter every block as an affine after normalisation (DF-GAN, Tao et al. 2022), not only the first;
+- blocks convolve before they upsample, and stage 2 works at 32, 64 and 128 px with sub-pixel convolution up to 256
+  (Shi et al. 2016), so that two CPU cores can train and serve them;
+- GroupNorm instead of BatchNorm: a picture never depends on what it was batched with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+SKETCH_SIZE = 64
+PICTURE_SIZE = 256
+
+
+class ConditioningAugmentation(nn.Module):
+    """Embedding -> mean and log-variance of the conditioning variable (StackGAN section 3.2).
+
+    Neighbouring names share pictures because each name is a small cloud instead of a point.
+    """
+
+    def __init__(self, embedding_dim: int, condition_dim: int) -> None:
+        super().__init__()
+        self.project = nn.Linear(embedding_dim, 2 * condition_dim)
+        # Begins with sigma at 0.2. At 1, where PyTorch's own start would put it, the noise drowns the name.
+        nn.init.constant_(self.project.bias[condition_dim:], -3.0)
+
+    def forward(self, embedding: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, E) -> mean and log-variance, each (B, condition_dim); the log-variance lies in [-8, 2]."""
+        mean, log_variance = self.project(embedding).float().chunk(2, 1)
+        return mean, log_variance.clamp(-8.0, 2.0)
+
+
+class Affine(nn.Module):
+    """GroupNorm, then a scale and a shift that the style vector chooses for every channel."""
+
+    def __init__(self, channels: int, style_dim: int) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(max(1, channels // 16), channels, affine=False)
+        self.style = nn.Linear(style_dim, 2 * channels)
+
+    def forward(self, x: Tensor, style: Tensor) -> Tensor:
+        scale, shift = self.style(style)[:, :, None, None].to(x.dtype).chunk(2, 1)
+        return torch.addcmul(shift, self.norm(x), 1 + scale)
+
+
+class Block(nn.Module):
+    """Residual block of two styled 3x3 convolutions at one resolution, (B, C, h, w) -> (B, D, h, w)."""
+
+    def __init__(self, channels: int, out_channels: int, style_dim: int) -> None:
+        super().__init__()
+        self.affine1 = Affine(channels, style_dim)
+        self.conv1 = nn.Conv2d(channels, out_channels, 3, padding=1)
+        self.affine2 = Affine(out_channels, style_dim)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
+        self.skip = nn.Identity() if channels == out_channels else nn.Conv2d(channels, out_channels, 1, bias=False)
+
+    def forward(self, x: Tensor, style: Tensor) -> Tensor:
+        y = self.conv1(F.leaky_relu(self.affine1(x, style), 0.2))
+        y = self.conv2(F.leaky_relu(self.affine2(y, style), 0.2))
+        return self.skip(x) + y
+
+
+class _Conditioned(nn.Module):
+    """What both generators share: the latent's layout and the style vector."""
+
+    def __init__(self, embedding_dim: int, z_dim: int, condition_dim: int, style_dim: int) -> None:
+        super().__init__()
+        self.z_dim = z_dim
+        self.latent_dim = z_dim + condition_dim
+        self.augmentation = ConditioningAugmentation(embedding_dim, condition_dim)
+        self.style = nn.Sequential(
+            nn.Linear(self.latent_dim, style_dim), nn.LeakyReLU(0.2), nn.Linear(style_dim, style_dim), nn.LeakyReLU(0.2)
+        )
+
+    def condition(self, embedding: Tensor, latent: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Draws the conditioning variable with the latent's own noise.
+
+        Args:
+            embedding: (B, E).
+            latent: (B, L), standard normal: z, then the noise of the conditioning augmentation.
+
+        Returns:
+            The condition (B, L): z beside mean + sigma * noise; and the mean and log-variance for the KL term.
+        """
+        z, noise = latent[:, : self.z_dim], latent[:, self.z_dim :]
+        mean, log_variance = self.augmentation(embedding)
+        return torch.cat([z, mean + (0.5 * log_variance).exp() * noise], 1), mean, log_variance
+
+
+class Stage1Generator(_Conditioned):
+    """Name and latent -> a 64x64 sketch.
+
+    Args:
+        embedding_dim: E, width of the text encoder's embedding.
+        z_dim: width of the free part of the latent.
+        condition_dim: width of the conditioning variable, and of its noise in the latent.
+        style_dim: width of the vector behind every affine.
+        channels: width of the blocks at 4, 8, 16, 32 and 64 px.
+    """
+
+    def __init__(
+        self,
+        *,
+        embedding_dim: int = 256,
+        z_dim: int = 64,
+        condition_dim: int = 128,
+        style_dim: int = 256,
+        channels: Sequence[int] = (256, 256, 128, 64, 32),
+    ) -> None:
+        super().__init__(embedding_dim, z_dim, condition_dim, style_dim)
+        self.config: dict[str, Any] = {
+            "embedding_dim": embedding_dim,
+            "z_dim": z_dim,
+            "condition_dim": condition_dim,
+            "style_dim": style_dim,
+            "channels": list(channels),
+        }
+        self.start = nn.Linear(self.latent_dim, channels[0] * 16)
+        widths = [channels[0], *channels]
+        self.blocks = nn.ModuleList(
+            Block(a, b, style_dim) for a, b in zip(widths, channels, strict=False)
+        )
+        self.last = Affine(channels[-1], style_dim)
+        self.to_rgb = nn.Conv2d(channels[-1], 3, 3, padding=1)
+
+    def forward(self, embedding: Tensor, latent: Tensor) -> Tensor:
+        """(B, E) and (B, L) -> (B, 3, 64, 64) float32 in [-1, 1]."""
+        return self.render(self.condition(embedding, latent)[0])
+
+    def render(self, condition: Tensor) -> Tensor:
+        """The picture of a condition (B, L) that `condition` has drawn."""
+        style = self.style(condition)
+        x = self.start(condition).unflatten(1, (-1, 4, 4)).contiguous(memory_format=torch.channels_last)
+        for i, block in enumerate(self.blocks):
+            x = block(F.interpolate(x, scale_factor=2.0) if i else x, style)
+        return torch.tanh(self.to_rgb(F.leaky_relu(self.last(x, style), 0.2)).float())
+
+
+class Stage2Generator(_Conditioned):
+    """Sketch, name and latent -> a 256x256 picture.
+
+    The sketch is read down to 32 px, rethought there with the name and the latent in every block, and brought back
+    up beside what was read on the way down. What comes out is a correction of the upsampled sketch.
+
+    Args:
+        embedding_dim, z_dim, condition_dim, style_dim: as in stage 1; both read the same latent.
+        channels: width at 32, 64 and 128 px.
+        depth: number of blocks at 32 px.
+    """
+
+    def __init__(
+        self,
+        *,
+        embedding_dim: int = 256,
+        z_dim: int = 64,
+        condition_dim: int = 128,
+        style_dim: int = 192,
+        channels: Sequence[int] = (128, 64, 32),
+        depth: int = 3,
+    ) -> None:
+        super().__init__(embedding_dim, z_dim, condition_dim, style_dim)
+        self.config: dict[str, Any] = {
+            "embedding_dim": embedding_dim,
+            "z_dim": z_dim,
+            "condition_dim": condition_dim,
+            "style_dim": style_dim,
+            "channels": list(channels),
+            "depth": depth,
+        }
+        wide, middle, narrow = channels
+        self.read64 = nn.Conv2d(3, middle, 3, padding=1)
+        self.read32 = nn.Conv2d(middle, wide, 4, stride=2, padding=1)
+        self.think = nn.ModuleList(Block(wide, wide, style_dim) for _ in range(depth))
+        self.up64 = nn.Conv2d(wide, middle * 4, 1)
+        self.block64 = Block(2 * middle, middle, style_dim)
+        self.up128 = nn.Conv2d(middle, narrow * 4, 1)
+        self.block128 = Block(narrow, narrow, style_dim)
+        self.last = Affine(narrow, style_dim)
+        self.to_rgb = nn.Conv2d(narrow, 12, 3, padding=1)
+        nn.init.normal_(self.to_rgb.weight, std=1e-3)  # begins as the upsampled sketch
+
+    def forward(self, sketch: Tensor, embedding: Tensor, latent: Tensor) -> Tensor:
+        """(B, 3, 64, 64) in [-1, 1], (B, E) and (B, L) -> (B, 3, 256, 256) float32 in [-1, 1]."""
+        return self.render(sketch, self.condition(embedding, latent)[0])
+
+    def render(self, sketch: Tensor, condition: Tensor) -> Tensor:
+        """The picture of a sketch under a condition (B, L) that `condition` has drawn."""
+        style = self.style(condition)
+        read = F.leaky_relu(self.read64(sketch.contiguous(memory_format=torch.channels_last)), 0.2)
+        x = self.read32(read)
+        for block in self.think:
+            x = block(x, style)
+        x = self.block64(torch.cat([F.pixel_shuffle(self.up64(x), 2), read], 1), style)
+        x = self.block128(F.pixel_shuffle(self.up128(x), 2), style)
+        x = self.to_rgb(F.leaky_relu(self.last(x, style), 0.2))
+        detail = F.pixel_shuffle(x.contiguous(), 2).float()
+        return (upsample(sketch) + detail).clamp(-1.0, 1.0)
+
+
+def upsample(sketch: Tensor) -> Tensor:
+    """Bicubic 64 -> 256 px, (B, 3, 64, 64) -> (B, 3, 256, 256): what stage 2 starts from and has to beat."""
+    return F.interpolate(sketch.float(), scale_factor=4.0, mode="bicubic").clamp(-1.0, 1.0)

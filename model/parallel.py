@@ -1,0 +1,64 @@
+"""Data-parallel training under `torchrun`: every process holds the whole model and its own share of the batch.
+
+Gradients are averaged by hand, as in StyleGAN2-ADA's and EDM's trainers: a GAN's step runs forward and backward several
+times over parts of several modules, which DistributedDataParallel has no simple place for.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+
+def start(device: torch.device) -> tuple[int, int]:
+    """Joins the other processes when `torchrun` started this one: (rank, number of processes)."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return 0, 1
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    return dist.get_rank(), dist.get_world_size()
+
+
+def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Replaces every gradient by its mean over the processes; a parameter without one counts as zero."""
+    if not dist.is_initialized():
+        return
+    gradients = []
+    for parameter in parameters:
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+        gradients.append(parameter.grad)
+    flat = torch.cat([g.flatten() for g in gradients])
+    dist.all_reduce(flat)
+    flat /= dist.get_world_size()
+    for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+        gradient.copy_(mean.view_as(gradient))
+
+
+def broadcast(module: nn.Module) -> None:
+    """Gives every process the weights and buffers of the first."""
+    if dist.is_initialized():
+        for tensor in module.state_dict().values():
+            dist.broadcast(tensor, 0)
+
+
+def agree(stop: bool) -> bool:
+    """True on every process as soon as it is true on one: they must leave the loop at the same step."""
+    if not dist.is_initialized():
+        return stop
+    flag = torch.tensor([float(stop)])
+    if dist.get_backend() == "nccl":
+        flag = flag.cuda()
+    dist.all_reduce(flag, op=dist.ReduceOp.MAX)
+    return bool(flag.item())
+
+
+def mean(values: Tensor) -> Tensor:
+    """The mean of a tensor over the processes."""
+    if dist.is_initialized():
+        dist.all_reduce(values)
+        values = values / dist.get_world_size()
+    return values

@@ -1,0 +1,175 @@
+"""Training stage 1: name and latent -> a 64x64 sketch.
+
+The generator plays against projected heads. Two things keep it from painting one picture for every name:
+
+- half of every batch of fakes are reconstructions. A small encoder reads a photograph into a latent, and the generator
+  has to paint that photograph again from its name and that latent (cVAE-GAN, Bao et al. 2017; BicycleGAN, Zhu et
+  al. 2017). It costs nothing beside the encoder: photograph and reconstruction go through the same augmentation, and
+  the features that compare them are those that the discriminator needs anyway;
+- every fake has to match its own name better than the other names of the batch, for a frozen matching head over the
+  same features (AttnGAN's DAMSM, Xu et al. 2018).
+
+The other half are dishes that do not exist: mixes of two names, and composed names without a photograph.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field
+from itertools import chain
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from model.augment import Augmentation
+from model.backbone import Backbone
+from model.discriminator import TAP_DEVIATIONS, Heads
+from model.game import BETAS, Adversary, Balancer, Rules, descend, follow, ramp
+from model.losses import alike, feature_distance, kl_divergence
+from model.matching import MatchingHead, contrastive_loss
+from model.networks import SKETCH_SIZE, Stage1Generator
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Weights and rates of stage 1."""
+
+    rules: Rules = field(default_factory=Rules)
+    learning_rate: float = 2e-4
+    augment: bool = True
+    # Shares of the pull at a picture, see Balancer.
+    adversary: float = 1.0
+    reconstruction: float = 1.0
+    colour: float = 0.5
+    match: float = 0.5
+    enter: tuple[float, float] = (2.0, 10.0)  # kimg: where the adversary's share begins to grow, and is whole
+    condition_kl: float = 0.002
+    latent_kl: float = 0.01
+    half_life: float = 10.0  # kimg, of the average
+
+
+class LatentEncoder(nn.Module):
+    """Photograph (B, 3, 64, 64) in [-1, 1] -> mean and log-variance of z, each (B, z_dim). Training only."""
+
+    def __init__(self, *, z_dim: int = 64) -> None:
+        super().__init__()
+        self.config = {"z_dim": z_dim}
+        widths = (3, 32, 64, 128, 128)
+        layers: list[nn.Module] = []
+        for a, b in zip(widths, widths[1:], strict=False):
+            layers += [nn.Conv2d(a, b, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
+        self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(128 * 16, 2 * z_dim))
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        mean, log_variance = self.layers(images).float().chunk(2, 1)
+        return mean, log_variance.clamp(-8.0, 2.0)
+
+    def draw(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """A latent z for each photograph, with its mean and log-variance for the KL term."""
+        mean, log_variance = self(images)
+        return mean + (0.5 * log_variance).exp() * torch.randn_like(mean), mean, log_variance
+
+
+class Stage1:
+    """The players of stage 1, their optimisers, and one step of the game. See `model.game.Stage`.
+
+    Args:
+        generator, heads, encoder: what training starts from.
+        backbone: frozen features at 96 px.
+        matching: frozen head over `backbone.pool`, trained on photographs and their names.
+        bf16: run convolutions and products in bfloat16. The frozen network stays in float32, where its depthwise
+            convolutions are faster.
+    """
+
+    size = SKETCH_SIZE
+    collapsed = 0.1
+
+    def __init__(
+        self,
+        generator: Stage1Generator,
+        heads: Heads,
+        encoder: LatentEncoder,
+        backbone: Backbone,
+        matching: MatchingHead,
+        recipe: Recipe,
+        device: torch.device,
+        bf16: bool,
+    ) -> None:
+        self.recipe, self.device, self.bf16 = recipe, device, bf16
+        self.latent_dim = generator.latent_dim
+        self.generator = generator.to(device, memory_format=torch.channels_last)
+        self.encoder = encoder.to(device, memory_format=torch.channels_last)
+        self.average = copy.deepcopy(self.generator).requires_grad_(False).eval()
+        self.adversary = Adversary(heads, recipe.rules, device)
+        self.backbone = backbone.to(device)
+        self.matching = matching.to(device).requires_grad_(False).eval()
+        players = chain(self.generator.parameters(), self.encoder.parameters())
+        self.balancer = Balancer()
+        self.optimizer = torch.optim.Adam(players, recipe.learning_rate, BETAS)
+
+    def modules(self) -> dict[str, nn.Module]:
+        return {
+            "generator": self.generator, "average": self.average, "encoder": self.encoder, "heads": self.adversary.heads
+        }  # fmt: skip
+
+    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        return {"generator": self.optimizer, "heads": self.adversary.optimizer}
+
+    def shipped(self) -> dict[str, nn.Module]:
+        return {"stage1": self.average, "stage1-heads": self.adversary.heads, "stage1-encoder": self.encoder}
+
+    def step(self, photos: Tensor, names: Tensor, imagined: Tensor, kimg: float) -> dict[str, Tensor]:
+        recipe, half = self.recipe, len(photos) // 2
+        latent = torch.randn(len(photos), self.latent_dim, device=self.device)
+        texts = torch.cat([names[:half], imagined])
+        with self._autocast():
+            z, z_mean, z_log_variance = self.encoder.draw(photos[:half])
+            latent = torch.cat([torch.cat([z, latent[:half, z.shape[1] :]], 1), latent[half:]])
+            condition, mean, log_variance = self.generator.condition(texts, latent)
+            fakes = self.generator.render(condition)
+
+        seen_real, seen_fake = photos, fakes
+        if recipe.augment:
+            augmentation = Augmentation.draw(len(photos), self.device)
+            seen_real, seen_fake = augmentation.apply(photos), augmentation.apply(fakes)
+        with torch.no_grad():
+            real_taps = self.backbone(seen_real)
+        fake_taps = self.backbone(seen_fake)
+
+        with self._autocast():
+            stats = self.adversary.update(real_taps, fake_taps, names, texts, kimg)
+            losses = {
+                "g_loss": (recipe.adversary * ramp(kimg, recipe.enter), self.adversary.judge(fake_taps, texts, kimg)),
+                "match": (recipe.match, self._match(fake_taps, texts)),
+            }
+        losses |= {
+            "reconstruction": (
+                recipe.reconstruction,
+                feature_distance([t[:half] for t in fake_taps], [t[:half] for t in real_taps], TAP_DEVIATIONS),
+            ),
+            "colour": (recipe.colour, F.l1_loss(F.avg_pool2d(fakes[:half], 4), F.avg_pool2d(photos[:half], 4))),
+        }
+        kl, latent_kl = kl_divergence(mean, log_variance), kl_divergence(z_mean, z_log_variance)
+        descend(
+            self.optimizer,
+            recipe.condition_kl * kl + recipe.latent_kl * latent_kl,
+            fakes,
+            self.balancer.gradient(losses, fakes),
+        )
+        stats |= {name: loss for name, (_, loss) in losses.items()} | {"kl": kl, "latent_kl": latent_kl}
+        follow(self.average, self.generator, len(photos), kimg, recipe.half_life)
+        stats["spread"] = fakes[half:].std(0).mean()
+        return {name: value.detach() for name, value in stats.items()}
+
+    def _match(self, fake_taps: list[Tensor], texts: Tensor) -> Tensor:
+        """How badly the frozen matching head tells by the fakes which name is whose, in nats."""
+        seen = self.matching(self.backbone.pool(fake_taps))
+        return contrastive_loss(seen, texts, self.matching.scale, same=alike(texts))
+
+    @torch.inference_mode()
+    def paint(self, embedding: Tensor, latent: Tensor) -> Tensor:
+        return self.average(embedding, latent)
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)

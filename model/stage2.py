@@ -1,0 +1,173 @@
+"""Training stage 2: sketch, name and latent -> a 256x256 picture that corrects the sketch and adds detail.
+
+Half of every batch are pairs that nothing has to be generated for: a photograph, and its own reduction to 64 px,
+blurred and noised as sketches are. There the photograph is the answer, so L1 and feature distance teach detail fast.
+The other half are sketches that stage 1 paints for dishes that do not exist, where only the adversary, the name and
+the sketch itself can say what is right; they are mixed in after `pairs_only` kimg.
+
+Two adversaries look at the pictures: one at the whole reduced to 96 px, which also knows the name, and one at
+windows in full resolution, where what stage 1 could not paint shows.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from model.augment import Augmentation, crop
+from model.backbone import Backbone
+from model.discriminator import TAP_DEVIATIONS, Heads
+from model.game import BETAS, Adversary, Rules, descend, follow
+from model.losses import alike, feature_distance, kl_divergence
+from model.matching import MatchingHead, contrastive_loss
+from model.networks import PICTURE_SIZE, SKETCH_SIZE, Stage1Generator, Stage2Generator
+
+WINDOW = 96  # px, what the adversary of detail sees at once
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Weights and rates of stage 2."""
+
+    rules: Rules = field(default_factory=lambda: Rules(ramp=(0.0, 20.0)))
+    learning_rate: float = 2e-4
+    pairs_only: float = 10.0  # kimg
+    pixels: float = 4.0
+    features: float = 2.0
+    match: float = 0.25
+    condition_kl: float = 0.05
+    half_life: float = 5.0  # kimg, of the average
+
+
+class Stage2:
+    """The players of stage 2, their optimisers, and one step of the game. See `model.game.Stage`.
+
+    Args:
+        generator: what training starts from.
+        heads, window_heads: of the adversary that sees the whole, and of the one that sees windows.
+        stage1: the finished, frozen first stage.
+        backbone: frozen features at 96 px.
+        matching: frozen head over `backbone.pool`, trained on photographs and their names.
+        bf16: as in stage 1.
+    """
+
+    size = PICTURE_SIZE
+    collapsed = 0.1
+
+    def __init__(
+        self,
+        generator: Stage2Generator,
+        heads: Heads,
+        window_heads: Heads,
+        stage1: Stage1Generator,
+        backbone: Backbone,
+        matching: MatchingHead,
+        recipe: Recipe,
+        device: torch.device,
+        bf16: bool,
+    ) -> None:
+        self.recipe, self.device, self.bf16 = recipe, device, bf16
+        self.latent_dim = generator.latent_dim
+        self.generator = generator.to(device, memory_format=torch.channels_last)
+        self.average = copy.deepcopy(self.generator).requires_grad_(False).eval()
+        self.stage1 = stage1.to(device, memory_format=torch.channels_last).requires_grad_(False).eval()
+        self.whole = Adversary(heads, recipe.rules, device)
+        self.window = Adversary(window_heads, recipe.rules, device)
+        self.backbone = backbone.to(device)
+        self.matching = matching.to(device).requires_grad_(False).eval()
+        self.optimizer = torch.optim.Adam(self.generator.parameters(), recipe.learning_rate, BETAS)
+
+    def modules(self) -> dict[str, nn.Module]:
+        return {
+            "generator": self.generator, "average": self.average,
+            "heads": self.whole.heads, "window-heads": self.window.heads,
+        }  # fmt: skip
+
+    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        return {
+            "generator": self.optimizer, "heads": self.whole.optimizer, "window-heads": self.window.optimizer
+        }  # fmt: skip
+
+    def shipped(self) -> dict[str, nn.Module]:
+        return {
+            "stage2": self.average, "stage2-heads": self.whole.heads, "stage2-window-heads": self.window.heads
+        }  # fmt: skip
+
+    def step(self, photos: Tensor, names: Tensor, imagined: Tensor, kimg: float) -> dict[str, Tensor]:
+        recipe = self.recipe
+        pairs = len(photos) if kimg < recipe.pairs_only else len(photos) // 2
+        texts = torch.cat([names[:pairs], imagined[: len(photos) - pairs]])
+        latent = torch.randn(len(photos), self.latent_dim, device=self.device)
+        with self._autocast():
+            sketches = degrade(photos[:pairs])
+            if pairs < len(photos):
+                with torch.no_grad():
+                    sketches = torch.cat([sketches, self.stage1(texts[pairs:], latent[pairs:])])
+            condition, mean, log_variance = self.generator.condition(texts, latent)
+            fakes = self.generator.render(sketches, condition)
+
+        augmentation = Augmentation.draw(len(photos), self.device)
+        corners = torch.rand(len(photos), 2, device=self.device)
+
+        def look(images: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+            seen = augmentation.apply(images)
+            small = F.interpolate(seen, (WINDOW, WINDOW), mode="area")
+            both = self.backbone(torch.cat([small, crop(seen, WINDOW, corners)]))
+            return [t[: len(images)] for t in both], [t[len(images) :] for t in both]
+
+        with torch.no_grad():
+            real_whole, real_window = look(photos)
+        fake_whole, fake_window = look(fakes)
+
+        with self._autocast():
+            stats = self.whole.update(real_whole, fake_whole, names, texts, kimg)
+            window = self.window.update(real_window, fake_window, names, texts, kimg)
+            stats |= {f"window_{name}": value for name, value in window.items() if name in ("d_loss", "real", "fake")}
+            judged = self.whole.judge(fake_whole, texts, kimg) + self.window.judge(fake_window, texts, kimg)
+            seen = self.matching(self.backbone.pool(fake_whole))
+            losses = {
+                "g_loss": (1.0, judged),
+                "match": (recipe.match, contrastive_loss(seen, texts, self.matching.scale, same=alike(texts))),
+            }
+        distances = [
+            feature_distance([t[:pairs] for t in fake], [t[:pairs] for t in real], TAP_DEVIATIONS)
+            for fake, real in ((fake_whole, real_whole), (fake_window, real_window))
+        ]
+        # A picture of a sketch stays the sketch's picture: its own reduction must agree in colour and layout.
+        layout = F.l1_loss(F.avg_pool2d(fakes, 16), F.avg_pool2d(sketches.float(), 4))
+        losses |= {
+            "pixels": (recipe.pixels, F.l1_loss(fakes[:pairs], photos[:pairs]) + layout),
+            "features": (recipe.features, torch.stack(distances).sum()),
+            "kl": (recipe.condition_kl, kl_divergence(mean, log_variance)),
+        }
+        descend(self.optimizer, torch.stack([weight * loss for weight, loss in losses.values()]).sum())
+        follow(self.average, self.generator, len(photos), kimg, recipe.half_life)
+        stats |= {name: loss for name, (_, loss) in losses.items()}
+        stats["spread"] = fakes.std(0).mean()
+        return {name: value.detach() for name, value in stats.items()}
+
+    @torch.inference_mode()
+    def paint(self, embedding: Tensor, latent: Tensor) -> Tensor:
+        return self.average(self.stage1(embedding, latent), embedding, latent)
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
+
+
+def degrade(photos: Tensor) -> Tensor:
+    """Photographs (B, 3, 256, 256) -> something like sketches of them, (B, 3, 64, 64): reduced, blurred, noised.
+
+    Each is blurred by a reduction of its own, to between 20 and 64 px, and noised by up to 0.08.
+    """
+    side = int(torch.randint(20, SKETCH_SIZE + 1, ()))
+    small = F.interpolate(photos, (SKETCH_SIZE, SKETCH_SIZE), mode="area")
+    blurred = F.interpolate(
+        F.interpolate(small, (side, side), mode="area"), (SKETCH_SIZE, SKETCH_SIZE), mode="bicubic"
+    )
+    share = torch.rand(len(photos), 1, 1, 1, device=photos.device)
+    noise = 0.08 * torch.rand(len(photos), 1, 1, 1, device=photos.device) * torch.randn_like(small)
+    return (small + (blurred - small) * share + noise).clamp(-1, 1)
