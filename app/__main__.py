@@ -63,10 +63,15 @@ def _serve(settings: Settings) -> int:
         timeout_graceful_shutdown=30,
     )
     # Uvicorn raises the signals that stopped it once more when it is done; being told to stop is no failure.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
+    before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGTERM, signal.SIGINT)}
     server = Server(config)
-    server.run()
+    try:
+        server.run()
+    except SystemExit:  # the address is taken, or not ours: uvicorn has logged which
+        return 1
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
     return 0 if server.started else 1
 
 

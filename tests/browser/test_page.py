@@ -1,0 +1,301 @@
+"""The page in a real Chromium: typed to by hand, through an input method, without JavaScript, by keyboard alone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
+
+from app.server import create_app
+from app.settings import Settings
+from model.generation import Pipeline
+from tests.serving import FakePipeline, cafeteria, chromium, serve, until
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(
+        chromium() is None, reason="no Chromium on PATH (chromium, chromium-browser, google-chrome)"
+    ),
+]
+
+NAME = "ピリ辛サーモンパフェ"
+# A page's text for each language, as its own words are tested elsewhere.
+JAPANESE, ENGLISH = "ja-JP", "en-US"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=chromium(),
+            args=[
+                "--no-sandbox",  # containers run as root
+                "--disable-gpu",
+                "--disable-dev-shm-usage",
+                "--disable-background-networking",
+                "--disable-component-update",
+            ],
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def url(tiny_checkpoint: Path) -> Iterator[str]:
+    with serve(create_app(Settings(), Pipeline.load(tiny_checkpoint, "cpu"))) as url:
+        yield url
+
+
+Open = Callable[..., Page]
+
+
+@pytest.fixture
+def visit(browser: Browser) -> Iterator[Open]:
+    """Opens a page in a context of its own; whatever goes wrong in the page's script fails the test."""
+    contexts: list[BrowserContext] = []
+    faults: list[str] = []
+
+    def visit(address: str, locale: str = JAPANESE, **options: object) -> Page:
+        options = {
+            "locale": locale,
+            "viewport": {"width": 1280, "height": 800},
+            "reduced_motion": "reduce",
+            **options,
+        }
+        context = browser.new_context(**options)
+        contexts.append(context)
+        context.set_default_timeout(15_000)
+        page = context.new_page()
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on("console", lambda message: message.type == "error" and faults.append(message.text))
+        host = re.match(r"https?://[^/]+", address)
+        assert host
+        page.on(
+            "request",
+            lambda request: request.url.startswith((host[0], "data:")) or faults.append(request.url),
+        )
+        page.goto(address)
+        return page
+
+    yield visit
+    for context in contexts:
+        context.close()
+    # A refusal by the server is logged by the browser itself, and is no fault of the page.
+    assert [fault for fault in faults if "the server responded with a status of" not in fault] == []
+
+
+def pictures(page: Page) -> Locator:
+    return page.locator("#orders img.picture")
+
+
+def is_drawn(image: Locator) -> bool:
+    return bool(image.evaluate("image => image.complete && image.naturalWidth === 256"))
+
+
+@pytest.mark.parametrize(("locale", "name"), [(JAPANESE, NAME), (ENGLISH, "smoky beetroot ramen")])
+def test_typing_a_name_and_enter_brings_pictures(url: str, visit: Open, locale: str, name: str) -> None:
+    page = visit(url, locale)
+    page.keyboard.press("Tab")
+    page.get_by_role("textbox").click()
+    page.keyboard.insert_text(name)
+    page.keyboard.press("Enter")
+    expect(pictures(page)).to_have_count(4)
+    for image in pictures(page).all():
+        assert is_drawn(image)
+        assert name in (image.get_attribute("alt") or "")
+    expect(page.get_by_role("status")).to_contain_text(name)
+    expect(page.get_by_role("heading", name=name, exact=True)).to_be_visible()
+    # Its address brings the same pictures again, also to somebody else and without a script.
+    seeds = page.locator(".order .seed").all_inner_texts()
+    again = visit(page.url, locale, java_script_enabled=False)
+    assert again.locator(".order .seed").all_inner_texts() == seeds
+
+
+def test_a_sketch_is_shown_until_the_picture_covers_it(visit: Open) -> None:
+    pipeline = FakePipeline()
+    with cafeteria(pipeline) as url:
+        page = visit(url)
+        expect(page.locator(".menu img").first).to_be_visible()
+        pipeline.gate.clear()
+        page.get_by_role("textbox").fill(NAME)
+        page.keyboard.press("Enter")
+        expect(page.locator("img.sketch")).to_have_count(4)
+        assert page.locator("img.sketch").first.evaluate("i => getComputedStyle(i).filter").startswith("blur")
+        expect(pictures(page)).to_have_count(0)
+        pipeline.gate.set()
+        expect(pictures(page)).to_have_count(4)
+        page.close()
+
+
+def test_enter_while_composing_orders_nothing(url: str, visit: Open) -> None:
+    page = visit(url)
+    orders: list[str] = []
+    page.on("request", lambda request: request.method == "POST" and orders.append(request.url))
+    box = page.get_by_role("textbox")
+    box.click()
+    # As an input method does it: a composition is under way, and Enter is its own key to settle it.
+    devtools = page.context.new_cdp_session(page)
+    devtools.send("Input.imeSetComposition", {"text": "サーモン", "selectionStart": 4, "selectionEnd": 4})
+    expect(box).to_have_value("サーモン")
+    page.keyboard.press("Enter")
+    page.wait_for_timeout(300)
+    assert orders == []
+    # Safari has ended the composition before it reports its key as 229.
+    prevented = box.evaluate(
+        """box => !box.dispatchEvent(new KeyboardEvent("keydown",
+            { key: "Enter", keyCode: 229, cancelable: true, bubbles: true }))"""
+    )
+    assert prevented
+    devtools.send("Input.insertText", {"text": "サーモン"})
+    page.keyboard.press("Enter")
+    expect(pictures(page)).to_have_count(4)
+    assert len(orders) == 1
+
+
+def test_without_javascript_the_form_brings_a_page(url: str, visit: Open) -> None:
+    page = visit(url, java_script_enabled=False)
+    page.get_by_role("textbox").fill(NAME)
+    page.get_by_role("combobox").select_option("2")
+    page.get_by_role("button", name="注文する").click()
+    assert page.url == f"{url}/generate"
+    expect(pictures(page)).to_have_count(2)
+    assert all(is_drawn(image) for image in pictures(page).all())
+    page.get_by_role("button", name="おまかせ").click()
+    expect(pictures(page)).to_have_count(2)
+    assert page.get_by_role("textbox").input_value() not in ("", NAME)
+    page.get_by_role("link", name="English").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Imaginary Cafeteria")
+
+
+def test_a_surprise_writes_a_name_and_serves_it(url: str, visit: Open) -> None:
+    page = visit(url, ENGLISH)
+    page.get_by_role("button", name="Surprise me").click()
+    expect(pictures(page)).to_have_count(4)
+    name = page.get_by_role("textbox").input_value()
+    assert name
+    expect(page.locator(".order h3")).to_have_text(name)
+
+
+def test_a_dish_of_todays_menu_can_be_ordered(url: str, visit: Open) -> None:
+    page = visit(url)
+    dish = page.locator(".menu a").nth(2)
+    name, seed = dish.get_attribute("data-name"), dish.get_attribute("data-seed")
+    dish.click()
+    expect(pictures(page)).to_have_count(4)
+    expect(page.locator(".order h3")).to_have_text(name or "")
+    assert seed in page.locator(".order .seed").first.inner_text()
+
+
+def test_the_next_order_takes_the_place_of_one_in_the_making(visit: Open) -> None:
+    pipeline = FakePipeline()
+    with cafeteria(pipeline) as url:
+        page = visit(url, ENGLISH)
+        until(lambda: page.locator(".menu img").last.evaluate("i => i.complete && i.naturalWidth > 0"))
+        pipeline.gate.clear()
+        for name in ("first", "second"):
+            page.get_by_role("textbox").fill(name)
+            page.keyboard.press("Enter")
+            expect(page.locator(".order h3").first).to_have_text(name)
+        pipeline.gate.set()
+        expect(pictures(page)).to_have_count(4)
+        expect(page.locator(".order h3")).to_have_text(["second"])
+        expect(page.get_by_role("status")).to_contain_text("second: ready")
+        page.close()
+
+
+def test_a_full_kitchen_is_said_kindly_and_tried_again(visit: Open) -> None:
+    pipeline = FakePipeline()
+    app = create_app(Settings(queue=8), pipeline)
+    with serve(app) as url:
+        page = visit(url, ENGLISH)
+        until(lambda: page.locator(".menu img").last.evaluate("i => i.complete && i.naturalWidth > 0"))
+        pipeline.gate.clear()
+        crowd = visit(url, ENGLISH)
+        crowd.get_by_role("combobox").select_option("8")
+        crowd.get_by_role("textbox").fill("the whole house")
+        crowd.keyboard.press("Enter")
+        until(lambda: app.state.pictures.engine.depth == 8)
+        page.get_by_role("textbox").fill("tea")
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("status")).to_contain_text("The kitchen is full just now")
+        expect(page.get_by_role("status")).to_contain_text("Trying again in 1 s")
+        pipeline.gate.set()
+        expect(pictures(page)).to_have_count(4)
+        crowd.close()
+        page.close()
+
+
+def test_a_name_that_cannot_be_read_is_said_at_the_box(url: str, visit: Open) -> None:
+    page = visit(url, ENGLISH)
+    box = page.get_by_role("textbox")
+    box.fill("\u200b")
+    page.keyboard.press("Enter")
+    expect(box).to_have_attribute("aria-invalid", "true")
+    expect(box).to_have_accessible_description(re.compile("Which dish"))
+    box.fill("tea")
+    page.keyboard.press("Enter")
+    expect(pictures(page)).to_have_count(4)
+    expect(box).not_to_have_attribute("aria-invalid", "true")
+
+
+def test_a_picture_can_be_saved(url: str, visit: Open) -> None:
+    page = visit(f"{url}/?name=tea&seed=5&n=1", ENGLISH)
+    with page.expect_download() as waiting:
+        page.get_by_role("link", name="Save picture no. 5 of tea").click()
+    assert waiting.value.suggested_filename == "tea-5.png"
+
+
+def test_keyboard_alone(url: str, visit: Open) -> None:
+    page = visit(url, ENGLISH)
+    reached = []
+    for _ in range(12):
+        page.keyboard.press("Tab")
+        reached.append(
+            page.evaluate("document.activeElement.id || document.activeElement.textContent.trim()")
+        )
+        style = page.evaluate(
+            "getComputedStyle(document.activeElement)[['outlineStyle', 'borderBottomColor'][0]]"
+        )
+        assert style != "none" or reached[-1] == "name"  # the box shows its focus by its line
+    assert [at for at in reached if at in ("name", "n", "surprise")] == ["name", "n", "surprise"]
+    page.get_by_role("textbox").focus()
+    page.keyboard.type("tea")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(pictures(page)).to_have_count(4)
+
+
+@pytest.mark.parametrize("path", ["/", "/?name=tea&seed=1&n=8", "/docs", "/nowhere"])
+def test_nothing_is_wider_than_the_window(url: str, visit: Open, path: str) -> None:
+    page = visit(f"{url}{path}")
+    for width in (320, 1440, 3840):
+        page.set_viewport_size({"width": width, "height": 800})
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+
+
+def test_those_who_want_no_motion_see_none(url: str, visit: Open) -> None:
+    assert visit(url, reduced_motion="no-preference").evaluate("document.getAnimations().length") > 0
+    assert visit(url, reduced_motion="reduce").evaluate("document.getAnimations().length") == 0
+
+
+def test_the_language_is_kept(url: str, visit: Open) -> None:
+    page = visit(url)
+    expect(page.locator("html")).to_have_attribute("lang", "ja")
+    page.get_by_role("link", name="English").click()
+    page.goto(f"{url}/docs")
+    expect(page.locator("html")).to_have_attribute("lang", "en")
+
+
+def test_the_javascript_example_runs(url: str, visit: Open) -> None:
+    page = visit(f"{url}/docs", ENGLISH)
+    code = page.locator("#example-javascript").inner_text()
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    # The page's policy forbids evaluating text; the DevTools protocol may, as a visitor's own console.
+    devtools = page.context.new_cdp_session(page)
+    devtools.send("Runtime.evaluate", {"expression": f"(async () => {{ {code} }})()", "awaitPromise": True})
+    until(lambda: page.wait_for_timeout(20) or said)
+    assert [line.split()[0] for line in said[0].splitlines()] == ["7", "8"]
