@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from model import teacher
 from model.backbone import Backbone
 from model.checkpoint import TOKENIZER, CheckpointError, load_network, read_config
-from model.data import DataError, Photos, load
+from model.data import DataError, Photos, default_cache, load
 from model.matching import MatchingHead, fit, image_features
 from model.pairs import Pair, held_out, key, read_pairs
 from model.text import TextEncoder, Tokenizer, pad
@@ -139,7 +139,7 @@ def measure_student(checkpoint: Path, pairs: Sequence[Pair], photos: Photos, cac
     resolution = read_config(checkpoint).get("features", {}).get("matching", {}).get("resolution", RESOLUTION)
     head = load_network(checkpoint, "matching", MatchingHead).eval()
     with torch.inference_mode():
-        features = image_features(photos, Backbone("lite0", resolution=resolution), cache)
+        features = image_features(photos, Backbone("lite0", resolution=resolution), cache or default_cache())
         images = head(torch.from_numpy(features))
 
     def embedder(names: Sequence[str]) -> Tensor:
@@ -162,8 +162,8 @@ def measure_teacher(
     """
     train = load_photos(data, "train", cache)
     backbone = Backbone("lite0", resolution=RESOLUTION)
-    features = torch.from_numpy(image_features(train, backbone, cache))
-    validation = torch.from_numpy(image_features(photos, backbone, cache))
+    features = torch.from_numpy(image_features(train, backbone, cache or default_cache()))
+    validation = torch.from_numpy(image_features(photos, backbone, cache or default_cache()))
     forbidden = held_out(pairs, photos, class_names(train))
     known = [p for p in read_names(data, "train") if not forbidden & {key(p.en), *map(key, p.ja)}]
     names = list(dict.fromkeys([*train.names, *(n for p in known for n in (p.en, *p.ja))]))
@@ -252,7 +252,7 @@ def checks(embedder: Embed) -> str:
 @click.option("--data", type=click.Path(path_type=Path), required=True, help="Photographs, names.tsv beside them.")
 @click.option("--teacher", "store", type=click.Path(path_type=Path), help="Folder of the teacher's vectors; "
               "without it only the student is measured.")
-@click.option("--cache", type=click.Path(path_type=Path), help="Folder for image features.")
+@click.option("--cache", type=click.Path(path_type=Path), help="Of photographs and image features.")
 @click.option("--steps", type=click.IntRange(min=1), default=1000, help="Of each of the teacher's matching heads.")
 @click.option("--seed", type=int, default=0, help="Of the teacher's heads.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Also write the figures here.")

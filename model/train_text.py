@@ -42,7 +42,7 @@ from model.checkpoint import (
     save_weights,
     write_file,
 )
-from model.data import DataError, Photos, load
+from model.data import DataError, Photos, default_cache, load
 from model.evaluate_text import (
     RESOLUTION,
     class_names,
@@ -85,6 +85,9 @@ WARMUP = 0.04  # of the run
 PIECE_DROPOUT = 0.05
 SAMPLED = 0.5  # share of names whose segmentation is drawn at random
 VALIDATE_SECONDS = 120.0
+
+# The matching head of the generator's text-match loss sees what stage 1 makes, at the discriminator's resolution.
+JUDGE_SIZE, JUDGE_RESOLUTION, JUDGE_VIEWS, JUDGE_STEPS = 64, 96, 4, 2500
 
 
 @dataclass(frozen=True)
@@ -132,15 +135,17 @@ def train(
 
     Args:
         data: photographs as `model.data.load` takes them, with `names.tsv` beside them where there is one.
-        out: gets tokenizer.model, text.safetensors, matching.safetensors, config.json, text.csv.
-        minutes: length of the training loop; the learning rate falls to 0 over it.
+        out: gets tokenizer.model, text.safetensors, matching.safetensors, matching-64.safetensors (see
+            `fit_judge`), config.json and text.csv.
+        minutes: length of the training loop; the learning rate falls to 0 over it. Before it come the
+            teacher's vectors and the photographs' features where they are not cached, and after it `fit_judge`.
         seed: of weights and draws.
         device: of the training.
         resume: go on from the state in `out`, if there is one.
         steps: ends the run (and the learning rate's way) after so many steps instead.
         teacher_store: folder of the teacher's vectors; `out`/teacher by default.
         composed: dishes with composed names that the teacher is asked about.
-        cache: of decoded photographs and of image features.
+        cache: of decoded photographs and of image features; `model.data.default_cache` by default.
 
     Returns:
         The last validation figures, by name; empty without a validation split.
@@ -219,6 +224,7 @@ def train(
             validated = time.monotonic()
         if done:
             bar.close()
+            fit_judge(data, out, seed=seed, device=device, cache=cache)
             return figures
 
 
@@ -226,10 +232,10 @@ def fit_judge(
     data: Path,
     run: Path,
     *,
-    size: int = 64,
-    resolution: int = 96,
-    views: int = 4,
-    steps: int = 2500,
+    size: int = JUDGE_SIZE,
+    resolution: int = JUDGE_RESOLUTION,
+    views: int = JUDGE_VIEWS,
+    steps: int | None = None,
     seed: int = 0,
     device: torch.device | str = "cpu",
     cache: Path | None = None,
@@ -246,16 +252,16 @@ def fit_judge(
     tokenizer = Tokenizer.load(run / TOKENIZER)
     backbone = Backbone("lite0", resolution=resolution).to(device)
     photos = load(data, size, "train", cache)
-    features = np.stack([image_features(photos, backbone, cache or run, view) for view in range(views)], 1)
+    features = np.stack([image_features(photos, backbone, cache or default_cache(), view) for view in range(views)], 1)
     embeddings = _both_languages(encoder, tokenizer, photos)
-    head = fit(torch.from_numpy(features), embeddings, photos.names, steps, seed, device=device)
+    head = fit(torch.from_numpy(features), embeddings, photos.names, steps or JUDGE_STEPS, seed, device=device)
     figures: dict[str, float] = {}
     try:
         validation = load(data, size, "validation", cache) if data.is_dir() else None
     except DataError:
         validation = None
     if validation is not None:
-        images = torch.from_numpy(image_features(validation, backbone, cache or run))
+        images = torch.from_numpy(image_features(validation, backbone, cache or default_cache()))
         figures = validate(encoder, head, tokenizer, Validation([], validation, images))
     name = f"matching-{size}"
     save_weights(run, name, head)
@@ -334,7 +340,7 @@ def prepare(
 
     backbone = Backbone("lite0", resolution=RESOLUTION).to(device)
     keep = [i for i, n in enumerate(photos.names) if n in index]
-    features = torch.from_numpy(image_features(photos, backbone, cache or out))[keep]
+    features = torch.from_numpy(image_features(photos, backbone, cache or default_cache()))[keep]
     photo_names = torch.tensor([[index[photos.names[i]], index.get(photos.names_ja[i] or "", -1)] for i in keep])
     corpus = Corpus(
         names,
@@ -347,9 +353,8 @@ def prepare(
     )
     validation = None
     if validation_photos is not None:
-        validation = Validation(
-            pairs_out, validation_photos, torch.from_numpy(image_features(validation_photos, backbone, cache or out))
-        )
+        seen = image_features(validation_photos, backbone, cache or default_cache())
+        validation = Validation(pairs_out, validation_photos, torch.from_numpy(seen))
     log.info(
         "%d names, %d real pairs, %d words, %d composed pairs, %d photographs; %d names held out",
         len(names), len(real), len(words), len(made_up), len(keep), len(forbidden),

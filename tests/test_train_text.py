@@ -73,7 +73,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A step sees little, so that tests take little."""
-    for name, value in {"PHOTOS": 6, "REAL": 6, "WORD": 4, "COMPOSED_SHARE": 6, "FRESH": 4}.items():
+    for name, value in {"JUDGE_STEPS": 2, "PHOTOS": 6, "REAL": 6, "WORD": 4, "COMPOSED_SHARE": 6, "FRESH": 4}.items():
         monkeypatch.setattr(train_text, name, value)
     monkeypatch.setattr(teacher, "align", lambda english, japanese, dimensions=256, **_: torch.eye(384)[:, :dimensions])
     train_tokenizer = train_text.train_tokenizer
@@ -99,6 +99,7 @@ def test_a_run_leaves_a_readable_encoder_and_goes_on(
     config = read_config(out)
     assert load_network(out, "matching", MatchingHead).config["embedding_dim"] == 256
     assert config["features"]["matching"] == {"backbone": "lite0", "resolution": 160}
+    assert config["features"]["matching-64"]["resolution"] == 96
     assert config["training"]["text"]["steps"] == 4
 
     asked = len(fake.asked)
@@ -125,6 +126,7 @@ def test_the_loss_falls(data: Path, tmp_path: Path, small: None, fake: type[Fake
     monkeypatch.setattr(train_text, "validate", lambda *_: {})
     monkeypatch.setattr(train_text, "_save", lambda *_: None)
     monkeypatch.setattr(train_text, "_save_state", lambda *_: None)
+    monkeypatch.setattr(train_text, "fit_judge", lambda *_, **__: {})
     run(data, tmp_path / "run", steps=25)
     with (tmp_path / "run" / "text.csv").open() as file:
         rows = list(csv.DictReader(file))
