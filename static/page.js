@@ -21,8 +21,10 @@ function pageAddress(name, seed, n) {
 function complain(message) {
   problem.textContent = message;
   problem.hidden = !message;
-  if (message) input.setAttribute("aria-invalid", "true");
-  else input.removeAttribute("aria-invalid");
+  if (message) {
+    input.setAttribute("aria-invalid", "true");
+    input.focus(); // so that a screen reader reads the box with its complaint
+  } else input.removeAttribute("aria-invalid");
 }
 
 /** Waits, counting down in the status line, until the time is up or the visitor cannot wait. */
