@@ -89,6 +89,7 @@ def served(data: bytes) -> Ticket:
 
 
 def _resolve(future: Future[Any], value: object) -> None:
+    """Under the engine's lock, since a sketch and its picture may arrive from two encoders at once."""
     # A future may be cancelled by its caller at any time; once marked as running it no longer can.
     if future.done() or not future.set_running_or_notify_cancel():
         return
@@ -199,7 +200,8 @@ class Engine(Generic[I]):
             # Not ready, for good; requests still get their own errors and /readyz says no.
             logger.exception("warming the model failed")
         else:
-            self._warm += 1
+            with self._changed:
+                self._warm += 1
         sketch_next = True
         while True:
             with self._changed:
@@ -273,9 +275,8 @@ class Engine(Generic[I]):
             data = encode(job.item, sketch)
             with self._changed:
                 job.sketch_data = data
-                tickets = list(job.tickets)
-            for ticket in tickets:
-                _resolve(ticket.sketch, data)
+                for ticket in job.tickets:
+                    _resolve(ticket.sketch, data)
 
     def _encode(self, job: _Job[I], encode: Callable[[I, Any], bytes], picture: Any) -> None:
         try:
@@ -289,6 +290,6 @@ class Engine(Generic[I]):
         with self._changed:
             self._jobs.pop(job.item, None)
             tickets, job.tickets = job.tickets, []
-        for ticket in tickets:
-            _resolve(ticket.sketch, None)
-            _resolve(ticket.picture, value)
+            for ticket in tickets:
+                _resolve(ticket.sketch, None)
+                _resolve(ticket.picture, value)

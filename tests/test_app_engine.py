@@ -215,6 +215,21 @@ def test_a_picture_that_cannot_be_encoded_fails_alone(engine: Engine[Item]) -> N
     assert value(good.picture) == b"picture of good"
 
 
+def test_a_sketch_that_comes_after_its_picture_is_dropped(engine: Engine[Item], model: Model) -> None:
+    late = threading.Event()
+
+    def slow(item: Item, sketch: str) -> bytes:
+        assert late.wait(10)
+        return sketch.encode()
+
+    model.encode_sketch = slow  # type: ignore[method-assign]
+    (ticket,) = engine.submit([Item("tea")], sketches=True)
+    assert value(ticket.picture) == b"picture of tea"
+    assert ticket.sketch.result(0) is None
+    late.set()
+    assert value(engine.submit([Item("cake")])[0].picture) == b"picture of cake"
+
+
 def test_closing_finishes_what_was_accepted_and_takes_no_more(model: Model) -> None:
     engine = Engine([model], capacity=8, clock=model.clock)
     held(engine, model)
