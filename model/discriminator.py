@@ -36,10 +36,11 @@ class Heads(nn.Module):
         self.config: dict[str, Any] = {
             "channels": list(channels), "embedding_dim": embedding_dim, "width": width
         }
-        self.heads = nn.ModuleList(
+        self._heads = [
             _Head(c, width, embedding_dim, halvings=len(channels) - 1 - i, deviation=d)
             for i, (c, d) in enumerate(zip(channels, TAP_DEVIATIONS, strict=True))
-        )
+        ]
+        self.heads = nn.ModuleList(self._heads)
 
     def forward(self, taps: Sequence[Tensor]) -> list[Tensor]:
         """What the heads make of the taps: a list of (B, width, 3, 3). Scored by `realness` and `match`."""
@@ -47,12 +48,15 @@ class Heads(nn.Module):
 
     def realness(self, maps: Sequence[Tensor]) -> Tensor:
         """Unconditional logits (B, heads * positions): does this look like a photograph?"""
-        return torch.cat([h.unconditional(m).flatten(1) for h, m in zip(self.heads, maps, strict=True)], 1).float()
+        return self._join([h.realness(m) for h, m in zip(self._heads, maps, strict=True)])
 
     def match(self, maps: Sequence[Tensor], embedding: Tensor) -> Tensor:
         """Conditional logits (B, heads * positions): does it look like a dish of this name, (B, E)?"""
-        scores = [h.score(m, embedding).flatten(1) for h, m in zip(self.heads, maps, strict=True)]
-        return torch.cat(scores, 1).float()
+        return self._join([h.score(m, embedding) for h, m in zip(self._heads, maps, strict=True)])
+
+    @staticmethod
+    def _join(logits: list[Tensor]) -> Tensor:
+        return torch.cat([x.flatten(1) for x in logits], 1).float()
 
 
 class _Head(nn.Module):
@@ -70,6 +74,11 @@ class _Head(nn.Module):
         self.unconditional = spectral_norm(nn.Conv2d(width, 1, 1))
         self.project = spectral_norm(nn.Linear(embedding_dim, width, bias=False))
         self.conditional = spectral_norm(nn.Conv2d(width, width, 1))
+
+    def realness(self, maps: Tensor) -> Tensor:
+        """(B, h, w)."""
+        logits: Tensor = self.unconditional(maps)
+        return logits[:, 0]
 
     def forward(self, tap: Tensor) -> Tensor:
         y: Tensor = self.layers(F.conv2d(tap, self.mix.to(tap.dtype)))

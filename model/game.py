@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from model import parallel
+from model.checkpoint import Network
 from model.discriminator import Heads
 from model.losses import ADVERSARIAL, mismatched
 
@@ -36,7 +37,7 @@ class Adversary:
     """Discriminator heads with their loss and their optimiser."""
 
     def __init__(self, heads: Heads, rules: Rules, device: torch.device) -> None:
-        self.heads = heads.to(device, memory_format=torch.channels_last)
+        self.heads = place(heads, device)
         self.rules = rules
         self.loss = ADVERSARIAL[rules.loss]
         self.optimizer = torch.optim.Adam(heads.parameters(), rules.learning_rate, BETAS)
@@ -147,6 +148,11 @@ class Stage(Protocol):
     latent_dim: int
 
 
+def place(module: Network, device: torch.device) -> Network:
+    """Moves a network to the device, its weights laid out as convolutions like them best."""
+    return module.to(device).to(memory_format=torch.channels_last)
+
+
 def descend(
     optimizer: torch.optim.Optimizer, loss: Tensor, images: Tensor | None = None, gradient: Tensor | None = None
 ) -> None:
@@ -179,8 +185,3 @@ def follow(average: nn.Module, module: nn.Module, images: int, kimg: float, half
             mean.lerp_(values[name].to(mean.dtype), 1 - keep)
         else:
             mean.copy_(values[name])
-
-
-def count(modules: Iterable[nn.Module]) -> int:
-    """Number of trained parameters."""
-    return sum(p.numel() for module in modules for p in module.parameters())

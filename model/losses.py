@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor
 
-
 ALIKE = 0.8  # cosine of two names that may be one dish
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from model import stage1, stage2
+from model import baselines, stage1, stage2
 from model.backbone import Backbone
 from model.checkpoint import Network, load_network, read_config
 from model.discriminator import Heads
@@ -20,50 +20,71 @@ from model.networks import Stage1Generator, Stage2Generator
 
 @dataclass(frozen=True)
 class Preset:
-    """batch: photographs a step, over all processes. generator: keyword arguments of the stage's generator."""
+    """How one stage is trained.
+
+    batch: photographs a step, over all processes.
+    generator, heads: keyword arguments of the stage's generator and discriminator heads.
+    recipe: weights and rates; its type says whose recipe it is.
+    """
 
     batch: int
+    recipe: stage1.Recipe | stage2.Recipe | baselines.Recipe
     generator: Mapping[str, Any] = field(default_factory=dict)
     heads: Mapping[str, Any] = field(default_factory=dict)
 
 
 PRESETS: dict[str, dict[str, Preset]] = {
     "cpu": {
-        "1": Preset(batch=16),
-        "2": Preset(batch=8),
+        "1": Preset(16, stage1.Recipe()),
+        "2": Preset(8, stage2.Recipe()),
     },
     "gpu": {
-        "1": Preset(batch=64, generator={"channels": (320, 320, 192, 128, 64)}, heads={"width": 96}),
-        "2": Preset(batch=32, generator={"channels": (192, 128, 64), "depth": 4}, heads={"width": 96}),
+        "1": Preset(64, stage1.Recipe(), {"channels": (320, 320, 192, 128, 64)}, {"width": 96}),
+        "2": Preset(32, stage2.Recipe(), {"channels": (192, 128, 64), "depth": 4}, {"width": 96}),
     },
+    "stackgan-v1": {"1": Preset(64, baselines.Recipe())},
+    "dcgan": {"1": Preset(64, baselines.Recipe(conditional=False))},
 }
 
 
-def build(
-    stage: str, preset: Preset, source: Path, device: torch.device, bf16: bool
-) -> tuple[Stage, float]:
+def find(name: str, stage: str) -> Preset:
+    """The preset of a stage; raises ValueError where it has none: the original recipes end with stage 1."""
+    if stage not in PRESETS[name]:
+        raise ValueError(f"preset {name} has no stage {stage}: it is a baseline for stage {', '.join(PRESETS[name])}")
+    return PRESETS[name][stage]
+
+
+def build(stage: str, preset: Preset, source: Path, device: torch.device, bf16: bool) -> tuple[Stage, float]:
     """A stage ready to train, and the kimg that its weights have behind them.
 
     What the checkpoint folder `source` has of this stage is where training starts, widths included; what it lacks
-    starts from nothing at the preset's widths. Raises CheckpointError where stage 2 finds no stage 1.
+    starts from nothing at the preset's widths. Baselines always start from nothing. Raises CheckpointError where a
+    file is missing, such as stage 1 for stage 2.
     """
     config = read_config(source)
+    embedding = {"embedding_dim": config["text"]["embedding_dim"]}
+    recipe = preset.recipe
+    if isinstance(recipe, baselines.Recipe):
+        conditional = {"conditional": recipe.conditional}
+        generator = baselines.BaselineGenerator(**embedding, **conditional)
+        discriminator = baselines.BaselineDiscriminator(**embedding, **conditional)
+        return baselines.Baseline(generator, discriminator, recipe, device, bf16), 0.0
+
     begun = f"stage{stage}" in config
     kimg = float(config.get("training", {}).get(f"stage{stage}", {}).get("kimg", 0.0)) if begun else 0.0
-    embedding = {"embedding_dim": config["text"]["embedding_dim"]}
 
     def network(name: str, kind: type[Network], arguments: Mapping[str, Any]) -> Network:
         return load_network(source, name, kind) if name in config else kind(**arguments)
 
     backbone, matching = Backbone("lite0"), load_network(source, "matching-64", MatchingHead)
     heads = {**embedding, "channels": backbone.channels, **preset.heads}
-    if stage == "1":
-        generator = network("stage1", Stage1Generator, {**embedding, **preset.generator})
+    if isinstance(recipe, stage1.Recipe):
+        painter = network("stage1", Stage1Generator, {**embedding, **preset.generator})
         return stage1.Stage1(
-            generator,
+            painter,
             network("stage1-heads", Heads, heads),
-            network("stage1-encoder", stage1.LatentEncoder, {"z_dim": generator.z_dim}),
-            backbone, matching, stage1.Recipe(), device, bf16,
+            network("stage1-encoder", stage1.LatentEncoder, {"z_dim": painter.z_dim}),
+            backbone, matching, recipe, device, bf16,
         ), kimg  # fmt: skip
     first = load_network(source, "stage1", Stage1Generator)
     same_latent = {"z_dim": first.z_dim, "condition_dim": first.latent_dim - first.z_dim}
@@ -71,5 +92,5 @@ def build(
         network("stage2", Stage2Generator, {**embedding, **same_latent, **preset.generator}),
         network("stage2-heads", Heads, heads),
         network("stage2-window-heads", Heads, heads),
-        first, backbone, matching, stage2.Recipe(), device, bf16,
+        first, backbone, matching, recipe, device, bf16,
     ), kimg  # fmt: skip

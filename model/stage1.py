@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, pairwise
 
 import torch
 import torch.nn.functional as F
@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from model.augment import Augmentation
 from model.backbone import Backbone
 from model.discriminator import TAP_DEVIATIONS, Heads
-from model.game import BETAS, Adversary, Balancer, Rules, descend, follow, ramp
+from model.game import BETAS, Adversary, Balancer, Rules, descend, follow, place, ramp
 from model.losses import alike, feature_distance, kl_divergence
 from model.matching import MatchingHead, contrastive_loss
 from model.networks import SKETCH_SIZE, Stage1Generator
@@ -57,7 +57,7 @@ class LatentEncoder(nn.Module):
         self.config = {"z_dim": z_dim}
         widths = (3, 32, 64, 128, 128)
         layers: list[nn.Module] = []
-        for a, b in zip(widths, widths[1:], strict=False):
+        for a, b in pairwise(widths):
             layers += [nn.Conv2d(a, b, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
         self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(128 * 16, 2 * z_dim))
 
@@ -98,8 +98,8 @@ class Stage1:
     ) -> None:
         self.recipe, self.device, self.bf16 = recipe, device, bf16
         self.latent_dim = generator.latent_dim
-        self.generator = generator.to(device, memory_format=torch.channels_last)
-        self.encoder = encoder.to(device, memory_format=torch.channels_last)
+        self.generator = place(generator, device)
+        self.encoder = place(encoder, device)
         self.average = copy.deepcopy(self.generator).requires_grad_(False).eval()
         self.adversary = Adversary(heads, recipe.rules, device)
         self.backbone = backbone.to(device)

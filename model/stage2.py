@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from model.augment import Augmentation, crop
 from model.backbone import Backbone
 from model.discriminator import TAP_DEVIATIONS, Heads
-from model.game import BETAS, Adversary, Rules, descend, follow
+from model.game import BETAS, Adversary, Rules, descend, follow, place
 from model.losses import alike, feature_distance, kl_divergence
 from model.matching import MatchingHead, contrastive_loss
 from model.networks import PICTURE_SIZE, SKETCH_SIZE, Stage1Generator, Stage2Generator
@@ -72,9 +72,9 @@ class Stage2:
     ) -> None:
         self.recipe, self.device, self.bf16 = recipe, device, bf16
         self.latent_dim = generator.latent_dim
-        self.generator = generator.to(device, memory_format=torch.channels_last)
+        self.generator = place(generator, device)
         self.average = copy.deepcopy(self.generator).requires_grad_(False).eval()
-        self.stage1 = stage1.to(device, memory_format=torch.channels_last).requires_grad_(False).eval()
+        self.stage1 = place(stage1, device).requires_grad_(False).eval()
         self.whole = Adversary(heads, recipe.rules, device)
         self.window = Adversary(window_heads, recipe.rules, device)
         self.backbone = backbone.to(device)

@@ -25,7 +25,6 @@ import shutil
 import signal
 import sys
 import time
-
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +39,9 @@ from model.checkpoint import CheckpointError
 from model.data import DataError, Photos, load
 from model.game import Stage
 from model.generation import choose_device, to_uint8
-from model.menu import Menu, embed
 from model.matching import has_bfloat16
-from model.presets import PRESETS, build
+from model.menu import Menu, embed
+from model.presets import PRESETS, build, find
 from model.sheet import ContactSheet
 
 SAMPLES = (
@@ -117,7 +116,7 @@ def train(
     rank, processes = parallel.start(where)
     main_process = rank == 0
     torch.manual_seed(seed)  # the same first weights on every process
-    plan = PRESETS[preset][stage]
+    plan = find(preset, stage)
     batch = (batch or plan.batch) // processes
     game, before = build(stage, plan, source, where, has_bfloat16(where))
 
