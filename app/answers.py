@@ -19,7 +19,7 @@ from app.engine import Ticket
 from app.errors import ApiError
 from app.orders import Order
 from app.pages import dish_url
-from app.pictures import Dish
+from model.dishes import Dish
 
 NDJSON = "application/x-ndjson"
 
@@ -52,7 +52,7 @@ def notices(request: Request, order: Order) -> list[str]:
 
 def png(request: Request, order: Order, dish: Dish, data: bytes, headers: dict[str, str]) -> Response:
     """One picture. Header values are percent-encoded, since HTTP's headers hold no Japanese."""
-    filename = quote(f"{dish.name.replace('/', '-')}-{dish.seed}.png", safe="")
+    filename = quote(f"{dish.title.replace('/', '-')}-{dish.number}.png", safe="")
     disposition = headers.pop("Content-Disposition", "inline")
     return Response(
         data,
@@ -69,7 +69,13 @@ def png(request: Request, order: Order, dish: Dish, data: bytes, headers: dict[s
 
 
 def described(request: Request, dish: Dish) -> dict[str, Any]:
-    return {"seed": dish.seed, "size": dish.size, "url": dish_url(request, dish)}
+    """What tells this picture from the order's others, and where it is."""
+    details: dict[str, Any] = {"seed": dish.seed, "size": dish.size, "url": dish_url(request, dish)}
+    if dish.path:
+        details["path"] = ".".join(map(str, dish.path))
+    if dish.to is not None or dish.to_seed is not None:
+        details["t"] = dish.t
+    return details
 
 
 def result(request: Request, value: bytes | ApiError) -> dict[str, Any]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 from urllib.parse import unquote_to_bytes
 
@@ -17,12 +18,14 @@ from python_multipart.multipart import File
 from starlette.requests import Request
 
 from app.errors import ApiError
-from app.pictures import Dish, Pictures
+from app.pictures import Pictures
+from model.dishes import MAX_CHILD, MAX_DEPTH, MAX_MIXED, MAX_WEIGHT, Dish
 from model.generation import MAX_SEED
 from model.names import NameError_, normalize
 
 MAX_PICTURES = 8
 PAGE_PICTURES = 4
+RECIPE = ("name", "seed", "path", "off", "mix", "to", "to_seed", "t", "size")  # what one picture depends on
 
 
 def _whole(value: object) -> object:
@@ -36,6 +39,23 @@ def _whole(value: object) -> object:
 
 
 Whole = BeforeValidator(_whole)
+
+
+def _text(value: object) -> object:
+    """An empty field of a form is a field left out; numbers may stand for themselves in JSON."""
+    if type(value) in (int, float):
+        value = f"{value:g}"
+    return None if value == "" else value
+
+
+def _list(value: object) -> object:
+    """One `mix` of a form is text, several are a list; empty ones are left out."""
+    values = value if isinstance(value, list) else [value]
+    return [v for v in values if v not in ("", None)]
+
+
+Text = Annotated[str | None, BeforeValidator(_text)]
+REPEATED = ("mix", "dish")  # the fields that may be given more than once
 
 
 class Fields(BaseModel):
@@ -59,6 +79,27 @@ class Fields(BaseModel):
     size: Annotated[Literal[64, 256] | None, Whole] = Field(
         None, description="Side length in pixels: 256 (default), or 64 for the first stage's sketch alone."
     )
+    path: Text = Field(
+        None,
+        description="The way to a variation of the seed's picture, as 3.1: the first variation of the third. "
+        f"At most {MAX_DEPTH} numbers from 1 to {MAX_CHILD}. With it, further pictures count on in its last number.",
+    )
+    off: Text = Field(
+        None, description="Word pieces of the name that are not read, counted from 0, as 0,2."
+    )
+    mix: Annotated[list[str], BeforeValidator(_list)] = Field(
+        [],
+        description="Further names, each as weight:name, such as 0.5:tomato or -1:egg; the name's own weight is 1. "
+        f"At most {MAX_MIXED}, with weights from -{MAX_WEIGHT:g} to {MAX_WEIGHT:g}.",
+    )
+    to: Text = Field(
+        None,
+        description="A name to morph into. Without t, the pictures (n of them, at least 2) are the steps on the way.",
+    )
+    to_seed: Annotated[int, Whole, Field(ge=0, le=MAX_SEED)] | Annotated[None, Whole] = Field(
+        None, description="A seed to morph into, along with the name or by itself."
+    )
+    t: Text = Field(None, description="How far the morph has got: 0 to 1.")
 
 
 @dataclass(frozen=True)
@@ -102,18 +143,89 @@ def check(
         valid = Fields.model_validate(fields)
     except ValidationError as error:
         raise _fault(error, fields) from None
-    try:
-        name = normalize(valid.name).text
-        notices = pictures.notices(valid.name)
-    except NameError_ as error:
-        raise ApiError(422, error.code, field="name") from None
+    name, notices = _name(valid.name, "name", pictures)
+    to = None
+    if valid.to is not None:
+        to, more = _name(valid.to, "to", pictures)
+        notices = tuple(dict.fromkeys((*notices, *more)))
     first = valid.seed if valid.seed is not None else default_seed
     if first is None:
         first = secrets.randbelow(MAX_SEED + 1)
-    seeds = [(first + k) % (MAX_SEED + 1) for k in range(valid.n or default_n)]
-    return Order(
-        name, notices, pictures.version, tuple(Dish(name, seed, valid.size or 256) for seed in seeds)
+    t = _t(valid.t)
+    dish = Dish(
+        name,
+        first,
+        valid.size or 256,
+        path=_path(valid.path),
+        off=_off(valid.off, name, pictures),
+        mix=_mix(valid.mix, pictures),
+        to=to,
+        to_seed=valid.to_seed,
+        t=t or 0.0,
     )
+    morphs = (to is not None or valid.to_seed is not None) and t is None
+    return Order(name, notices, pictures.version, tuple(_several(dish, valid.n or default_n, morphs)))
+
+
+def _several(dish: Dish, n: int, morphs: bool) -> list[Dish]:
+    """`n` dishes from this one on: steps of its morph, its siblings, or the next seeds."""
+    if morphs and n > 1:
+        return [replace(dish, t=round(k / (n - 1), 2)) for k in range(n)]
+    if dish.path:
+        *before, last = dish.path
+        return [replace(dish, path=(*before, (last - 1 + k) % MAX_CHILD + 1)) for k in range(n)]
+    return [replace(dish, seed=(dish.seed + k) % (MAX_SEED + 1)) for k in range(n)]
+
+
+def _name(raw: str, field: str, pictures: Pictures) -> tuple[str, tuple[str, ...]]:
+    try:
+        return normalize(raw).text, pictures.notices(raw)
+    except NameError_ as error:
+        raise ApiError(422, error.code, field=field) from None
+
+
+def _path(text: str | None) -> tuple[int, ...]:
+    if text is None:
+        return ()
+    if re.fullmatch(rf"[0-9]{{1,4}}(\.[0-9]{{1,4}}){{0,{MAX_DEPTH - 1}}}", text):
+        path = tuple(map(int, text.split(".")))
+        if 0 not in path:
+            return path
+    raise ApiError(422, "invalid_path", field="path", most=MAX_CHILD, depth=MAX_DEPTH)
+
+
+def _off(text: str | None, name: str, pictures: Pictures) -> tuple[int, ...]:
+    if text is None:
+        return ()
+    count = len(pictures.pieces(name))
+    if re.fullmatch(r"[0-9]{1,2}(,[0-9]{1,2}){0,63}", text):
+        off = tuple(sorted(set(map(int, text.split(",")))))
+        if off[-1] < count:
+            return off
+    raise ApiError(422, "invalid_off", field="off", most=count - 1)
+
+
+def _mix(entries: list[str], pictures: Pictures) -> tuple[tuple[float, str], ...]:
+    """The same name twice is one of both weights, and one of weight 0 is none."""
+    if len(entries) > MAX_MIXED:
+        raise ApiError(422, "invalid_mix", field="mix", most=MAX_MIXED, weight=f"{MAX_WEIGHT:g}")
+    weights: dict[str, float] = {}
+    for entry in entries:
+        found = re.fullmatch(r"([+-]?[0-9](?:\.[0-9]{1,2})?):(.+)", entry, re.DOTALL)
+        if not found or abs(float(found[1])) > MAX_WEIGHT:
+            raise ApiError(422, "invalid_mix", field="mix", most=MAX_MIXED, weight=f"{MAX_WEIGHT:g}")
+        name, _ = _name(found[2], "mix", pictures)
+        weight = weights.get(name, 0.0) + float(found[1])
+        weights[name] = min(max(round(weight, 2), -MAX_WEIGHT), MAX_WEIGHT)
+    return tuple((weight, name) for name, weight in weights.items() if weight)
+
+
+def _t(text: str | None) -> float | None:
+    if text is None:
+        return None
+    if re.fullmatch(r"0(\.[0-9]{1,3})?|1(\.0{1,3})?", text):
+        return round(float(text), 2)
+    raise ApiError(422, "invalid_t", field="t")
 
 
 def _fault(error: ValidationError, fields: dict[str, Any]) -> ApiError:
@@ -121,10 +233,20 @@ def _fault(error: ValidationError, fields: dict[str, Any]) -> ApiError:
     match fault["loc"][0]:
         case "n":
             return ApiError(422, "invalid_n", field="n", most=MAX_PICTURES)
-        case "seed":
-            return ApiError(422, "invalid_seed", field="seed", most=MAX_SEED)
+        case "seed" | "to_seed" as field:
+            return ApiError(422, "invalid_seed", field=str(field), most=MAX_SEED)
         case "size":
             return ApiError(422, "invalid_size", field="size")
+        case "path":
+            return ApiError(422, "invalid_path", field="path", most=MAX_CHILD, depth=MAX_DEPTH)
+        case "off":
+            return ApiError(422, "invalid_off", field="off", most=0)
+        case "mix":
+            return ApiError(422, "invalid_mix", field="mix", most=MAX_MIXED, weight=f"{MAX_WEIGHT:g}")
+        case "t":
+            return ApiError(422, "invalid_t", field="t")
+        case "to":
+            return ApiError(422, "invalid_name", field="to")
     return ApiError(422, "missing_name" if fields.get("name") is None else "invalid_name", field="name")
 
 
@@ -172,12 +294,17 @@ def _parts(body: bytes, content_type: str) -> list[tuple[bytes, bytes]]:
     return pairs
 
 
-def _once(pairs: list[tuple[bytes, bytes]]) -> dict[str, str]:
-    """The pairs as text, each key once."""
+def _once(pairs: list[tuple[bytes, bytes]]) -> dict[str, Any]:
+    """The pairs as text, each key once, except those that may be repeated, whose values become a list."""
+    fields: dict[str, Any] = {}
     try:
-        fields = {key.decode("utf-8"): value.decode("utf-8") for key, value in pairs}
+        for key, value in ((key.decode("utf-8"), value.decode("utf-8")) for key, value in pairs):
+            if key in REPEATED:
+                fields.setdefault(key, []).append(value)
+            elif key in fields:
+                raise ApiError(422, "repeated_field")
+            else:
+                fields[key] = value
     except UnicodeDecodeError:
         raise ApiError(400, "not_utf8") from None
-    if len(fields) < len(pairs):
-        raise ApiError(422, "repeated_field")
     return fields

@@ -16,7 +16,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from app import negotiation, texts, today
 from app.errors import ApiError, from_exception
 from app.orders import Order
-from app.pictures import Dish
+from model.dishes import Dish
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -31,10 +31,7 @@ _templates = jinja2.Environment(
 
 def dish_url(request: Request, dish: Dish) -> str:
     """The address that makes this picture again, as a path on this server."""
-    query: dict[str, str | int] = {"name": dish.name, "seed": dish.seed}
-    if dish.sketch_only:
-        query["size"] = dish.size
-    return _at(request, "/dish.png", query)
+    return f"{request.scope.get('root_path', '')}/dish.png?{dish.query()}"
 
 
 def page_url(request: Request, dish: Dish, n: int = 1) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -13,23 +13,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from app.engine import Engine, Ticket, served
-from model import png
+from model import dishes, png
+from model.dishes import Dish
 from model.generation import to_uint8
-
-SIZES = (64, 256)
-
-
-@dataclass(frozen=True)
-class Dish:
-    """One picture: what it depends on, the model apart. `name` is normalised."""
-
-    name: str
-    seed: int
-    size: int = 256
-
-    @property
-    def sketch_only(self) -> bool:
-        return self.size == SIZES[0]
 
 
 class Pipeline(Protocol):
@@ -37,9 +23,11 @@ class Pipeline(Protocol):
 
     version: str
     device: Any
+    tokenizer: Any
 
     def notices(self, name: str) -> tuple[str, ...]: ...
     def embed(self, names: Sequence[str]) -> Any: ...
+    def embed_pieces(self, ids: Sequence[Sequence[int]]) -> Any: ...
     def latents(self, seeds: Sequence[int]) -> Any: ...
     def sketch(self, embeddings: Any, latents: Any) -> Any: ...
     def refine(self, sketches: Any, embeddings: Any, latents: Any) -> Any: ...
@@ -64,15 +52,13 @@ class PipelineModel:
     def warm(self) -> None:
         dish = Dish("warm-up", 0)
         for batch in {1, self.refine_batch}:
-            dishes = [dish] * batch
-            pictures = self.refine(dishes, self.sketch(dishes))
+            items = [dish] * batch
+            pictures = self.refine(items, self.sketch(items))
         self.encode(dish, pictures[0])
 
     def sketch(self, items: Sequence[Dish]) -> list[_Sketch]:
-        names = list(dict.fromkeys(dish.name for dish in items))
-        row = {name: k for k, name in enumerate(names)}
-        embeddings = self._pipeline.embed(names)[[row[dish.name] for dish in items]]
-        latents = self._pipeline.latents([dish.seed for dish in items])
+        embeddings = dishes.embeddings(self._pipeline, items)
+        latents = dishes.latents(self._pipeline, items)
         images = self._pipeline.sketch(embeddings, latents)
         return [_Sketch(embeddings[k], latents[k], images[k]) for k in range(len(items))]
 
@@ -90,7 +76,10 @@ class PipelineModel:
 
     def encode(self, item: Dish, picture: Any) -> bytes:
         pixels: np.ndarray[Any, Any] = to_uint8(picture[None])[0]
-        return png.encode(pixels, png.describe(item.name, item.seed, self._pipeline.version))
+        metadata = png.describe(item.name, item.seed, self._pipeline.version)
+        if not item.plain:
+            metadata["Recipe"] = item.query(size=False)
+        return png.encode(pixels, metadata)
 
 
 class _Recent:
@@ -123,6 +112,7 @@ class Pictures:
         self.version = pipeline.version
         self.device = str(pipeline.device)
         self.notices = pipeline.notices
+        self.pieces: Callable[[str], list[str]] = pipeline.tokenizer.pieces
         self._recent = _Recent(cache_bytes)
         self.engine: Engine[Dish] = Engine([PipelineModel(pipeline)], capacity=queue)
 
@@ -135,7 +125,7 @@ class Pictures:
 
     def etag(self, dish: Dish) -> str:
         """A strong entity tag: the same dish from the same model has the same bytes."""
-        key = f"{self.version}\n{dish.seed}\n{dish.size}\n{dish.name}"
+        key = f"{self.version}\n{dish.query()}"
         return f'"{hashlib.sha256(key.encode()).hexdigest()[:24]}"'
 
     def _remember(self, dish: Dish, ticket: Ticket) -> Ticket:

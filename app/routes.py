@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 from typing import Any
 
 from fastapi import APIRouter
@@ -14,8 +15,9 @@ from app import answers, negotiation, pages, texts
 from app.answers import NDJSON
 from app.engine import EngineClosed, QueueFull
 from app.errors import ApiError, from_exception
-from app.orders import MAX_PICTURES, PAGE_PICTURES, Fields, check, read_body, read_query
-from app.pictures import Dish, Pictures
+from app.orders import MAX_PICTURES, PAGE_PICTURES, RECIPE, Fields, check, read_body, read_query
+from app.pictures import Pictures
+from model.dishes import Dish
 from model.generation import MAX_SEED
 from model.words import surprise
 
@@ -28,6 +30,8 @@ class Picture(BaseModel):
     seed: int
     size: int
     url: str
+    path: str | None = None
+    t: float | None = None
     png: str | None = None
     error: dict[str, Any] | None = None
 
@@ -60,6 +64,21 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 
 _order_schema = {"schema": Fields.model_json_schema()}
 _image = {"schema": {"type": "string", "format": "binary"}}
+
+
+def _parameters(keys: Iterable[str]) -> list[dict[str, Any]]:
+    """These fields of an order as parameters of a query."""
+    properties = Fields.model_json_schema()["properties"]
+    return [
+        {
+            "in": "query",
+            "name": key,
+            "required": key == "name",
+            "description": properties[key]["description"],
+            "schema": {k: v for k, v in properties[key].items() if k not in ("description", "title")},
+        }
+        for key in keys
+    ]
 
 
 # Pages
@@ -204,23 +223,13 @@ async def _generate_page(request: Request) -> Response:
     },
     openapi_extra={
         "parameters": [
+            *_parameters(RECIPE),
             {
                 "in": "query",
-                "name": key,
-                "required": key == "name",
-                "schema": schema,
-                "description": description,
-            }
-            for key, schema, description in (
-                ("name", {"type": "string"}, "The dish's name"),
-                (
-                    "seed",
-                    {"type": "integer", "minimum": 0, "maximum": MAX_SEED, "default": 0},
-                    "The picture's seed",
-                ),
-                ("size", {"type": "integer", "enum": [64, 256], "default": 256}, "Side length in pixels"),
-                ("download", {"type": "string"}, "If present, the picture comes as a file to save"),
-            )
+                "name": "download",
+                "schema": {"type": "string"},
+                "description": "If present, the picture comes as a file to save",
+            },
         ]
     },
 )
@@ -229,7 +238,7 @@ async def dish_png(request: Request) -> Response:
     if negotiation.media_type(request.headers.get("accept"), (PNG,)) is None:
         raise ApiError(406, "not_acceptable", offers=PNG)
     pictures = _pictures(request)
-    order = check(read_query(request, ("name", "seed", "size")), pictures, default_n=1, default_seed=0)
+    order = check(read_query(request, RECIPE), pictures, default_n=1, default_seed=0)
     dish = order.dishes[0]
     headers = {"ETag": pictures.etag(dish), "Cache-Control": "public, max-age=3600"}
     tags = [tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")]

@@ -95,9 +95,23 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "「seed」は0から{most}までの整数です。",
     ),
     "error.invalid_size": ("“size” must be 64 or 256.", "「size」は64か256です。"),
+    "error.invalid_path": (
+        "“path” is up to {depth} numbers from 1 to {most} with full stops between them, such as 3.1.",
+        "「path」は1から{most}までの数を点でつないだものです（{depth}個まで）。例：3.1",
+    ),
+    "error.invalid_off": (
+        "“off” lists word pieces of the name, counted from 0 to {most} here, such as 0,2.",
+        "「off」は名前の語片の番号（ここでは0から{most}）を並べたものです。例：0,2",
+    ),
+    "error.invalid_mix": (
+        "“mix” is weight:name, up to {most} times, with weights from -{weight} to {weight} in hundredths, "
+        "such as -0.5:egg.",
+        "「mix」は「重み:名前」で{most}個まで。重みは-{weight}から{weight}まで、百分の一きざみです。例：-0.5:卵",
+    ),
+    "error.invalid_t": ("“t” must be a number from 0 to 1, such as 0.4.", "「t」は0から1までの数です。例：0.4"),
     "error.unknown_field": (
-        "There is no such field. Known are name, n, seed and size.",
-        "そのような項目はありません。使えるのは name、n、seed、size です。",
+        "There is no such field. Known are name, n, seed, size, path, off, mix, to, to_seed and t.",
+        "そのような項目はありません。使えるのはname、n、seed、size、path、off、mix、to、to_seed、tです。",
     ),
     "error.repeated_field": ("A field is given more than once.", "同じ項目が二度指定されています。"),
     "error.not_an_object": (

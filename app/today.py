@@ -5,8 +5,8 @@ from __future__ import annotations
 import datetime
 import random
 
-from app.pictures import Dish
 from app.texts import Language
+from model.dishes import Dish
 from model.generation import MAX_SEED
 
 COUNT = 6

@@ -21,11 +21,22 @@ from model.names import normalize
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
 
 
+class FakeTokenizer:
+    """A piece a character."""
+
+    def pieces(self, text: str) -> list[str]:
+        return list(text)
+
+    def encode(self, text: str) -> list[int]:
+        return [ord(character) for character in text]
+
+
 class FakePipeline:
     """Flat colours that follow from name and seed. `gate` holds every refinement until it is opened."""
 
     version = "0123456789ab"
     device = "cpu"
+    tokenizer = FakeTokenizer()
 
     def __init__(self) -> None:
         self.gate = threading.Event()
@@ -39,6 +50,9 @@ class FakePipeline:
 
     def embed(self, names: Sequence[str]) -> Tensor:
         return torch.tensor([[zlib.crc32(name.encode()) % 97 / 97] for name in names])
+
+    def embed_pieces(self, ids: Sequence[Sequence[int]]) -> Tensor:
+        return self.embed(["".join(map(chr, row)) for row in ids])
 
     def latents(self, seeds: Sequence[int]) -> Tensor:
         return torch.tensor([[float(seed % 2**24)] for seed in seeds])

@@ -1,0 +1,172 @@
+"""A dish as it can be played with: everything, the model apart, that one picture depends on.
+
+Every control of the page and of the API (variations, mixing, subtracting, switching word pieces off, morphing)
+makes another `Dish`, and a `Dish` has one canonical recipe: the address of its picture, its entity tag and the
+text in its PNG are all made of that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+from urllib.parse import quote, urlencode
+
+import torch
+from torch import Tensor
+
+from model.generation import mix, slerp
+from model.networks import PICTURE_SIZE, SKETCH_SIZE
+
+# How far a variation goes from its parent towards a latent of its own: 0 is the parent, 1 a stranger.
+VARIATION = 0.35
+MAX_CHILD = 9999
+MAX_DEPTH = 16
+MAX_MIXED = 6
+MAX_WEIGHT = 2.0
+
+
+class _Tokenizer(Protocol):
+    def encode(self, text: str) -> list[int]: ...
+
+
+class Pipeline(Protocol):
+    """The part of `model.generation.Pipeline` that is needed here."""
+
+    @property
+    def tokenizer(self) -> _Tokenizer: ...
+    def embed(self, names: Sequence[str]) -> Tensor: ...
+    def embed_pieces(self, ids: Sequence[Sequence[int]]) -> Tensor: ...
+    def latents(self, seeds: Sequence[int]) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Dish:
+    """One picture. Equal dishes of one model have equal pictures. Names are normalised.
+
+    `path` leads from the seed's latent to a variation: the third variation's first is (3, 1).
+    `off` are the places, counted from 0, of the name's word pieces that are not read.
+    `mix` are further names with weights (hundredths, not 0), the name itself having weight 1; a negative weight
+    takes away. `to` is a name to morph into, and `to_seed` the seed whose latent to morph into; `t` says how far
+    both have got, from 0 to 1.
+    """
+
+    name: str
+    seed: int
+    size: int = PICTURE_SIZE
+    path: tuple[int, ...] = ()
+    off: tuple[int, ...] = ()
+    mix: tuple[tuple[float, str], ...] = ()
+    to: str | None = None
+    to_seed: int | None = None
+    t: float = 0.0
+
+    @property
+    def sketch_only(self) -> bool:
+        return self.size == SKETCH_SIZE
+
+    @property
+    def plain(self) -> bool:
+        """Whether name and seed say it all."""
+        return len(self.recipe(size=False)) == 2
+
+    @property
+    def number(self) -> str:
+        """Seed and path as people read them: 7.3.1 is the first variation of the third of no. 7."""
+        return ".".join(map(str, (self.seed, *self.path)))
+
+    @property
+    def title(self) -> str:
+        """The dish in a line: 親子丼 − 卵 + ½ サーモン → カレー 40%."""
+        parts = [self.name]
+        for weight, name in self.mix:
+            amount = "" if abs(weight) == 1 else f"{abs(weight):g} "
+            parts.append(f"{'−' if weight < 0 else '+'} {amount}{name}")
+        if self.to is not None:
+            parts.append(f"→ {self.to} {self.t:.0%}")
+        return " ".join(parts)
+
+    def recipe(self, size: bool = True) -> list[tuple[str, str]]:
+        """The fields that are not at their defaults, in one order: the canonical query."""
+        fields = [("name", self.name), ("seed", str(self.seed))]
+        if self.path:
+            fields.append(("path", ".".join(map(str, self.path))))
+        if self.off:
+            fields.append(("off", ",".join(map(str, self.off))))
+        fields += [("mix", f"{weight:g}:{name}") for weight, name in self.mix]
+        if self.to is not None:
+            fields.append(("to", self.to))
+        if self.to_seed is not None:
+            fields.append(("to_seed", str(self.to_seed)))
+        if self.t:
+            fields.append(("t", f"{self.t:g}"))
+        if size and self.size != PICTURE_SIZE:
+            fields.append(("size", str(self.size)))
+        return fields
+
+    def query(self, size: bool = True) -> str:
+        """The recipe, percent-encoded: `name=…&seed=…`."""
+        return urlencode(self.recipe(size), quote_via=quote)
+
+
+def embeddings(pipeline: Pipeline, dishes: Sequence[Dish]) -> Tensor:
+    """What the generators are told of each dish, (B, E) float32.
+
+    Where nothing is left to paint, as of a dish minus itself, it is the embedding of an empty name.
+    """
+    texts = {text: row for row, text in enumerate(dict.fromkeys(t for dish in dishes for t in _texts(dish)))}
+    whole = pipeline.embed(list(texts)) if texts else torch.empty(0)
+    rows = []
+    for dish in dishes:
+        row = _read(pipeline, dish) if dish.off else whole[texts[dish.name]]
+        if dish.mix:
+            others = [whole[texts[name]] for _, name in dish.mix]
+            row = _blend(pipeline, [row, *others], [1.0, *(weight for weight, _ in dish.mix)])
+        if dish.to is not None and dish.t:
+            row = _blend(pipeline, [row, whole[texts[dish.to]]], [1 - dish.t, dish.t])
+        rows.append(row)
+    return torch.stack(rows)
+
+
+def latents(pipeline: Pipeline, dishes: Sequence[Dish]) -> Tensor:
+    """Each dish's latent, (B, L) float32: of its seed, led along its path, and towards `to_seed`."""
+    rows = []
+    for dish in dishes:
+        latent = pipeline.latents([dish.seed])[0]
+        for depth, child in enumerate(dish.path):
+            own = pipeline.latents([_child_seed(dish.seed, dish.path[:depth], child)])[0]
+            latent = slerp(latent, own, VARIATION)
+        if dish.to_seed is not None and dish.t:
+            latent = slerp(latent, pipeline.latents([dish.to_seed])[0], dish.t)
+        rows.append(latent)
+    return torch.stack(rows)
+
+
+def _texts(dish: Dish) -> list[str]:
+    """The names whose whole embeddings the dish is made of."""
+    texts = [] if dish.off else [dish.name]
+    texts += [name for _, name in dish.mix]
+    if dish.to is not None and dish.t:
+        texts.append(dish.to)
+    return texts
+
+
+def _read(pipeline: Pipeline, dish: Dish) -> Tensor:
+    ids = pipeline.tokenizer.encode(dish.name)
+    return pipeline.embed_pieces([[piece for k, piece in enumerate(ids) if k not in dish.off]])[0]
+
+
+def _blend(pipeline: Pipeline, rows: list[Tensor], weights: list[float]) -> Tensor:
+    try:
+        return mix(torch.stack(rows), weights)
+    except ValueError:
+        return pipeline.embed_pieces([[]])[0]
+
+
+def _child_seed(seed: int, path: Sequence[int], child: int) -> int:
+    """A 32-bit seed for every place in every family tree (FNV-1a over its numbers)."""
+    value = 0x811C9DC5
+    for number in (seed, *path, child):
+        for byte in number.to_bytes(4, "big"):
+            value = (value ^ byte) * 0x01000193 % 2**32
+    return value

@@ -1,0 +1,173 @@
+"""The controls in the API: variations, mixing, taking away, word pieces, morphing; their limits and permalinks."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import parse_qsl
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+from app.server import create_app
+from app.settings import Settings
+from model import png
+from model.generation import Pipeline
+from tests.serving import serve, until
+
+NAME = "親子丼"
+BROWSER = "text/html,application/xhtml+xml,*/*;q=0.8"
+
+
+@pytest.fixture(scope="module")
+def client(tiny_checkpoint: Path) -> Iterator[httpx.Client]:
+    app = create_app(Settings(), Pipeline.load(tiny_checkpoint, "cpu"))
+    with serve(app) as url, httpx.Client(base_url=url, trust_env=False) as client:
+        until(lambda: client.get("/readyz").status_code == 200)
+        yield client
+
+
+def dish(client: httpx.Client, **query: object) -> httpx.Response:
+    answer = client.get("/dish.png", params={"name": NAME, "seed": 7, "size": 64, **query})  # type: ignore[arg-type]
+    assert answer.status_code == 200, answer.text
+    return answer
+
+
+CONTROLS: list[dict[str, object]] = [
+    {"path": "1"},
+    {"path": "2"},
+    {"path": "1.1"},
+    {"off": "0"},
+    {"mix": "0.5:卵"},
+    {"mix": "-1:卵"},
+    {"mix": ["-1:卵", "0.5:サーモン"]},
+    {"to": "カレー", "t": "0.5"},
+    {"to_seed": "9", "t": "0.5"},
+]
+
+
+def test_each_control_makes_another_picture_with_an_address_of_its_own(client: httpx.Client) -> None:
+    answers = [dish(client), *(dish(client, **control) for control in CONTROLS)]
+    for what in ([a.content for a in answers], [a.headers["etag"] for a in answers]):
+        assert len(set(what)) == len(answers)
+
+
+@pytest.mark.parametrize("control", CONTROLS)
+def test_a_png_knows_the_recipe_that_makes_it_again(client: httpx.Client, control: dict[str, object]) -> None:
+    data = client.get("/dish.png", params={"name": NAME, "seed": 7, **control}).content  # type: ignore[arg-type]
+    metadata = png.read_metadata(data)
+    assert metadata["Name"] == NAME
+    again = client.get(f"/dish.png?{metadata['Recipe']}")
+    assert again.content == data
+    # Canonical: read and written once more, the recipe is the same.
+    assert dict(parse_qsl(metadata["Recipe"]))["name"] == NAME
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"path": "03"}, {"path": "3"}),
+        ({"off": "1,0,1"}, {"off": "0,1"}),
+        ({"mix": ["0.25:卵", "0.25:　卵"]}, {"mix": "0.50:卵"}),
+        ({"mix": ["1:卵", "-1:卵"]}, {}),
+        ({"to": "カレー", "t": "1.00"}, {"to": "カレー", "t": "1"}),
+        ({"path": "", "off": "", "mix": "", "to": "", "to_seed": "", "t": ""}, {}),
+    ],
+)
+def test_two_spellings_of_a_recipe_are_one_dish(
+    client: httpx.Client, one: dict[str, object], other: dict[str, object]
+) -> None:
+    assert dish(client, **one).headers["etag"] == dish(client, **other).headers["etag"]
+
+
+def ask(client: httpx.Client, **fields: object) -> list[dict[str, object]]:
+    answer = client.post("/generate", json={"name": NAME, **fields}, headers={"Accept": "application/json"})
+    assert answer.status_code == 200, answer.text
+    return answer.json()["pictures"]  # type: ignore[no-any-return]
+
+
+def test_several_variations_are_sisters(client: httpx.Client) -> None:
+    made = ask(client, seed=7, path="3.1", n=3, size=64)
+    assert [p["path"] for p in made] == ["3.1", "3.2", "3.3"]
+    assert len({p["png"] for p in made}) == 3
+    assert all(p["seed"] == 7 for p in made)
+    for p in made:
+        assert base64.b64decode(str(p["png"])) == client.get(str(p["url"])).content
+
+
+def test_a_morph_comes_as_its_steps(client: httpx.Client) -> None:
+    steps = ask(client, seed=7, to="カレー", n=5, size=64)
+    assert [p["t"] for p in steps] == [0, 0.25, 0.5, 0.75, 1]
+    start, end = (
+        np.asarray(Image.open(io.BytesIO(dish(client, name=n).content))) for n in (NAME, "カレー")
+    )
+    first, last = (
+        np.asarray(Image.open(io.BytesIO(base64.b64decode(str(steps[k]["png"]))))) for k in (0, -1)
+    )
+    assert np.array_equal(first, start)
+    assert np.abs(last.astype(int) - end).max() <= 1
+    (there,) = ask(client, seed=7, to="カレー", t=0.25, size=64)
+    assert there["png"] == steps[1]["png"]
+
+
+def test_the_controls_stream_too_and_come_by_form(client: httpx.Client) -> None:
+    fields = {"name": NAME, "seed": "7", "n": "2", "to": "カレー", "mix": ["-1:卵", "0.5:鮭"]}
+    answer = client.post("/generate", data=fields)
+    events = [json.loads(line) for line in answer.text.splitlines()]
+    assert [p["t"] for p in events[0]["pictures"]] == [0, 1]
+    assert events[-1]["event"] == "done"
+
+
+@pytest.mark.parametrize(
+    ("query", "code", "field"),
+    [
+        ({"path": "0"}, "invalid_path", "path"),
+        ({"path": "1..2"}, "invalid_path", "path"),
+        ({"path": "10000"}, "invalid_path", "path"),
+        ({"path": ".".join("1" * 17)}, "invalid_path", "path"),
+        ({"path": "１"}, "invalid_path", "path"),
+        ({"off": "99"}, "invalid_off", "off"),
+        ({"off": "a"}, "invalid_off", "off"),
+        ({"mix": "卵"}, "invalid_mix", "mix"),
+        ({"mix": "2.01:卵"}, "invalid_mix", "mix"),
+        ({"mix": "nan:卵"}, "invalid_mix", "mix"),
+        ({"mix": "0.123:卵"}, "invalid_mix", "mix"),
+        ({"mix": [f"1:{k}" for k in range(7)]}, "invalid_mix", "mix"),
+        ({"mix": "1:\u200b"}, "empty_name", "mix"),
+        ({"to": "\u200b"}, "empty_name", "to"),
+        ({"to_seed": "-1"}, "invalid_seed", "to_seed"),
+        ({"t": "1.1"}, "invalid_t", "t"),
+        ({"t": "nan"}, "invalid_t", "t"),
+    ],
+)
+def test_what_is_out_of_bounds_is_said_by_field(
+    client: httpx.Client, query: dict[str, object], code: str, field: str
+) -> None:
+    for answer in (
+        client.get("/dish.png", params={"name": NAME, **query}),  # type: ignore[arg-type]
+        client.post("/generate", data={"name": NAME, **query}),
+        client.post("/generate", json={"name": NAME, **query}),
+    ):
+        assert answer.status_code == 422
+        error = answer.json()["error"]
+        assert (error["code"], error["field"]) == (code, field)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"mix": {"a": 1}}, {"mix": [1]}, {"mix": [["1:a"]]}, {"path": [1]}, {"t": []}, {"off": {}}, {"to": 3.5},
+        {"t": float(10**300)}, {"path": True}, {"mix": "1:\ud800"},
+    ],
+)  # fmt: skip
+def test_json_of_the_wrong_kind_is_refused_and_never_breaks(
+    client: httpx.Client, body: dict[str, object]
+) -> None:
+    content = json.dumps({"name": NAME, "size": 64, **body})
+    answer = client.post("/generate", content=content, headers={"Content-Type": "application/json"})
+    assert answer.status_code in (200, 422), answer.text
