@@ -43,12 +43,15 @@ class Augmentation:
 
     def apply(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) in [-1, 1] -> the same shape; differentiable in `images`. What moves in is grey (0)."""
+        return self._move(self.colour(images))
+
+    def colour(self, images: Tensor) -> Tensor:
+        """`apply` without translation and cutout."""
         x = images + self.brightness
         grey = x.mean(1, keepdim=True)
         x = grey + (x - grey) * self.saturation
         middle = x.mean((1, 2, 3), keepdim=True)
-        x = middle + (x - middle) * self.contrast
-        return self._move(x)
+        return middle + (x - middle) * self.contrast
 
     def _move(self, x: Tensor) -> Tensor:
         batch, _, height, width = x.shape

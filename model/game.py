@@ -30,7 +30,7 @@ class Rules:
     loss: str = "hinge"
     learning_rate: float = 2e-4
     mismatched: float = 0.5
-    ramp: tuple[float, float] = (20.0, 100.0)
+    ramp: tuple[float, float] = (5.0, 40.0)
 
 
 class Adversary:

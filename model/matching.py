@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from model.augment import Augmentation
 from model.backbone import Backbone
 from model.checkpoint import write_file
 from model.data import Photos
@@ -187,39 +188,29 @@ def image_features(
 
     Args:
         cache: folder that the features are kept in, and read from where they have been computed.
-        view: 0 is the photo as it is; odd views are mirrored, and those from 2 on have their brightness,
-            contrast and saturation changed a little at random, each in its own way.
+        view: 0 is the photo as it is; odd views are mirrored, and those from 2 on are augmented at random as the
+            discriminator's pictures are, each in its own way, since the generator's loss looks at such.
     """
     path = None if cache is None else cache / f"features-{_key(photos, backbone, view)}.npy"
     if path is not None and path.exists():
         stored: NDArray[np.float16] = np.load(path)
         return stored
     device = next(backbone.buffers(), next(backbone.parameters())).device
-    generator = torch.Generator().manual_seed(view)
     out = np.empty((len(photos), backbone.features), np.float16)
-    with torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16(device)):
+    bf16 = torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16(device))
+    with torch.random.fork_rng(devices=[]), bf16:
+        torch.manual_seed(view)
         for i in tqdm(range(0, len(photos), 32), desc="image features", unit=" x 32 photos", disable=None):
             x = torch.from_numpy(np.array(photos.images[i : i + 32])).to(device)
             x = x.permute(0, 3, 1, 2).float() / 127.5 - 1
             if view >= 2:
-                x = _jitter(x, generator)
+                x = Augmentation.draw(len(x), device).apply(x)
             out[i : i + 32] = backbone.pooled(x.flip(3) if view % 2 else x).float().cpu().numpy()
     if path is not None:
         buffer = io.BytesIO()
         np.save(buffer, out)
         write_file(path, buffer.getvalue())
     return out
-
-
-def _jitter(x: Tensor, generator: torch.Generator, strength: float = 0.15) -> Tensor:
-    """(B, 3, H, W) in [-1, 1] with each picture's brightness, contrast and saturation changed a little."""
-    brightness, contrast, saturation = (
-        (strength * (2 * torch.rand(3, len(x), 1, 1, 1, generator=generator) - 1)).to(x.device).unbind()
-    )
-    grey = x.mean(1, keepdim=True)
-    x = grey + (x - grey) * (1 + 2 * saturation)
-    middle = x.mean((1, 2, 3), keepdim=True)
-    return (middle + (x - middle) * (1 + contrast) + brightness).clamp(-1, 1)
 
 
 def has_bfloat16(device: torch.device) -> bool:
@@ -230,7 +221,10 @@ def has_bfloat16(device: torch.device) -> bool:
 
 
 def _key(photos: Photos, backbone: Backbone, view: int) -> str:
-    digest = hashlib.sha256(f"{backbone.features} {backbone.resolution} {photos.images.shape} {view}".encode())
+    how = "augmented" if view > 1 else ""
+    digest = hashlib.sha256(
+        f"{backbone.features} {backbone.resolution} {photos.images.shape} {view} {how}".encode()
+    )
     digest.update("\n".join(photos.names).encode())
     for image in photos.images[:: max(len(photos) // 16, 1)]:
         digest.update(image.tobytes())

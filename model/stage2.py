@@ -21,10 +21,11 @@ from torch import Tensor, nn
 from model.augment import Augmentation, crop
 from model.backbone import Backbone
 from model.discriminator import TAP_DEVIATIONS, Heads
-from model.game import BETAS, Adversary, Rules, descend, follow, place
+from model.game import BETAS, Adversary, Balancer, Rules, descend, follow, place, ramp
 from model.losses import alike, feature_distance, kl_divergence
 from model.matching import MatchingHead, contrastive_loss
 from model.networks import PICTURE_SIZE, SKETCH_SIZE, Stage1Generator, Stage2Generator
+from model.stage1 import MATCH_SCALE
 
 WINDOW = 96  # px, what the adversary of detail sees at once
 
@@ -33,13 +34,17 @@ WINDOW = 96  # px, what the adversary of detail sees at once
 class Recipe:
     """Weights and rates of stage 2."""
 
-    rules: Rules = field(default_factory=lambda: Rules(ramp=(0.0, 20.0)))
+    rules: Rules = field(default_factory=lambda: Rules(ramp=(1.0, 10.0)))
     learning_rate: float = 2e-4
     pairs_only: float = 10.0  # kimg
-    pixels: float = 4.0
-    features: float = 2.0
+    # Shares of the pull at a picture, see Balancer.
+    adversary: float = 0.5  # each of two
+    features: float = 0.5  # each of two
+    pixels: float = 0.5
+    layout: float = 0.25
     match: float = 0.25
-    condition_kl: float = 0.05
+    enter: tuple[float, float] = (0.5, 4.0)  # kimg: where the adversaries' share begins to grow, and is whole
+    condition_kl: float = 0.002
     half_life: float = 5.0  # kimg, of the average
 
 
@@ -79,6 +84,7 @@ class Stage2:
         self.window = Adversary(window_heads, recipe.rules, device)
         self.backbone = backbone.to(device)
         self.matching = matching.to(device).requires_grad_(False).eval()
+        self.balancer = Balancer()
         self.optimizer = torch.optim.Adam(self.generator.parameters(), recipe.learning_rate, BETAS)
 
     def modules(self) -> dict[str, nn.Module]:
@@ -114,9 +120,9 @@ class Stage2:
         corners = torch.rand(len(photos), 2, device=self.device)
 
         def look(images: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-            seen = augmentation.apply(images)
-            small = F.interpolate(seen, (WINDOW, WINDOW), mode="area")
-            both = self.backbone(torch.cat([small, crop(seen, WINDOW, corners)]))
+            whole = augmentation.apply(F.interpolate(images, (WINDOW, WINDOW), mode="area"))
+            window = augmentation.colour(crop(images, WINDOW, corners))
+            both = self.backbone(torch.cat([whole, window]))
             return [t[: len(images)] for t in both], [t[len(images) :] for t in both]
 
         with torch.no_grad():
@@ -127,28 +133,29 @@ class Stage2:
             stats = self.whole.update(real_whole, fake_whole, names, texts, kimg)
             window = self.window.update(real_window, fake_window, names, texts, kimg)
             stats |= {f"window_{name}": value for name, value in window.items() if name in ("d_loss", "real", "fake")}
-            judged = self.whole.judge(fake_whole, texts, kimg) + self.window.judge(fake_window, texts, kimg)
-            seen = self.matching(self.backbone.pool(fake_whole))
+            adversary = recipe.adversary * ramp(kimg, recipe.enter)
             losses = {
-                "g_loss": (1.0, judged),
-                "match": (recipe.match, contrastive_loss(seen, texts, self.matching.scale, same=alike(texts))),
+                "g_loss": (adversary, self.whole.judge(fake_whole, texts, kimg)),
+                "window_g_loss": (adversary, self.window.judge(fake_window, texts, kimg)),
+                "match": (recipe.match, self._match(fake_whole, texts)),
             }
-        distances = [
-            feature_distance([t[:pairs] for t in fake], [t[:pairs] for t in real], TAP_DEVIATIONS)
-            for fake, real in ((fake_whole, real_whole), (fake_window, real_window))
-        ]
-        # A picture of a sketch stays the sketch's picture: its own reduction must agree in colour and layout.
-        layout = F.l1_loss(F.avg_pool2d(fakes, 16), F.avg_pool2d(sketches.float(), 4))
-        losses |= {
-            "pixels": (recipe.pixels, F.l1_loss(fakes[:pairs], photos[:pairs]) + layout),
-            "features": (recipe.features, torch.stack(distances).sum()),
-            "kl": (recipe.condition_kl, kl_divergence(mean, log_variance)),
-        }
-        descend(self.optimizer, torch.stack([weight * loss for weight, loss in losses.values()]).sum())
+        for name, fake, real in (("features", fake_whole, real_whole), ("window_features", fake_window, real_window)):
+            distance = feature_distance([t[:pairs] for t in fake], [t[:pairs] for t in real], TAP_DEVIATIONS)
+            losses[name] = (recipe.features, distance)
+        losses["pixels"] = (recipe.pixels, F.l1_loss(fakes[:pairs], photos[:pairs]))
+        # The picture of a sketch stays the sketch's picture: it agrees in colour and layout.
+        losses["layout"] = (recipe.layout, F.l1_loss(F.avg_pool2d(fakes, 16), F.avg_pool2d(sketches.float(), 4)))
+        kl = kl_divergence(mean, log_variance)
+        descend(self.optimizer, recipe.condition_kl * kl, fakes, self.balancer.gradient(losses, fakes))
         follow(self.average, self.generator, len(photos), kimg, recipe.half_life)
-        stats |= {name: loss for name, (_, loss) in losses.items()}
+        stats |= {name: loss for name, (_, loss) in losses.items()} | {"kl": kl}
         stats["spread"] = fakes.std(0).mean()
         return {name: value.detach() for name, value in stats.items()}
+
+    def _match(self, fake_taps: list[Tensor], texts: Tensor) -> Tensor:
+        """As in stage 1."""
+        seen = self.matching(self.backbone.pool(fake_taps))
+        return contrastive_loss(seen, texts, MATCH_SCALE, same=alike(texts))
 
     @torch.inference_mode()
     def paint(self, embedding: Tensor, latent: Tensor) -> Tensor:
