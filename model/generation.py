@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from model import checkpoint
 from model.checkpoint import CheckpointError
 from model.names import Notice, normalize
+from model.nearest import NamesIndex
 from model.networks import PICTURE_SIZE, SKETCH_SIZE, Stage1Generator, Stage2Generator
 from model.text import MAX_TOKENS, TextEncoder, Tokenizer, pad
 
@@ -42,8 +43,10 @@ class Pipeline:
         version: str,
         config: dict[str, Any],
         device: torch.device,
+        names_index: NamesIndex | None = None,
     ) -> None:
         self.version = version
+        self.names_index = names_index
         self.config = config
         self.device = device
         self.tokenizer = tokenizer
@@ -71,7 +74,16 @@ class Pipeline:
         stage2 = checkpoint.load_network(folder, "stage2", Stage2Generator)
         _check_fit(Path(folder), tokenizer, text, stage1, stage2)
         version = checkpoint.version(folder)
-        return cls(tokenizer, text, stage1, stage2, version=version, config=config, device=chosen)
+        return cls(
+            tokenizer,
+            text,
+            stage1,
+            stage2,
+            version=version,
+            config=config,
+            device=chosen,
+            names_index=NamesIndex.load(folder, text.embedding_dim),
+        )
 
     def notices(self, name: str) -> tuple[str, ...]:
         """What a visitor should know about how this name is read; raises as `names.normalize` does."""

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.checkpoint import load_weights, read_config
+from model.checkpoint import load_network
 from model.data import Photos
 from model.matching import name_weights
 from model.text import TextEncoder, Tokenizer, pad
@@ -58,13 +58,15 @@ class Menu:
         return mixed
 
 
-@torch.inference_mode()
+@torch.no_grad()  # and not inference mode: training multiplies with these
 def embed(names: Sequence[str], checkpoint: Path, device: torch.device) -> Tensor:
     """Embeddings (N, E) float32 of names, by the text encoder of a checkpoint folder."""
     tokenizer = Tokenizer.load(checkpoint / "tokenizer.model")
-    encoder = TextEncoder(**read_config(checkpoint)["text"]).eval()
-    load_weights(checkpoint, "text", encoder)
-    encoder.to(device)
-    chunks = [names[i : i + 512] for i in range(0, len(names), 512)]
-    ids = ([tokenizer.encode(name) for name in chunk] for chunk in chunks)
-    return torch.cat([encoder(pad(batch).to(device)) for batch in ids]).clone()
+    encoder = load_network(checkpoint, "text", TextEncoder).to(device).eval()
+    ids = [tokenizer.encode(name) for name in names]
+    order = sorted(range(len(ids)), key=lambda i: len(ids[i]))  # like lengths together: hardly any padding
+    out = torch.empty(len(names), encoder.embedding_dim, device=device)
+    for start in range(0, len(order), 512):
+        chunk = order[start : start + 512]
+        out[chunk] = encoder(pad([ids[i] for i in chunk]).to(device))
+    return out

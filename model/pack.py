@@ -1,0 +1,69 @@
+"""Puts the checkpoint together that ships: the parts of several runs' checkpoint folders in one.
+
+    python -m model.pack --part runs/stage1/checkpoint --part runs/stage2/checkpoint --out checkpoints
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from model import checkpoint
+from model.checkpoint import CheckpointError
+from model.generation import Pipeline
+
+MAX_BYTES = 36_000_000  # of the whole folder: every version of it stays in the repository's history
+# What serving, and going on with training, need; in the order in which a part may be overruled by a later one.
+SHIPPED = (
+    "text", "matching-64", "stage1", "stage1-heads", "stage1-encoder", "stage2", "stage2-heads", "stage2-window-heads"
+)  # fmt: skip
+
+
+@click.command(context_settings={"show_default": True})
+@click.option("--part", "parts", help="Checkpoint folder of a run. Of a network that several have, the one trained longest counts; the first has the text encoder.", type=click.Path(path_type=Path, file_okay=False), multiple=True, required=True)
+@click.option("--out", help="Checkpoint folder to write.", type=click.Path(path_type=Path, file_okay=False), required=True)
+def main(parts: tuple[Path, ...], out: Path) -> None:
+    """Packs one checkpoint folder from the parts and checks that it serves."""
+    try:
+        size = pack(parts, out)
+        version = Pipeline.load(out, "cpu").version
+    except CheckpointError as error:
+        raise click.ClickException(str(error)) from error
+    print(f"{out}: version {version}, {size / 1e6:.1f} MB")
+
+
+def pack(parts: tuple[Path, ...], out: Path) -> int:
+    """Writes `out` from the parts and returns its size in bytes.
+
+    Raises CheckpointError where a file is missing, where parts were trained on different text encoders, or where the
+    whole would be over MAX_BYTES; then `out` is as it was.
+    """
+    configs = {part: checkpoint.read_config(part) for part in parts}
+    encoder = checkpoint.read_file(checkpoint.weights_path(parts[0], "text"))
+    for part in parts[1:]:
+        if checkpoint.read_file(checkpoint.weights_path(part, "text")) != encoder:
+            raise CheckpointError(f"{part} was trained on another text encoder than {parts[0]}: they do not fit")
+    files = {checkpoint.TOKENIZER: checkpoint.read_file(parts[0] / checkpoint.TOKENIZER)}
+    sections: dict[str, Any] = {"training": {}}
+    for name in SHIPPED:
+        stage = name.split("-")[0]
+        have = [part for part in parts if name in configs[part]]
+        if not have:
+            raise CheckpointError(f"none of {', '.join(map(str, parts))} has {name!r}")
+        best = max(have, key=lambda part: configs[part].get("training", {}).get(stage, {}).get("kimg", 0.0))
+        files[f"{name}.safetensors"] = checkpoint.read_file(checkpoint.weights_path(best, name))
+        sections[name] = configs[best][name]
+        if stage in configs[best].get("training", {}):
+            sections["training"][stage] = configs[best]["training"][stage]
+    if (size := sum(map(len, files.values()))) > MAX_BYTES:
+        raise CheckpointError(f"{out} would have {size / 1e6:.1f} MB, and a checkpoint may have {MAX_BYTES / 1e6:.0f}")
+    for file, data in files.items():
+        checkpoint.write_file(out / file, data)
+    checkpoint.save_config(out, **sections)
+    return size
+
+
+if __name__ == "__main__":
+    main()
