@@ -18,7 +18,7 @@ SERVE_STAMP := $(VENV)/.serve-installed
 TEST_STAMP := $(VENV)/.test-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test lint constraints clean
+.PHONY: help serve setup test lint constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,8 @@ help: ## list the targets
 serve: $(SERVE_STAMP) ## set everything up and serve the page at http://127.0.0.1:8000
 	@$(if $(HOST),CAFETERIA_HOST="$(HOST)") $(if $(PORT),CAFETERIA_PORT="$(PORT)") \
 		$(if $(CHECKPOINT),CAFETERIA_CHECKPOINT="$(CHECKPOINT)") $(BIN)/python -m app
+
+setup: $(TEST_STAMP) ## install what training and the tests need besides
 
 test: lint ## set everything up, then lint, type-check and run every test
 	@for name in $(CHROMIUMS); do if command -v $$name >/dev/null; then exit; fi; done; \
