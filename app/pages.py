@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
 import jinja2
+from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from app import negotiation, texts, today
+from app.counter import Counter
 from app.errors import ApiError, from_exception
 from app.orders import Order
 from model.dishes import Dish
+from model.nearest import Nearest
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -32,6 +36,12 @@ _templates = jinja2.Environment(
 def dish_url(request: Request, dish: Dish) -> str:
     """The address that makes this picture again, as a path on this server."""
     return f"{request.scope.get('root_path', '')}/dish.png?{dish.query()}"
+
+
+def counter_url(request: Request, dish: Dish, **more: int) -> str:
+    """The seat at the counter where this dish can be played with: its permalink for people."""
+    path = f"{request.scope.get('root_path', '')}/dish?{dish.query(size=False)}"
+    return path + "".join(f"&{key}={value}" for key, value in more.items())
 
 
 def page_url(request: Request, dish: Dish, n: int = 1) -> str:
@@ -64,6 +74,48 @@ def front_page(
     )
 
 
+def counter_page(
+    request: Request, order: Order, counter: Counter, *, pantry: int, nearest: Nearest | None, has_index: bool
+) -> Response:
+    """One dish and everything that can be done with it."""
+    language = texts.of(request)
+    return _page(
+        request,
+        "counter.html",
+        counter=counter,
+        notices=order.notices,
+        pantry=pantry,
+        nearest=nearest,
+        has_index=has_index,
+        none_of_it=replace(counter.dish, to=None, to_seed=None, t=0.0),
+        script_texts={key: texts.text(language, key) for key in texts.COUNTER_TEXTS},
+    )
+
+
+def table_page(
+    request: Request,
+    *,
+    typed: str,
+    rows: Sequence[Sequence[Dish]] = (),
+    n: int,
+    seed: object = "",
+    most: int,
+    error: ApiError | None = None,
+) -> Response:
+    """Names by seeds."""
+    return _page(
+        request,
+        "table.html",
+        status=error.status if error else 200,
+        typed=typed,
+        rows=rows,
+        n=n,
+        seed=seed,
+        most=most,
+        error=error.message(texts.of(request)) if error else None,
+    )
+
+
 def error_page(request: Request, error: ApiError, headers: Mapping[str, str]) -> Response:
     message = error.message(texts.of(request))
     return _page(request, "error.html", status=error.status, headers=headers, message=message)
@@ -82,6 +134,27 @@ def respond(request: Request, exception: Exception) -> Response:
     if negotiation.media_type(request.headers.get("accept"), kinds) == "text/html":
         return error_page(request, error, headers)
     return JSONResponse(error.body(texts.of(request)), status_code=error.status, headers=headers)
+
+
+def _open_graph(request: Request, language: texts.Language, dish: Dish) -> Markup:
+    """What shows the picture where a link to it is shared (https://ogp.me)."""
+    base = f"{request.url.scheme}://{request.url.netloc}"
+    properties = {
+        "og:title": dish.title,
+        "og:type": "website",
+        "og:site_name": texts.text(language, "title"),
+        "og:description": texts.text(language, "tagline").replace("\n", ""),
+        "og:locale": "ja_JP" if language == "ja" else "en_US",
+        "og:url": base + counter_url(request, dish),
+        "og:image": base + dish_url(request, dish),
+        "og:image:type": "image/png",
+        "og:image:width": str(dish.size),
+        "og:image:height": str(dish.size),
+        "og:image:alt": dish.title,
+    }
+    return Markup("\n").join(
+        Markup('<meta property="{}" content="{}">').format(key, value) for key, value in properties.items()
+    )
 
 
 def _at(request: Request, path: str, query: Mapping[str, str | int]) -> str:
@@ -105,8 +178,10 @@ def _page(
         say=partial(texts.notice, language),
         root=request.scope.get("root_path", ""),
         version=pictures.version if pictures else None,
-        dish_url=partial(dish_url, request),
+        dish_url=lambda dish, size=256: dish_url(request, replace(dish, size=size)),
         page_url=partial(page_url, request),
+        at=partial(counter_url, request),
+        og=partial(_open_graph, request, language),
         json=lambda value: jinja2.utils.htmlsafe_json_dumps(value, ensure_ascii=False),
         **values,
     )

@@ -16,6 +16,7 @@ from app.engine import Engine, Ticket, served
 from model import dishes, png
 from model.dishes import Dish
 from model.generation import to_uint8
+from model.nearest import NamesIndex, Nearest
 
 
 class Pipeline(Protocol):
@@ -24,6 +25,7 @@ class Pipeline(Protocol):
     version: str
     device: Any
     tokenizer: Any
+    names_index: NamesIndex | None
 
     def notices(self, name: str) -> tuple[str, ...]: ...
     def embed(self, names: Sequence[str]) -> Any: ...
@@ -113,15 +115,28 @@ class Pictures:
         self.device = str(pipeline.device)
         self.notices = pipeline.notices
         self.pieces: Callable[[str], list[str]] = pipeline.tokenizer.pieces
+        self._pipeline = pipeline
+        self._index = pipeline.names_index
         self._recent = _Recent(cache_bytes)
         self.engine: Engine[Dish] = Engine([PipelineModel(pipeline)], capacity=queue)
 
-    def order(self, dishes: Sequence[Dish], *, sketches: bool = False) -> list[Ticket]:
+    @property
+    def has_index(self) -> bool:
+        """Whether the checkpoint knows the names that the model was trained on."""
+        return self._index is not None
+
+    def nearest(self, dish: Dish) -> Nearest | None:
+        """The training names nearest to what the generators are told of this dish."""
+        if self._index is None:
+            return None
+        return self._index.nearest(dishes.embeddings(self._pipeline, [dish])[0], dish.name)
+
+    def order(self, items: Sequence[Dish], *, sketches: bool = False) -> list[Ticket]:
         """A ticket a dish, in order. QueueFull, EngineClosed."""
-        known = {dish: data for dish in dishes if (data := self._recent.get(dish)) is not None}
-        missing = [dish for dish in dishes if dish not in known]
+        known = {dish: data for dish in items if (data := self._recent.get(dish)) is not None}
+        missing = [dish for dish in items if dish not in known]
         made = iter(self.engine.submit(missing, sketches=sketches) if missing else ())
-        return [served(known[dish]) if dish in known else self._remember(dish, next(made)) for dish in dishes]
+        return [served(known[dish]) if dish in known else self._remember(dish, next(made)) for dish in items]
 
     def etag(self, dish: Dish) -> str:
         """A strong entity tag: the same dish from the same model has the same bytes."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -11,14 +13,15 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from app import answers, negotiation, pages, texts
+from app import answers, counter, negotiation, pages, texts
 from app.answers import NDJSON
 from app.engine import EngineClosed, QueueFull
 from app.errors import ApiError, from_exception
 from app.orders import MAX_PICTURES, PAGE_PICTURES, RECIPE, Fields, check, read_body, read_query
 from app.pictures import Pictures
-from model.dishes import Dish
+from model.dishes import MAX_MIXED, MAX_WEIGHT, Dish
 from model.generation import MAX_SEED
+from model.names import NameError_, normalize
 from model.words import surprise
 
 router = APIRouter()
@@ -96,6 +99,57 @@ async def home(request: Request) -> Response:
     except ApiError as error:
         return pages.front_page(request, n=PAGE_PICTURES, typed=fields.get("name"), error=error)
     return pages.front_page(request, order=order, n=len(order.dishes))
+
+
+@router.get("/dish", include_in_schema=False)
+@router.head("/dish", include_in_schema=False)
+async def dish_at_the_counter(request: Request) -> Response:
+    pictures = _pictures(request)
+    keys = tuple(key for key in RECIPE if key != "size")
+    order = check(read_query(request, keys), pictures, default_n=1, default_seed=0)
+    dish = order.dishes[0]
+    view = read_query(request, ("word", "how", "child", "pantry", "nearest"))
+    if view.get("word"):
+        # A word of the visitor's own: it becomes a part of the recipe, and so of the address.
+        try:
+            word = normalize(view["word"]).text
+        except NameError_ as error:
+            raise ApiError(422, error.code, field="word") from None
+        pinch = counter.PINCH if view.get("how") != "take" else -1.0
+        changed = counter.with_pinch(dish, word, pinch)
+        if changed is None:
+            raise ApiError(422, "invalid_mix", field="mix", most=MAX_MIXED, weight=f"{MAX_WEIGHT:g}")
+        return RedirectResponse(pages.counter_url(request, changed), status_code=303)
+    child, pantry = (_small(view.get(key), default) for key, default in (("child", 1), ("pantry", 0)))
+    laid = counter.lay(dish, texts.of(request), pictures.pieces, child=max(child, 1), pantry=pantry)
+    nearest = await asyncio.to_thread(pictures.nearest, dish) if view.get("nearest") else None
+    return pages.counter_page(
+        request, order, laid, pantry=pantry, nearest=nearest, has_index=pictures.has_index
+    )
+
+
+@router.get("/table", include_in_schema=False)
+async def table(request: Request) -> Response:
+    """Names by seeds, as a page whose cells are permalinks."""
+    typed, n = "", PAGE_PICTURES
+    seed: object = ""
+    try:
+        view = read_query(request, ("names", "n", "seed"))
+        typed, n = view.get("names", ""), min(max(_small(view.get("n"), 4), 1), MAX_PICTURES)
+        names = [line for line in typed.splitlines() if line.strip()]
+        if len(names) > MAX_PICTURES:
+            raise ApiError(422, "too_many_names", field="names", most=MAX_PICTURES)
+        fields = {"n": n, "seed": view.get("seed", "")}
+        seed = fields["seed"]
+        pictures = _pictures(request)
+        rows = []
+        for name in names:
+            order = check({**fields, "name": name}, pictures, default_n=n)
+            seed = fields["seed"] = order.dishes[0].seed
+            rows.append(order.dishes)
+    except ApiError as error:
+        return pages.table_page(request, typed=typed, n=n, seed=seed, most=MAX_PICTURES, error=error)
+    return pages.table_page(request, typed=typed, rows=rows, n=n, seed=seed, most=MAX_PICTURES)
 
 
 @router.get("/docs", include_in_schema=False)
@@ -266,6 +320,11 @@ async def readyz(request: Request) -> dict[str, str]:
     if not pictures.engine.ready:
         raise ApiError(503, "not_ready", retry_after=1)
     return {"status": "ready", "model": pictures.version, "device": pictures.device}
+
+
+def _small(text: str | None, default: int) -> int:
+    """A number that only says which part of a page is shown: anything else is the default."""
+    return int(text) if text and re.fullmatch("[0-9]{1,4}", text) else default
 
 
 def _pictures(request: Request) -> Pictures:

@@ -38,8 +38,10 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "seed": ("No. {seed}", "{seed}番"),
     "save": ("Save", "保存"),
     "save_of": ("Save picture no. {seed} of {name}", "「{name}」{seed}番の絵を保存"),
-    "link": ("Link", "リンク"),
-    "link_of": ("Link to picture no. {seed} of {name}", "「{name}」{seed}番へのリンク"),
+    "link": ("Copy link", "リンクをコピー"),
+    "copied": ("Copied", "コピーしました"),
+    "taste": ("Play", "あそぶ"),
+    "taste_of": ("Play with picture no. {seed} of {name}", "「{name}」{seed}番であそぶ"),
     "seed_note": (
         "The name and the number under a picture make the same picture again.",
         "料理名と絵の下の番号があれば、同じ絵をもう一度出せます。",
@@ -67,6 +69,59 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "厨房から返事がありません。接続をご確認ください。",
     ),
     "spoilt": ("This one didn’t work out.", "この一皿はうまくできませんでした。"),
+    # The seat at the counter
+    "another": ("Another one", "別の一皿"),
+    "is_it_new": ("Is it new?", "本当に新しい？"),
+    "novelty": ("{percent}% new", "新しさ {percent}%"),
+    "nearest_note": (
+        "The dishes that the model has seen whose names are nearest to this one, with their distances "
+        "(0 is the same). The figure says how many of those dishes have a neighbour nearer than this.",
+        "モデルが学んだ料理のうち、名前がこれに近いものとその距離です（0なら同じ）。"
+        "新しさは、学んだ料理のうち、もっと近い仲間がいるものの割合です。",
+    ),
+    "like_this": ("More like this", "これに似た皿"),
+    "family": ("Family tree", "系図"),
+    "back_to": ("Back to no. {number}", "{number}番に戻る"),
+    "variation": ("Variation no. {number}", "似た皿、{number}番"),
+    "other_children": ("Others like this", "ほかの似た皿"),
+    "rename": ("Same plate, another name", "皿はそのまま、名前を変える"),
+    "rename_note": ("It is redrawn as you type.", "打つそばから描き直します。"),
+    "redraw": ("Redraw", "描き直す"),
+    "ingredients": ("Ingredients", "材料"),
+    "in_the_dish": ("In the dish", "入れたもの、抜いたもの"),
+    "more_of": ("More {name}", "{name}を足す"),
+    "less_of": ("Less {name}", "{name}を減らす"),
+    "none_of": ("Leave {name} as it was", "{name}を元に戻す"),
+    "any_word": ("Any word or dish", "好きな言葉や料理"),
+    "word_example": ("egg", "卵"),
+    "add": ("Add", "足す"),
+    "take": ("Take away", "引く"),
+    "other_ingredients": ("Other ingredients", "ほかの材料"),
+    "why": ("Why does it look so?", "なぜこう見える？"),
+    "why_note": (
+        "These are the pieces that the model reads. Switch one off, and you see what it did.",
+        "モデルが読んでいる語片です。消してみると、その働きがわかります。",
+    ),
+    "piece_off": ("Switch “{piece}” off", "「{piece}」を読まない"),
+    "piece_on": ("Switch “{piece}” on", "「{piece}」を読む"),
+    "morph": ("Morph into another dish", "別の料理に変身"),
+    "morph_example": ("chocolate cake", "チョコレートケーキ"),
+    "morph_go": ("Morph", "変身"),
+    "how_far": ("How far the morph has got", "変身の進み具合"),
+    "step": ("{percent}% {name}", "{name} {percent}%"),
+    "play": ("Watch it change", "変わるところを見る"),
+    "stop": ("Stop", "止める"),
+    "no_morph": ("Without the morph", "変身をやめる"),
+    "redrawn": ("{name}: redrawn.", "「{name}」描き直しました。"),
+    "table": ("A table of names", "名前の表"),
+    "table_names": ("Names, one a line (at most {most})", "料理名を一行に一つ（{most}つまで）"),
+    "columns": ("Plates each", "皿数"),
+    "first_seed": ("From no.", "最初の番号"),
+    "lay_table": ("Lay the table", "並べる"),
+    "table_note": (
+        "A column shares its plate, a row its name. Pick a dish to play with it.",
+        "縦は同じ皿、横は同じ名前です。選ぶとその一皿であそべます。",
+    ),
     # What each status means, in the documentation
     "status.400": ("The body or the query cannot be read.", "本文やクエリーを読み取れません。"),
     "status.403": ("A browser sent this from another site.", "別のサイトのページから送られました。"),
@@ -113,6 +168,7 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "There is no such field. Known are name, n, seed, size, path, off, mix, to, to_seed and t.",
         "そのような項目はありません。使えるのはname、n、seed、size、path、off、mix、to、to_seed、tです。",
     ),
+    "error.too_many_names": ("At most {most} names, please.", "名前は{most}つまでです。"),
     "error.repeated_field": ("A field is given more than once.", "同じ項目が二度指定されています。"),
     "error.not_an_object": (
         'The JSON must be an object, such as {{"name": "smoky beetroot ramen"}}.',
@@ -166,9 +222,11 @@ _TEXTS: dict[str, tuple[str, str]] = {
 }
 
 SCRIPT_TEXTS = (
-    "alt", "seed", "save", "save_of", "link", "link_of", "making", "ahead", "done", "retrying", "again",
+    "alt", "seed", "save", "save_of", "taste", "taste_of", "making", "ahead", "done", "retrying", "again",
     "offline", "spoilt", "error.empty_name",
 )  # fmt: skip
+
+COUNTER_TEXTS = ("making", "redrawn", "offline", "retrying")
 
 
 def text(language: Language, key: str, **values: object) -> str:

@@ -52,7 +52,7 @@ async function serve(fields, signal) {
   try {
     for await (const event of kitchen.order(form.action, fields, signal)) {
       if (event.event === "order") {
-        table = new Order(event, pageAddress);
+        table = new Order(event);
         const { name, ahead } = event;
         status.textContent = text(ahead ? "ahead" : "making", { name, ahead });
         const [{ seed }] = event.pictures;

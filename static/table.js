@@ -23,7 +23,7 @@ async function lay(dish, kind, png, alt) {
 /** An order's place on the table, ready for the events that its stream brings. */
 export class Order {
   /** `event` is the stream's first, with the name, the notices and the seeds. */
-  constructor(event, pageAddress) {
+  constructor(event) {
     this.name = event.name;
     this.element = clone("order-template");
     this.element.querySelector("h3").textContent = event.name;
@@ -42,9 +42,9 @@ export class Order {
       const save = plate.querySelector(".save");
       save.href = `${picture.url}&download=1`;
       save.ariaLabel = text("save_of", about);
-      const link = plate.querySelector(".link");
-      link.href = pageAddress(event.name, picture.seed, 1);
-      link.ariaLabel = text("link_of", about);
+      const taste = plate.querySelector(".taste");
+      taste.href = picture.url.replace("/dish.png?", "/dish?");
+      taste.ariaLabel = text("taste_of", about);
       plate.alt = text("alt", { name: event.name, k: index + 1, n: event.pictures.length });
       return plate;
     });

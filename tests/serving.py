@@ -37,6 +37,7 @@ class FakePipeline:
     version = "0123456789ab"
     device = "cpu"
     tokenizer = FakeTokenizer()
+    names_index = None
 
     def __init__(self) -> None:
         self.gate = threading.Event()

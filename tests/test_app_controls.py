@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import html
 import io
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import parse_qsl
@@ -171,3 +173,124 @@ def test_json_of_the_wrong_kind_is_refused_and_never_breaks(
     content = json.dumps({"name": NAME, "size": 64, **body})
     answer = client.post("/generate", content=content, headers={"Content-Type": "application/json"})
     assert answer.status_code in (200, 422), answer.text
+
+
+# The seat at the counter
+
+
+def page(client: httpx.Client, at: str = "/dish", **query: object) -> str:
+    answer = client.get(at, params={"name": NAME, "seed": 7, **query}, headers={"Accept": BROWSER})  # type: ignore[arg-type]
+    assert answer.status_code == 200, answer.text
+    return answer.text
+
+
+def link(text: str, id: str) -> str:
+    """Where the link with this id leads."""
+    found = re.search(rf'<a id="{id}"[^>]* href="([^"]+)"', text)
+    assert found, id
+    return html.unescape(found[1])
+
+
+def fields(address: str) -> list[tuple[str, str]]:
+    return parse_qsl(address.partition("?")[2])
+
+
+def test_the_counter_leads_to_variations_and_back(client: httpx.Client) -> None:
+    child = link(page(client), "child-2")
+    assert fields(child) == [("name", NAME), ("seed", "7"), ("path", "2")]
+    grandchild = link(client.get(child).text, "child-1")
+    assert ("path", "2.1") in fields(grandchild)
+    text = client.get(grandchild).text
+    assert fields(link(text, "back-1")) == [("name", NAME), ("seed", "7")]
+    assert fields(link(text, "back-2")) == fields(child)
+    others = client.get(link(text, "others")).text
+    assert ("path", "2.1.5") in fields(link(others, "child-1"))
+
+
+def test_the_deepest_variation_has_no_children(client: httpx.Client) -> None:
+    assert 'id="child-1"' not in page(client, path=".".join("1" * 16))
+
+
+def test_the_counter_switches_pieces_off_and_on(client: httpx.Client) -> None:
+    off = link(page(client), "piece-2")
+    assert ("off", "1") in fields(off)
+    assert "off" not in dict(fields(link(client.get(off).text, "piece-2")))
+
+
+def test_the_counter_adds_and_takes_ingredients_in_the_pages_language(client: httpx.Client) -> None:
+    japanese, english = page(client, lang="ja"), page(client, lang="en")
+    more, less = link(japanese, "pantry-1-more"), link(japanese, "pantry-1-less")
+    assert dict(fields(more))["mix"].startswith("0.5:") and dict(fields(less))["mix"].startswith("-0.5:")
+    assert re.search("[ぁ-んァ-ヶ一-龠]", dict(fields(more))["mix"])
+    assert re.fullmatch(r"0.5:[a-z ]+", dict(fields(link(english, "pantry-1-more")))["mix"])
+    added = client.get(more).text
+    assert "mix" not in dict(fields(link(added, "mixed-1-less")))  # 0.5 less of 0.5 is none
+    assert ("mix", dict(fields(more))["mix"].replace("0.5:", "1:")) in fields(link(added, "mixed-1-more"))
+
+
+def test_a_word_of_ones_own_becomes_part_of_the_address(client: httpx.Client) -> None:
+    for how, entry in (("take", "-1:卵"), ("add", "0.5:卵")):
+        query = {"name": NAME, "seed": 7, "word": "　卵 ", "how": how}
+        answer = client.get("/dish", params=query)  # type: ignore[arg-type]
+        assert answer.status_code == 303
+        assert fields(answer.headers["location"]) == [("name", NAME), ("seed", "7"), ("mix", entry)]
+    assert client.get("/dish", params={"name": NAME, "word": "\u200b"}).status_code == 422
+
+
+def test_the_morph_is_a_strip_of_dishes(client: httpx.Client) -> None:
+    text = page(client, to="カレー", t="0.5")
+    assert [dict(fields(link(text, f"step-{k}"))).get("t", "0") for k in range(1, 8)] == [
+        "0", "0.17", "0.33", "0.5", "0.67", "0.83", "1",
+    ]  # fmt: skip
+    assert fields(link(text, "no-morph")) == [("name", NAME), ("seed", "7")]
+
+
+def test_a_permalink_shows_its_picture_where_it_is_shared(client: httpx.Client) -> None:
+    for text in (page(client, mix="-1:卵"), page(client, path="3"), page(client, "/")):
+        properties = dict(re.findall(r'<meta property="(og:[^"]+)" content="([^"]*)">', text))
+        assert NAME in properties["og:title"]
+        assert properties["og:image"].startswith("http://")
+        answer = client.get(html.unescape(properties["og:image"]))
+        assert answer.headers["content-type"] == "image/png"
+        assert f'src="{properties["og:image"].removeprefix(str(client.base_url).rstrip("/"))}"' in text
+        assert client.get(html.unescape(properties["og:url"]), headers={"Accept": BROWSER}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "query", ["child=0", "child=99999", "child=x", "pantry=-1", "pantry=9999", "nearest=1"]
+)
+def test_what_only_turns_the_page_never_breaks_it(client: httpx.Client, query: str) -> None:
+    assert client.get(f"/dish?name=tea&{query}").status_code == 200
+
+
+def test_a_bad_address_of_the_counter_is_said(client: httpx.Client) -> None:
+    answer = client.get("/dish", params={"name": NAME, "path": "x"}, headers={"Accept": BROWSER})
+    assert (answer.status_code, "“path” is up to" in answer.text) == (422, True)
+
+
+def test_names_at_the_counter_are_escaped(client: httpx.Client) -> None:
+    name = '"><script>alert(1)</script>'
+    for text in (
+        page(client, name=name, to=name, mix=f"1:{name}"),
+        client.get("/table", params={"names": name}).text,
+    ):
+        assert "<script>alert" not in text
+
+
+# The table
+
+
+def test_the_table_has_a_row_a_name_and_a_column_a_seed(client: httpx.Client) -> None:
+    text = client.get("/table", params={"names": f"{NAME}\r\n\r\ntea\r\n", "n": 3, "seed": 5}).text
+    cells = [fields(html.unescape(a)) for a in re.findall(r'<a id="cell[^"]*"[^>]* href="([^"]+)"', text)]
+    assert cells == [[("name", n), ("seed", str(s))] for n in (NAME, "tea") for s in (5, 6, 7)]
+    once = client.get("/table", params={"names": "a\nb", "n": 2}).text  # a seed at random is one for all rows
+    seeds = re.findall(r'<a id="cell[^"]*"[^>]* href="[^"]+seed=(\d+)"', once)
+    assert seeds[:2] == seeds[2:]
+
+
+@pytest.mark.parametrize("query", ["names=" + "a%0A" * 9, "names=a&seed=x", "names=%83s", "names=a&names=b"])
+def test_a_table_that_cannot_be_laid_says_why(client: httpx.Client, query: str) -> None:
+    answer = client.get(f"/table?{query}")
+    assert 400 <= answer.status_code < 500
+    assert 'id="problem"' in answer.text

@@ -1,0 +1,116 @@
+"""The seat at the counter: one dish and everything that can be done with it, each control a link to another dish.
+
+The page works by links and forms alone; `static/counter.js` only saves the reloading.
+"""
+
+from __future__ import annotations
+
+import random
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from app.texts import Language
+from model.dishes import MAX_CHILD, MAX_DEPTH, MAX_MIXED, MAX_WEIGHT, Dish
+from model.generation import MAX_SEED
+from model.words import words
+
+CHILDREN = 4
+STEPS = 7  # of the morph strip
+PANTRY = 12  # ingredients on offer at a time
+PINCH = 0.5  # of an ingredient, added or taken away
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A word piece of the name; `dish` is the one with this piece switched over."""
+
+    text: str
+    on: bool
+    dish: Dish
+
+
+@dataclass(frozen=True)
+class Portion:
+    """An ingredient or a name with its weight in the dish (0: none), and the dishes with more, less and none."""
+
+    name: str
+    weight: float
+    more: Dish | None
+    less: Dish | None
+    none: Dish
+
+
+@dataclass(frozen=True)
+class Counter:
+    dish: Dish
+    ancestors: list[Dish]
+    children: list[Dish]
+    other_children: int
+    another: Dish
+    pieces: list[Piece]
+    mixed: list[Portion]
+    pantry: list[Portion]
+    steps: list[Dish]
+
+
+def lay(
+    dish: Dish, language: Language, pieces: Callable[[str], list[str]], *, child: int = 1, pantry: int = 0
+) -> Counter:
+    """The counter for `dish`, with its variations from number `child` on and the `pantry`-th set of ingredients."""
+    family = replace(dish, to_seed=None)
+    ancestors = [replace(family, path=dish.path[:depth]) for depth in range(len(dish.path))]
+    children = [
+        replace(family, path=(*dish.path, number))
+        for number in range(child, min(child + CHILDREN, MAX_CHILD + 1))
+        if len(dish.path) < MAX_DEPTH
+    ]
+    return Counter(
+        dish,
+        ancestors,
+        children,
+        child + CHILDREN if child + 2 * CHILDREN <= MAX_CHILD else 1,
+        replace(dish, seed=random.randrange(MAX_SEED + 1), path=()),
+        _pieces(dish, pieces(dish.name)),
+        [_portion(dish, name) for _, name in dish.mix],
+        _pantry(dish, language, pantry),
+        [replace(dish, t=round(k / (STEPS - 1), 2)) for k in range(STEPS)] if dish.to is not None else [],
+    )
+
+
+def with_pinch(dish: Dish, name: str, pinch: float) -> Dish | None:
+    """The dish with the weight of `name` changed by `pinch`; None where there is no room for it."""
+    weights = {there: weight for weight, there in dish.mix}
+    before = weights.get(name, 0.0)
+    after = round(before + pinch, 2)
+    if abs(after) > MAX_WEIGHT or (name not in weights and len(weights) >= MAX_MIXED):
+        return None
+    weights[name] = after
+    return replace(dish, mix=tuple((weight, there) for there, weight in weights.items() if weight))
+
+
+def _portion(dish: Dish, name: str) -> Portion:
+    weight = next((weight for weight, there in dish.mix if there == name), 0.0)
+    none = replace(dish, mix=tuple(entry for entry in dish.mix if entry[1] != name))
+    return Portion(name, weight, with_pinch(dish, name, PINCH), with_pinch(dish, name, -PINCH), none)
+
+
+def _pieces(dish: Dish, pieces: list[str]) -> list[Piece]:
+    switched = []
+    for k, text in enumerate(pieces):
+        off = tuple(sorted(set(dish.off) ^ {k}))
+        switched.append(Piece(text.replace("▁", " ").strip() or "␣", k not in dish.off, replace(dish, off=off)))
+    return switched
+
+
+def _pantry(dish: Dish, language: Language, which: int) -> list[Portion]:
+    """Ingredients with a colour of their own, since they show best; others for each name and each `which`."""
+    names = [
+        word.before[0] if language == "ja" else word.en
+        for word in words("ingredient")
+        if word.colour and word.before
+    ]
+    used = {name for _, name in dish.mix}
+    names = [name for name in dict.fromkeys(names) if name not in used and name not in dish.name]
+    random.Random(zlib.crc32(dish.name.encode()) + which).shuffle(names)
+    return [_portion(dish, name) for name in names[:PANTRY]]

@@ -1,0 +1,212 @@
+// The seat at the counter. Every control is a link or a form that leads to another dish; this script fetches that
+// page, lays its sketch at once, and puts the new controls where the old ones were.
+import { keep } from "./history.js";
+import { text } from "./texts.js";
+
+const status = document.getElementById("status");
+const MOST_LIVE_MS = 60; // between two sketches while a slider is dragged, so that the kitchen can breathe
+
+let counter = document.getElementById("counter");
+let leaving = new AbortController();
+
+/** The picture of the dish that a page shows. */
+function pictureOf(address, size) {
+  const url = new URL(address, location.href);
+  url.pathname = url.pathname.replace(/dish$/, "dish.png");
+  for (const key of ["child", "pantry", "nearest"]) url.searchParams.delete(key);
+  if (size) url.searchParams.set("size", size);
+  return url;
+}
+
+function addressOf(form) {
+  const fields = [...new FormData(form)].filter(([, value]) => value !== "");
+  const url = new URL(form.action, location.href);
+  url.search = new URLSearchParams(fields);
+  return url;
+}
+
+/** A sketch, ready to be shown; fails where it cannot be had. */
+async function load(address) {
+  const image = new Image(256, 256);
+  image.className = "sketch";
+  image.alt = "";
+  image.src = address;
+  await image.decode();
+  return image;
+}
+
+function plate() {
+  return counter.querySelector(".seat .dish");
+}
+
+function lay(image) {
+  for (const old of plate().querySelectorAll(".sketch")) old.remove();
+  plate().append(image);
+}
+
+// Scrubbing: one sketch in the making, and the last wish waiting.
+let making = false;
+let wish = null;
+
+async function scrub(address) {
+  wish = address;
+  if (making) return;
+  making = true;
+  while (wish) {
+    const wanted = pictureOf(wish, 64);
+    wish = null;
+    const began = performance.now();
+    try {
+      const image = await load(wanted);
+      image.classList.add("live");
+      if (wish !== "settled") lay(image);
+    } catch {
+      // a name half typed, or a busy kitchen: the next movement asks again
+    }
+    if (wish === "settled") wish = null;
+    const left = MOST_LIVE_MS - (performance.now() - began);
+    if (wish && left > 0) await new Promise((resolve) => setTimeout(resolve, left));
+  }
+  making = false;
+}
+
+/** Serves the dish at `address` in place of this one. */
+async function go(address, { push = true } = {}) {
+  leaving.abort();
+  const { signal } = (leaving = new AbortController());
+  stop();
+  if (making) wish = "settled";
+  counter.setAttribute("aria-busy", "true");
+  try {
+    const sketch = load(pictureOf(address, 64)).catch(() => null);
+    const response = await fetch(address, { headers: { Accept: "text/html" }, signal });
+    const page = new DOMParser().parseFromString(await response.text(), "text/html");
+    const next = page.getElementById("counter");
+    if (!next) {
+      status.textContent = page.querySelector(".apology p")?.textContent ?? text("offline");
+      return;
+    }
+    const shown = next.querySelector(".seat .picture");
+    const changed = next.dataset.query !== counter.dataset.query;
+    const image = await sketch;
+    if (signal.aborted) return;
+    if (image && changed) shown.before(image);
+    const focused = document.activeElement;
+    const at = counter.contains(focused) ? focused.id : null;
+    const selection = at && focused.type === "text" ? [focused.selectionStart, focused.selectionEnd] : null;
+    counter.replaceWith(next);
+    counter = next;
+    document.title = page.title;
+    if (push && response.url !== location.href) history.pushState(null, "", response.url);
+    if (at !== null) {
+      const again = document.getElementById(at) ?? document.getElementById("dish-heading");
+      if (again.id === "dish-heading") again.tabIndex = -1;
+      again.focus({ preventScroll: true });
+      if (selection && again.type === "text") again.setSelectionRange(...selection);
+    }
+    arrange();
+    if (changed) await finished(shown, signal);
+  } catch (error) {
+    if (!signal.aborted) status.textContent = error.message || text("offline");
+  } finally {
+    if (!signal.aborted) counter.removeAttribute("aria-busy");
+  }
+}
+
+/** Waits for the picture; where the kitchen is full, asks again when it says. */
+async function finished(picture, signal) {
+  const { title, query } = counter.dataset;
+  status.textContent = text("making", { name: title });
+  const missing = () => [...counter.querySelectorAll("img")].filter((one) => one.complete && !one.naturalWidth);
+  while (!(await picture.decode().then(() => true, () => false))) {
+    const response = await fetch(picture.src, { signal });
+    if (!response.ok) {
+      const { error } = await response.json();
+      const seconds = error.retry_after;
+      status.textContent = error.message + (seconds ? ` ${text("retrying", { seconds })}` : "");
+      if (!seconds) return;
+      await new Promise((resolve) => setTimeout(resolve, seconds * 1000));
+    }
+    if (signal.aborted) return;
+    for (const one of new Set([picture, ...missing()])) one.src = String(one.src);
+  }
+  if (signal.aborted) return;
+  status.textContent = text("redrawn", { name: title });
+  keep(query, title);
+}
+
+// The morph, played back and forth by hand's leave only.
+let playing = null;
+
+function stop() {
+  if (playing === null) return;
+  clearInterval(playing);
+  playing = null;
+  const button = document.getElementById("play");
+  if (button) button.textContent = button.dataset.play;
+}
+
+function play(button) {
+  if (playing !== null) return stop();
+  button.dataset.play ??= button.textContent;
+  button.textContent = button.dataset.stop;
+  const slider = document.getElementById("t");
+  let step = 0.04;
+  playing = setInterval(() => {
+    const t = Number(slider.value);
+    if ((t >= 1 && step > 0) || (t <= 0 && step < 0)) step = -step;
+    slider.value = t + step;
+    scrub(addressOf(slider.form));
+  }, 90);
+}
+
+function arrange() {
+  const button = document.getElementById("play");
+  if (button) button.hidden = false;
+}
+
+document.addEventListener("click", (event) => {
+  const link = event.target.closest("#counter a");
+  if (event.target.id === "play") play(event.target);
+  if (!link || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
+  const url = new URL(link.href);
+  if (link.id === "permalink") {
+    event.preventDefault();
+    const copied = () => (status.textContent = link.dataset.copied);
+    navigator.clipboard?.writeText(link.href).then(copied, () => (location.href = link.href));
+  } else if (url.pathname.endsWith("/dish")) {
+    event.preventDefault();
+    go(link.href);
+  }
+});
+
+document.addEventListener("submit", (event) => {
+  if (!event.target.closest("#counter")) return;
+  event.preventDefault();
+  const url = addressOf(event.target);
+  if (event.submitter?.name) url.searchParams.append(event.submitter.name, event.submitter.value);
+  go(url.href);
+});
+
+document.addEventListener("input", (event) => {
+  const form = event.target.closest("#counter form.live");
+  if (!form) return;
+  stop();
+  if (form.checkValidity()) scrub(addressOf(form));
+});
+
+document.addEventListener("change", (event) => {
+  if (event.target.type !== "range") return;
+  const form = event.target.closest("#counter form.live");
+  if (form?.checkValidity()) go(addressOf(form).href);
+});
+
+// Enter that settles an input method's candidate redraws nothing for good (see page.js).
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && (event.isComposing || event.keyCode === 229)) event.preventDefault();
+});
+
+addEventListener("popstate", () => go(location.href, { push: false }));
+
+arrange();
+keep(counter.dataset.query, counter.dataset.title);

@@ -1,0 +1,78 @@
+"""A real Chromium, and a visitor in it whom nothing may go wrong for unnoticed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from app.server import create_app
+from app.settings import Settings
+from model.generation import Pipeline
+from tests.serving import chromium, serve
+
+JAPANESE = "ja-JP"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=chromium(),
+            args=[
+                "--no-sandbox",  # containers run as root
+                "--disable-gpu",
+                "--disable-dev-shm-usage",
+                "--disable-background-networking",
+                "--disable-component-update",
+            ],
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def url(tiny_checkpoint: Path) -> Iterator[str]:
+    with serve(create_app(Settings(), Pipeline.load(tiny_checkpoint, "cpu"))) as url:
+        yield url
+
+
+Open = Callable[..., Page]
+
+
+@pytest.fixture
+def visit(browser: Browser) -> Iterator[Open]:
+    """Opens a page in a context of its own; whatever goes wrong in the page's script fails the test."""
+    contexts: list[BrowserContext] = []
+    faults: list[str] = []
+
+    def visit(address: str, locale: str = JAPANESE, wait_until: str = "load", **options: object) -> Page:
+        options = {
+            "locale": locale,
+            "viewport": {"width": 1280, "height": 800},
+            "reduced_motion": "reduce",
+            **options,
+        }
+        context = browser.new_context(**options)
+        contexts.append(context)
+        context.set_default_timeout(15_000)
+        page = context.new_page()
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on("console", lambda message: message.type == "error" and faults.append(message.text))
+        host = re.match(r"https?://[^/]+", address)
+        assert host
+        page.on(
+            "request",
+            lambda request: request.url.startswith((host[0], "data:")) or faults.append(request.url),
+        )
+        page.goto(address, wait_until=wait_until)
+        return page
+
+    yield visit
+    for context in contexts:
+        context.close()
+    # A refusal by the server is logged by the browser itself, and is no fault of the page.
+    assert [fault for fault in faults if "the server responded with a status of" not in fault] == []

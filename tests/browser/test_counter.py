@@ -1,0 +1,207 @@
+"""The seat at the counter in a real Chromium: each control redraws the dish, in place or by plain links."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from app.server import create_app
+from app.settings import Settings
+from tests.browser.conftest import Open
+from tests.serving import FakePipeline, chromium, serve, until
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(
+        chromium() is None, reason="no Chromium on PATH (chromium, chromium-browser, google-chrome)"
+    ),
+]
+
+DISH = "/dish?name=親子丼&seed=7"
+JAPANESE, ENGLISH = "ja-JP", "en-US"
+
+
+def settled(page: Page, *contains: str) -> str:
+    """Waits until the plate holds the dish of the page's address; its query."""
+    expect(page.locator("#counter")).not_to_have_attribute("aria-busy", "true")
+    for part in contains:
+        expect(page).to_have_url(re.compile(re.escape(part)))
+    picture = page.locator(".seat .picture")
+    until(lambda: picture.evaluate("image => image.complete && image.naturalWidth === 256"))
+    query = picture.get_attribute("src") or ""
+    return query.partition("?")[2]
+
+
+def drawn(page: Page) -> list[int]:
+    """The pixels on top of the plate."""
+    return page.evaluate(  # type: ignore[no-any-return]
+        """() => {
+            const image = [...document.querySelectorAll(".seat .dish img")].at(-1);
+            const canvas = new OffscreenCanvas(16, 16).getContext("2d");
+            canvas.drawImage(image, 0, 0, 16, 16);
+            return [...canvas.getImageData(0, 0, 16, 16).data];
+        }"""
+    )
+
+
+def test_a_plate_leads_to_the_counter(url: str, visit: Open) -> None:
+    page = visit(url, ENGLISH)
+    page.get_by_role("textbox").fill("tea")
+    page.keyboard.press("Enter")
+    expect(page.locator("#orders img.picture")).to_have_count(4)
+    seed = page.locator(".order .seed").nth(1).inner_text().removeprefix("No. ")
+    page.locator("#orders img.picture").nth(1).click(force=True)  # the plate itself is part of the link
+    assert settled(page, "/dish?") == f"name=tea&seed={seed}"
+    expect(page.get_by_role("heading", level=1)).to_have_text("tea")
+
+
+def test_variations_can_be_walked_down_and_back(url: str, visit: Open) -> None:
+    page = visit(url + DISH, ENGLISH)
+    page.get_by_role("link", name="Variation no. 7.2").click()
+    settled(page, "path=2")
+    page.get_by_role("link", name="Variation no. 7.2.1").click()
+    settled(page, "path=2.1")
+    expect(page.get_by_role("navigation", name="Family tree")).to_contain_text("7.2.1")
+    page.get_by_role("link", name="Back to no. 7", exact=True).click()
+    settled(page)
+    assert "path" not in page.url
+    page.go_back()
+    assert "path=2.1" in settled(page, "path=2.1")
+    page.reload()
+    assert "path=2.1" in settled(page, "path=2.1")
+
+
+def test_an_ingredient_is_added_and_another_taken(url: str, visit: Open) -> None:
+    page = visit(url + DISH)
+    before = drawn(page)
+    page.get_by_label("好きな言葉や料理").fill("卵")
+    page.get_by_role("button", name="引く").click()
+    settled(page, "mix=-1%3A%E5%8D%B5")
+    expect(page.get_by_role("heading", level=1)).to_have_text("親子丼 − 卵")
+    expect(page.get_by_role("status")).to_contain_text("描き直しました")
+    assert drawn(page) != before
+    page.locator("#pantry-3-more").click()
+    settled(page, "mix=0.5")
+    expect(page.locator(".mixed .portion")).to_have_count(2)
+    page.get_by_role("link", name="卵を元に戻す").click()
+    expect(page.locator(".mixed .portion")).to_have_count(1)
+
+
+def test_a_word_piece_is_switched_off(url: str, visit: Open) -> None:
+    page = visit(url + DISH, ENGLISH)
+    before = drawn(page)
+    page.locator("#piece-1").click()
+    settled(page, "off=0")
+    expect(page.locator("#piece-1")).to_have_accessible_name(re.compile("on$"))
+    assert drawn(page) != before
+    assert page.evaluate("document.activeElement.id") == "piece-1"
+    page.locator("#piece-1").click()
+    settled(page)
+    assert drawn(page) == before
+
+
+def test_another_name_is_drawn_on_the_same_plate_as_it_is_typed(url: str, visit: Open) -> None:
+    page = visit(url + DISH + "&path=3", ENGLISH)
+    settled(page)
+    box = page.get_by_role("textbox", name="Same plate, another name")
+    box.fill("")
+    asked: list[str] = []
+    page.on("request", lambda request: "dish.png" in request.url and asked.append(request.url))
+    box.press_sequentially("cake", delay=30)
+    sketch = page.locator(".seat img.live")
+    expect(sketch).to_have_count(1)
+    until(lambda: page.wait_for_timeout(20) or any("name=cake" in at for at in asked))
+    assert all("size=64" in at and "seed=7" in at and "path=3" in at for at in asked)
+    assert "親子丼" in page.evaluate("decodeURIComponent(location.href)")  # nothing is settled yet
+    page.keyboard.press("Enter")
+    assert settled(page, "name=cake") == "name=cake&seed=7&path=3"
+    assert box.evaluate("box => box === document.activeElement")
+
+
+def test_the_morph_is_scrubbed_by_slider_strip_and_keyboard(url: str, visit: Open) -> None:
+    page = visit(url + DISH, ENGLISH)
+    page.get_by_role("textbox", name="Morph into another dish").fill("カレー")
+    page.get_by_role("button", name="Morph", exact=True).click()
+    settled(page, "t=0.5")
+    expect(page.locator(".steps img")).to_have_count(7)
+    slider = page.get_by_role("slider")
+    slider.focus()
+    page.keyboard.press("End")
+    assert "t=1" in settled(page, "t=1")
+    end = drawn(page)
+    page.keyboard.press("Home")
+    until(lambda: page.wait_for_timeout(20) or "t=" not in page.url.replace("&t=0", ""))
+    settled(page)
+    assert drawn(page) != end
+    slider.evaluate(
+        """slider => {
+            for (let t = 0; t <= 1; t += 0.1) {
+                slider.value = t;
+                slider.dispatchEvent(new Event("input", { bubbles: true }));
+            }
+        }"""
+    )
+    expect(page.locator(".seat img.live")).to_have_count(1)
+    page.get_by_role("link", name="33% カレー").click()
+    settled(page, "t=0.33")
+    page.get_by_role("button", name="Watch it change").click()
+    expect(page.get_by_role("button", name="Stop")).to_be_visible()
+    before = slider.input_value()
+    until(lambda: page.wait_for_timeout(50) or slider.input_value() != before)
+    page.get_by_role("button", name="Stop").click()
+    page.get_by_role("link", name="Without the morph").click()
+    settled(page)
+    assert "to=" not in page.url
+
+
+def test_everything_at_the_counter_works_without_javascript(url: str, visit: Open) -> None:
+    page = visit(url + DISH, ENGLISH, java_script_enabled=False)
+    page.get_by_role("link", name="Variation no. 7.1").click()
+    page.locator("#piece-1").click()
+    page.locator("#pantry-1-more").click()
+    page.get_by_label("Any word or dish").fill("egg")
+    page.get_by_role("button", name="Take away").click()
+    page.get_by_role("textbox", name="Morph into another dish").fill("cake")
+    page.get_by_role("button", name="Morph", exact=True).click()
+    page.get_by_role("textbox", name="Same plate, another name").fill("tea")
+    page.get_by_role("button", name="Redraw").click()
+    for part in ("name=tea", "seed=7", "path=1", "egg", "to=cake", "t=0.5"):
+        assert part in page.url
+    assert "off=" not in page.url  # other names have other pieces
+    expect(page.locator(".seat .picture")).to_be_visible()
+    page.get_by_role("link", name="A table of names").click()
+    page.get_by_label(re.compile("one a line")).fill("tea\ncake")
+    page.get_by_role("button", name="Lay the table").click()
+    expect(page.locator(".grid img")).to_have_count(8)
+
+
+def test_a_full_kitchen_is_said_at_the_counter_and_asked_again(visit: Open) -> None:
+    pipeline = FakePipeline()
+    app = create_app(Settings(queue=8), pipeline)
+    with serve(app) as url:
+        page = visit(url + "/dish?name=tea&seed=1", ENGLISH)
+        settled(page)
+        crowd = visit(url, ENGLISH)
+        until(lambda: crowd.locator(".menu img").last.evaluate("i => i.complete && i.naturalWidth > 0"))
+        pipeline.gate.clear()
+        crowd.get_by_role("combobox").select_option("8")
+        crowd.get_by_role("textbox").fill("the whole house")
+        crowd.keyboard.press("Enter")
+        until(lambda: app.state.pictures.engine.depth == 8)
+        page.locator("#another").click()
+        expect(page.get_by_role("status")).to_contain_text("The kitchen is full just now")
+        pipeline.gate.set()
+        expect(page.get_by_role("status")).to_contain_text("redrawn")
+        settled(page)
+        crowd.close()
+        page.close()
+
+
+def test_the_counter_fits_narrow_and_wide_windows(url: str, visit: Open) -> None:
+    for path in (f"{DISH}&path=1.2.3&mix=-1:卵&to=カレー&t=0.5", f"/dish?name={'長' * 80}", "/table?names=tea%0Acake"):
+        page = visit(url + path)
+        for width in (320, 1440):
+            page.set_viewport_size({"width": width, "height": 800})
+            assert page.evaluate("document.documentElement.scrollWidth") == width
