@@ -87,11 +87,18 @@ class Balancer:
     Every loss's gradient with respect to the pictures is brought to unit size by a moving average of its norm, and
     then weighted. So a weight is a share of the say, whatever the adversary's temper: unbalanced, the adversary's
     gradient was seen to outweigh the reconstruction's until nothing was reconstructed.
+
+    Telling the losses' pulls apart takes a backward pass for each, so it is done in every eighth step, and in the
+    first ones of a loss; in between, one pass carries them all.
     """
 
-    def __init__(self, decay: float = 0.99) -> None:
-        self.decay = decay
-        self.norms: dict[str, tuple[Tensor, float]] = {}
+    EVERY = 8  # steps
+    FIRST = 16  # steps of a loss in which its pull is always measured
+    DECAY = 0.9  # of the moving average, per measurement
+
+    def __init__(self) -> None:
+        self.steps = 0
+        self.pulls: dict[str, tuple[Tensor, int]] = {}  # mean norm, number of measurements
 
     def gradient(self, losses: dict[str, tuple[float, Tensor]], images: Tensor) -> Tensor:
         """The gradient (B, 3, H, W) that `images` should be pulled back with.
@@ -100,16 +107,18 @@ class Balancer:
             losses: weight and value of each, by name. A weight of 0 leaves one out.
             images: the pictures that all of them were computed from.
         """
-        total, share = torch.zeros_like(images), sum(weight for weight, _ in losses.values())
-        for name, (weight, loss) in losses.items():
-            if weight:
+        active = {name: (weight, loss) for name, (weight, loss) in losses.items() if weight}
+        young = any(self.pulls.get(name, (None, 0))[1] < self.FIRST for name in active)
+        if young or self.steps % self.EVERY == 0:
+            for name, (_, loss) in active.items():
                 (gradient,) = torch.autograd.grad(loss, images, retain_graph=True)
-                norm = gradient.norm()
-                mean, mass = self.norms.get(name, (torch.zeros_like(norm), 0.0))
-                mean = self.decay * mean + (1 - self.decay) * norm
-                mass = self.decay * mass + (1 - self.decay)
-                self.norms[name] = mean, mass
-                total += gradient * (weight / share / (mean / mass + 1e-12))
+                mean, count = self.pulls.get(name, (gradient.new_zeros(()), 0))
+                keep = min(self.DECAY, count / (count + 1))  # at first a plain mean
+                self.pulls[name] = keep * mean + (1 - keep) * gradient.norm(), count + 1
+        self.steps += 1
+        share = sum(weight for weight, _ in losses.values())
+        parts = [weight / share / (self.pulls[name][0] + 1e-12) * loss for name, (weight, loss) in active.items()]
+        (total,) = torch.autograd.grad(torch.stack(parts).sum(), images)
         return total
 
 
