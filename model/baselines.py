@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.augment import Augmentation
-from model.game import descend, follow, place
+from model.game import Stateful, descend, follow, place
 from model.losses import ADVERSARIAL, mismatched
 from model.networks import SKETCH_SIZE
 
@@ -135,7 +135,7 @@ class Baseline:
     def modules(self) -> dict[str, nn.Module]:
         return {"generator": self.generator, "average": self.average, "discriminator": self.discriminator}
 
-    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
+    def optimizers(self) -> dict[str, Stateful]:
         return {"generator": self.generator_optimizer, "discriminator": self.discriminator_optimizer}
 
     def shipped(self) -> dict[str, nn.Module]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -114,12 +114,28 @@ class Balancer:
                 (gradient,) = torch.autograd.grad(loss, images, retain_graph=True)
                 mean, count = self.pulls.get(name, (gradient.new_zeros(()), 0))
                 keep = min(self.DECAY, count / (count + 1))  # at first a plain mean
-                self.pulls[name] = keep * mean + (1 - keep) * gradient.norm(), count + 1
+                norm = parallel.mean(gradient.norm())
+                self.pulls[name] = keep * mean.to(norm.device) + (1 - keep) * norm, count + 1
         self.steps += 1
         share = sum(weight for weight, _ in losses.values())
         parts = [weight / share / (self.pulls[name][0] + 1e-12) * loss for name, (weight, loss) in active.items()]
         (total,) = torch.autograd.grad(torch.stack(parts).sum(), images)
         return total
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run goes on with."""
+        return {"steps": self.steps, "pulls": dict(self.pulls)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.steps, self.pulls = state.get("steps", 0), dict(state.get("pulls", {}))
+
+
+class Stateful(Protocol):
+    """What takes part in training and is no module: an optimiser, or a balancer."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
 
 class Stage(Protocol):
@@ -131,8 +147,8 @@ class Stage(Protocol):
     def modules(self) -> dict[str, nn.Module]:
         """All that is trained or averaged, by name: what a run's state holds."""
 
-    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        """By name, likewise."""
+    def optimizers(self) -> Mapping[str, Stateful]:
+        """By name, likewise: what has a state of its own without being a module."""
 
     def shipped(self) -> dict[str, nn.Module]:
         """What goes into a checkpoint folder, by the name of its file."""

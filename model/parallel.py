@@ -14,12 +14,27 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 
-def start(device: torch.device) -> tuple[int, int]:
-    """Joins the other processes when `torchrun` started this one: (rank, number of processes)."""
+def start(device: torch.device) -> tuple[torch.device, int, int]:
+    """Joins the other processes when `torchrun` started this one: (its device, its rank, number of processes).
+
+    On GPUs each process takes one of its own. Raises ValueError where there are fewer of them than processes.
+    """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        return 0, 1
+        return device, 0, 1
+    if device.type == "cuda":
+        local, here = int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"])
+        if here > torch.cuda.device_count():
+            raise ValueError(f"{here} processes share {torch.cuda.device_count()} CUDA GPUs: start one a GPU")
+        device = torch.device("cuda", local)
+        torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    return dist.get_rank(), dist.get_world_size()
+    return device, dist.get_rank(), dist.get_world_size()
+
+
+def finish() -> None:
+    """Leaves the other processes."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:

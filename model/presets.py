@@ -54,8 +54,10 @@ def find(name: str, stage: str) -> Preset:
     return PRESETS[name][stage]
 
 
-def build(stage: str, preset: Preset, source: Path, device: torch.device, bf16: bool) -> tuple[Stage, float]:
-    """A stage ready to train, and the kimg that its weights have behind them.
+def build(
+    stage: str, preset: Preset, source: Path, device: torch.device, bf16: bool
+) -> tuple[Stage, dict[str, float]]:
+    """A stage ready to train, and what its weights have behind them: `kimg` and `hours`.
 
     What the checkpoint folder `source` has of this stage is where training starts, widths included; what it lacks
     starts from nothing at the preset's widths. Baselines always start from nothing. Raises CheckpointError where a
@@ -68,10 +70,9 @@ def build(stage: str, preset: Preset, source: Path, device: torch.device, bf16: 
         conditional = {"conditional": recipe.conditional}
         generator = baselines.BaselineGenerator(**embedding, **conditional)
         discriminator = baselines.BaselineDiscriminator(**embedding, **conditional)
-        return baselines.Baseline(generator, discriminator, recipe, device, bf16), 0.0
+        return baselines.Baseline(generator, discriminator, recipe, device, bf16), {}
 
-    begun = f"stage{stage}" in config
-    kimg = float(config.get("training", {}).get(f"stage{stage}", {}).get("kimg", 0.0)) if begun else 0.0
+    past = config.get("training", {}).get(f"stage{stage}", {}) if f"stage{stage}" in config else {}
 
     def network(name: str, kind: type[Network], arguments: Mapping[str, Any]) -> Network:
         return load_network(source, name, kind) if name in config else kind(**arguments)
@@ -85,7 +86,7 @@ def build(stage: str, preset: Preset, source: Path, device: torch.device, bf16: 
             network("stage1-heads", Heads, heads),
             network("stage1-encoder", stage1.LatentEncoder, {"z_dim": painter.z_dim}),
             backbone, matching, recipe, device, bf16,
-        ), kimg  # fmt: skip
+        ), past  # fmt: skip
     first = load_network(source, "stage1", Stage1Generator)
     same_latent = {"z_dim": first.z_dim, "condition_dim": first.latent_dim - first.z_dim}
     return stage2.Stage2(
@@ -93,4 +94,4 @@ def build(stage: str, preset: Preset, source: Path, device: torch.device, bf16: 
         network("stage2-heads", Heads, heads),
         network("stage2-window-heads", Heads, heads),
         first, backbone, matching, recipe, device, bf16,
-    ), kimg  # fmt: skip
+    ), past  # fmt: skip

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from model.augment import Augmentation
 from model.backbone import Backbone
 from model.discriminator import TAP_DEVIATIONS, Heads
-from model.game import BETAS, Adversary, Balancer, Rules, descend, follow, place, ramp
+from model.game import BETAS, Adversary, Balancer, Rules, Stateful, descend, follow, place, ramp
 from model.losses import alike, feature_distance, kl_divergence
 from model.matching import MatchingHead, contrastive_loss
 from model.networks import SKETCH_SIZE, Stage1Generator
@@ -115,8 +115,8 @@ class Stage1:
             "generator": self.generator, "average": self.average, "encoder": self.encoder, "heads": self.adversary.heads
         }  # fmt: skip
 
-    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        return {"generator": self.optimizer, "heads": self.adversary.optimizer}
+    def optimizers(self) -> dict[str, Stateful]:
+        return {"generator": self.optimizer, "heads": self.adversary.optimizer, "balancer": self.balancer}
 
     def shipped(self) -> dict[str, nn.Module]:
         return {"stage1": self.average, "stage1-heads": self.adversary.heads, "stage1-encoder": self.encoder}

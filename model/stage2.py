@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from model.augment import Augmentation, crop
 from model.backbone import Backbone
 from model.discriminator import TAP_DEVIATIONS, Heads
-from model.game import BETAS, Adversary, Balancer, Rules, descend, follow, place, ramp
+from model.game import BETAS, Adversary, Balancer, Rules, Stateful, descend, follow, place, ramp
 from model.losses import alike, feature_distance, kl_divergence
 from model.matching import MatchingHead, contrastive_loss
 from model.networks import PICTURE_SIZE, SKETCH_SIZE, Stage1Generator, Stage2Generator
@@ -93,9 +93,10 @@ class Stage2:
             "heads": self.whole.heads, "window-heads": self.window.heads,
         }  # fmt: skip
 
-    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
+    def optimizers(self) -> dict[str, Stateful]:
         return {
-            "generator": self.optimizer, "heads": self.whole.optimizer, "window-heads": self.window.optimizer
+            "generator": self.optimizer, "heads": self.whole.optimizer, "window-heads": self.window.optimizer,
+            "balancer": self.balancer,
         }  # fmt: skip
 
     def shipped(self) -> dict[str, nn.Module]:

@@ -6,7 +6,7 @@
 
 Go on after a stop, and go on from a shipped checkpoint:
 
-    python -m model.train --stage 1 --data ../shared/dishes --from runs/text --out runs/stage1 --kimg 1600 --resume
+    python -m model.train --stage 1 --data ../shared/dishes --out runs/stage1 --kimg 1600 --resume
     python -m model.train --stage 1 --data ../shared/dishes --from checkpoints --out runs/more --minutes 60
 
 Two processes of one thread each on two cores, which is twice one process of two threads:
@@ -19,12 +19,16 @@ A run folder holds `log.csv`, `samples/`, `state.pt` (what --resume reads) and `
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
-import shutil
+import logging
+import math
+import pickle
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -52,43 +56,74 @@ LATENTS = 4  # of each of them on a grid
 TICK = 1.0  # kimg between rows of log.csv
 PATIENCE = 5  # ticks that the spread may stay under the stage's mark
 GRACE = 10.0  # kimg, before which a narrow spread is no collapse
+SMALLEST = 4  # photographs a process and step: half of them are for dishes that do not exist, and one has no spread
 
 
-@click.command(context_settings={"show_default": True})
+@click.command(context_settings={"show_default": True, "max_content_width": 110})
 @click.option("--stage",   help="What to train.",                                            type=click.Choice(["text", "1", "2"]), required=True)
 @click.option("--data",    help="Parquet shards, a folder of photos, or Food-101.",          type=click.Path(path_type=Path), required=True)
 @click.option("--out",     help="Run folder.",                                               type=click.Path(path_type=Path, file_okay=False), required=True)
-@click.option("--from",    help="Checkpoint folder with what this stage builds on; where it has this stage too, training goes on from it.", type=click.Path(path_type=Path, file_okay=False), default=Path("checkpoints"), callback=lambda _c, _p, v: v, metavar="DIR")
-@click.option("--preset",  help="Widths and batch.",                                         type=click.Choice(list(PRESETS)), default="cpu")
-@click.option("--kimg",    help="Stop when so many thousands of photographs have been shown.", type=click.FloatRange(min=0, min_open=True))
+@click.option("--from",    help="Checkpoint folder with what this stage builds on; where it has this stage too, training goes on from it. Not looked at by --resume.", type=click.Path(path_type=Path, file_okay=False), default=Path("checkpoints"), metavar="DIR")
+@click.option("--preset",  help="Widths, batch and recipe; stackgan-v1 and dcgan are the original recipes.", type=click.Choice(list(PRESETS)), default="cpu")
+@click.option("--kimg",    help="Stop when this run has shown so many thousands of photographs.", type=click.FloatRange(min=0, min_open=True))
 @click.option("--minutes", help="Stop after so many minutes of this run, earlier parts of it included.", type=click.FloatRange(min=0, min_open=True))
 @click.option("--resume",  help="Go on where the run in --out stopped.",                     is_flag=True)
-@click.option("--batch",   help="Photographs a step, over all processes; otherwise the preset's.", type=click.IntRange(min=2))
+@click.option("--batch",   help="Photographs a step, over all processes; otherwise the preset's.", type=click.IntRange(min=SMALLEST))
 @click.option("--every",   help="Minutes between checkpoints and grids.",                    type=click.FloatRange(min=0), default=5.0)
 @click.option("--seed",    help="Of initial weights and every draw.",                        type=click.IntRange(min=0), default=0)
 @click.option("--device",  help="auto, cpu, cuda or cuda:N.",                                default="auto")
+@click.option("--teacher", help="Folder of the teacher's vectors, for --stage text; otherwise OUT/teacher.", type=click.Path(path_type=Path, file_okay=False), metavar="DIR")
+@click.option("--dry-run", help="Print what would be trained, on what and from where, and stop.", is_flag=True)
 def main(**options: Any) -> None:
     """Trains one stage; a kill at any moment loses at most --every minutes."""
     options["source"] = options.pop("from")
-    stage = options.pop("stage")
+    stage, teacher = options.pop("stage"), options.pop("teacher")
     if options["kimg"] is None and options["minutes"] is None:
         raise click.UsageError("say when to stop: --kimg or --minutes")
     try:
         if stage == "text":
-            from model.train_text import train as train_text
-
             if options["minutes"] is None:
                 raise click.UsageError("--stage text stops by --minutes")
-            names = ("data", "out", "minutes", "seed", "device", "resume")
-            train_text(**{name: options[name] for name in names})
+            names = ("data", "out", "minutes", "seed", "device", "resume", "dry_run")
+            train_text(**{name: options[name] for name in names}, teacher=teacher)
         else:
             train(stage, **options)
-    except (CheckpointError, DataError, TrainingStopped, ValueError) as error:
+    except (CheckpointError, DataError, TrainingStopped, FloatingPointError, ValueError) as error:
         raise click.ClickException(str(error)) from error
+    except torch.cuda.OutOfMemoryError as error:
+        raise click.ClickException(f"the GPU's memory is full: try a smaller --batch ({error})") from error
 
 
 class TrainingStopped(RuntimeError):
     """The run cannot go on: its numbers are no numbers, or its pictures have collapsed into one."""
+
+
+def train_text(
+    data: Path, out: Path, minutes: float, seed: int, device: str, resume: bool, dry_run: bool, teacher: Path | None
+) -> None:
+    """Trains the text stage, see `model.train_text`, under the same manners as the others."""
+    from model import evaluate_text
+    from model import train_text as text
+
+    state_file = out / text.STATE
+    check_run(out, state_file, resume)
+    where = choose_device(device)
+    if dry_run:
+        photos, pairs = evaluate_text.load_photos(data, "train", None), evaluate_text.read_names(data, "train")
+        print(f"stage text into {out}, on {where}")
+        print(f"data: {len(photos):,} photographs and {len(pairs):,} pairs of names in {data}")
+        print(f"starts from {state_file if resume else 'nothing'} and stops after {minutes:g} minutes")
+        return
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    text.train(data, out, minutes=minutes, seed=seed, device=where, resume=resume, teacher_store=teacher)
+
+
+def check_run(out: Path, state_file: Path, resume: bool) -> None:
+    """Raises ValueError where a run would overwrite another, or resume none."""
+    if state_file.exists() and not resume:
+        raise ValueError(f"{out} holds a run already: go on with --resume, or name another --out")
+    if resume and not state_file.exists():
+        raise ValueError(f"{state_file} does not exist: there is nothing to resume")
 
 
 def train(
@@ -104,76 +139,107 @@ def train(
     every: float,
     seed: int,
     device: str,
+    dry_run: bool = False,
 ) -> None:
-    """Trains stage "1" or "2". The arguments are the command's; raises TrainingStopped, DataError, CheckpointError."""
+    """Trains stage "1" or "2". The arguments are the command's; raises TrainingStopped, DataError, CheckpointError,
+    and ValueError for arguments that do not go together."""
     state_file, target = out / "state.pt", out / "checkpoint"
-    if state_file.exists() and not resume:
-        raise ValueError(f"{out} holds a run already: go on with --resume, or name another --out")
-    if resume and not state_file.exists():
-        raise ValueError(f"{state_file} does not exist: there is nothing to resume")
-
-    where = choose_device(device)
-    rank, processes = parallel.start(where)
-    main_process = rank == 0
-    torch.manual_seed(seed)  # the same first weights on every process
+    check_run(out, state_file, resume)
+    if resume:
+        source = target  # it has all that the run began with, whatever became of that since
     plan = find(preset, stage)
-    batch = (batch or plan.batch) // processes
-    game, before = build(stage, plan, source, where, has_bfloat16(where))
-
-    photos = load(data, game.size, min_pixels=150 if game.size > 64 else 0)
-    menu = Menu(photos, source, where, seed)
-    gallery = Gallery(game, embed(SAMPLES, source, where), where, seed)
-
+    where, rank, processes = parallel.start(choose_device(device))
+    main_process = rank == 0
+    batch, rest = divmod(batch or plan.batch, processes)
+    if rest or batch < SMALLEST:
+        raise ValueError(f"--batch has to be shared evenly by {processes} processes, at least {SMALLEST} each")
+    torch.manual_seed(seed)  # the same first weights on every process
+    game, past = build(stage, plan, source, where, has_bfloat16(where))
     shown, spent = 0, 0.0  # photographs, seconds
     if resume:
-        shown, spent = read_state(state_file, game)
+        shown, spent, past = read_state(state_file, game)
+    before, hours = past.get("kimg", 0.0), past.get("hours", 0.0)
+
+    photos = load(data, game.size, min_pixels=150 if game.size > 64 else 0)
+    if main_process:
+        print(f"stage {stage} · {len(photos):,} photographs · batch {batch} × {processes} · {where} · {out}")
+    if dry_run:
+        if main_process:
+            print_plan(game, photos, data, state_file if resume else source, before + shown / 1000, kimg, minutes)
+        return parallel.finish()
+
+    def progress() -> float:
+        return max(shown / 1000 / kimg if kimg else 0.0, spent / 60 / minutes if minutes else 0.0)
+
+    if progress() >= 1:
+        print(f"{out} has {shown / 1000:.1f} kimg in {spent / 60:.0f} minutes already: nothing is left to do")
+        return parallel.finish()
+    menu = Menu(photos, source, where, seed)
+    gallery = Gallery(game, embed(SAMPLES, source, where), where, seed)
+    if main_process and not resume:
+        begin(target, source)
     for module in game.modules().values():
         parallel.broadcast(module)
     pictures = Feed(photos, where)
-    if main_process:
-        print(f"stage {stage} · {len(photos):,} photographs · batch {batch} × {processes} · {where} · {out}")
-
-    stop = _stop_on_signal()
-    log, narrow = Log(out / "log.csv", resume), 0
-    bar = tqdm(unit="img", unit_scale=True, initial=shown, disable=not main_process, dynamic_ncols=True)
+    log, narrow = Log(out / "log.csv", before + shown / 1000 if resume else None), 0
     began, saved, ticked = time.monotonic() - spent, time.monotonic(), shown
     reseed(seed, shown, rank)
-    while True:
-        index = torch.multinomial(menu.weights, batch, replacement=True)
-        names, imagined = menu.names(index), menu.imagined(batch - batch // 2)
-        stats = game.step(flip(pictures[index]), names, imagined, before + shown / 1000)
-        shown += batch * processes
-        log.add(stats)
-        now = time.monotonic()
-        progress = max(shown / 1000 / kimg if kimg else 0.0, (now - began) / 60 / minutes if minutes else 0.0)
-        bar.total = max(shown, round(shown / progress))
-        bar.update(batch * processes)
-        done = parallel.agree(progress >= 1 or bool(stop))
+    # A terminal sees every step; a log file need not.
+    calm = 0.1 if sys.stderr.isatty() else 10.0
+    bar = tqdm(unit="img", unit_scale=True, initial=shown, disable=not main_process, dynamic_ncols=True, mininterval=calm)
+    with bar, stop_on_signal() as stop:
+        done = False
+        while not done:
+            index = torch.multinomial(menu.weights, batch, replacement=True)
+            names, imagined = menu.names(index), menu.imagined(batch - batch // 2)
+            log.add(game.step(flip(pictures[index]), names, imagined, before + shown / 1000))
+            shown += batch * processes
+            spent = time.monotonic() - began
+            bar.total = max(shown, round(shown / progress()))
+            bar.update(batch * processes)
+            done = parallel.agree(progress() >= 1 or bool(stop))
+            now = f"{before + shown / 1000:.1f} kimg"
 
-        if shown - ticked >= TICK * 1000 or done:
-            ticked = shown
-            row = log.write(before + shown / 1000, now - began, main_process)
-            bar.set_postfix_str(f"{before + shown / 1000:.0f} kimg d {row['d_loss']:.2f} spread {row['spread']:.2f}")
-            if not all(map(_finite, row.values())):
-                raise TrainingStopped(f"not a number at {before + shown / 1000:.1f} kimg: {state_file} is from before")
-            narrow = narrow + 1 if row["spread"] < game.collapsed and shown > GRACE * 1000 else 0
-            if narrow >= PATIENCE:
-                raise TrainingStopped(
-                    f"collapse at {before + shown / 1000:.1f} kimg: the spread of a pixel over a batch is "
-                    f"{row['spread']:.3f} (photographs: 0.5). The checkpoint from before it narrowed is kept in {out}"
-                )
-        if done or parallel.agree(now - saved >= every * 60):
-            saved = now
-            if main_process and not narrow:
-                write_state(state_file, game, shown, now - began)
-                pack(target, source, stage, game, before + shown / 1000, now - began)
-                gallery.draw(out / "samples" / f"{round(before + shown / 1000):06d}.png")
-            reseed(seed, shown, rank)  # so that a resumed run draws what an uninterrupted one would have drawn
-        if done:
-            break
-    bar.close()
+            if shown - ticked >= TICK * 1000 or done:
+                ticked = shown
+                row = log.write(before + shown / 1000, spent, main_process)
+                bar.set_postfix_str(f"{now} d {row['d_loss']:.2f} spread {row['spread']:.2f}")
+                if not all(map(math.isfinite, row.values())):
+                    raise TrainingStopped(f"a loss is not a number any more at {now}: {kept(state_file)}")
+                narrow = narrow + 1 if row["spread"] < game.collapsed and shown > GRACE * 1000 else 0
+                if narrow >= PATIENCE:
+                    raise TrainingStopped(
+                        f"collapse at {now}: the spread of a pixel over a batch is {row['spread']:.3f} "
+                        f"(photographs have 0.5). From before it narrowed, {kept(state_file)}"
+                    )
+            if (done or parallel.agree(time.monotonic() - saved >= every * 60)) and not narrow:
+                if not finite(game):
+                    raise TrainingStopped(f"a weight is not a number any more at {now}: {kept(state_file)}")
+                saved = time.monotonic()
+                if main_process:
+                    write_state(state_file, game, shown, spent, past)
+                    pack(target, game, before + shown / 1000, hours + spent / 3600)
+                    gallery.draw(out / "samples" / f"{round(before + shown / 1000):06d}.png")
+                reseed(seed, shown, rank)  # so that a resumed run draws what an uninterrupted one would have drawn
     if main_process:
-        print(f"{before + shown / 1000:.1f} kimg in {(time.monotonic() - began) / 60:.0f} minutes · {target}")
+        print(f"{now} in {spent / 60:.0f} minutes · {target}")
+        if narrow:
+            print(f"Not saved, since the pictures were narrowing (spread {row['spread']:.3f}): {kept(state_file)}")
+    parallel.finish()
+
+
+def print_plan(
+    game: Stage, photos: Photos, data: Path, source: Path, kimg: float, stop_kimg: float | None, minutes: float | None
+) -> None:
+    """What --dry-run says, below the line that every run begins with."""
+    japanese = sum(name is not None for name in photos.names_ja)
+    print(f"data: {len(set(photos.names)):,} different names, {japanese:,} photographs with a Japanese one, in {data}")
+    for name, module in game.modules().items():
+        if name != "average":
+            print(f"{name}: {sum(p.numel() for p in module.parameters()):,} parameters")
+    print(f"starts from {source}, " + (f"at {kimg:g} kimg" if kimg else "which has nothing of this stage yet"))
+    stops = [f"{end:g} {unit}" for end, unit in ((stop_kimg, "kimg"), (minutes, "minutes")) if end]
+    print(f"stops at {' or '.join(stops)} of this run")
 
 
 class Feed:
@@ -204,22 +270,30 @@ class Gallery:
         sheet = ContactSheet(SAMPLES, [""] * len(SAMPLES), LATENTS)
         pairs = zip(self.embeddings.split(LATENTS), self.latents.split(LATENTS), strict=True)
         for group, (embedding, latent) in enumerate(pairs):
-            for variant, picture in enumerate(to_uint8(self.game.paint(embedding, latent))):
+            for variant, picture in enumerate(to_uint8(self.game.paint(embedding, latent).cpu())):
                 sheet.paste(group, variant, picture)
         buffer = io.BytesIO()
-        sheet.image.save(buffer, "PNG")
+        sheet.image.save(buffer, "PNG", compress_level=1)
         checkpoint.write_file(path, buffer.getvalue())
 
 
 class Log:
-    """`log.csv`: a row a tick, the means of what every step returned since the last."""
+    """`log.csv`: a row a tick, the means of what every step returned since the last.
 
-    def __init__(self, path: Path, resume: bool) -> None:
+    Args:
+        kimg: where a resumed run goes on. Rows beyond it are of steps that a kill undid, and are dropped.
+    """
+
+    def __init__(self, path: Path, kimg: float | None) -> None:
         self.path = path
         self.steps: list[dict[str, Tensor]] = []
-        if not resume:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.unlink(missing_ok=True)
+        self.columns: list[str] = []
+        self.kept: list[dict[str, str]] = []
+        if kimg is not None and path.exists():
+            with path.open(newline="") as file:
+                reader = csv.DictReader(file)
+                self.kept = [row for row in reader if float(row["kimg"]) <= kimg + 1e-3]
+                self.columns = list(reader.fieldnames or ())
 
     def add(self, stats: dict[str, Tensor]) -> None:
         self.steps.append(stats)
@@ -230,20 +304,30 @@ class Log:
         row |= dict(zip(self.steps[0], means.tolist(), strict=True))
         self.steps = []
         if on_disk:
-            new = not self.path.exists()
-            with self.path.open("a", newline="") as file:
-                writer = csv.DictWriter(file, list(row))
-                if new:
-                    writer.writeheader()
-                writer.writerow({name: f"{value:.6g}" for name, value in row.items()})
+            self._append({name: f"{value:.6g}" for name, value in row.items()})
         return row
 
+    def _append(self, row: dict[str, str]) -> None:
+        if list(row) == self.columns and not self.kept:
+            with self.path.open("a", newline="") as file:
+                csv.DictWriter(file, self.columns).writerow(row)
+            return
+        # The first row of a run, or of its going on: the file is written anew, with what is kept of it.
+        self.columns = list(dict.fromkeys([*self.columns, *row]))
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, self.columns, restval="")
+        writer.writeheader()
+        writer.writerows([*self.kept, row])
+        self.kept = []
+        checkpoint.write_file(self.path, text.getvalue().encode())
 
-def write_state(path: Path, game: Stage, shown: int, seconds: float) -> None:
+
+def write_state(path: Path, game: Stage, shown: int, seconds: float, past: dict[str, float]) -> None:
     """Everything that --resume needs, in one file, replaced atomically."""
     state = {
         "shown": shown,
         "seconds": seconds,
+        "past": past,
         "modules": {name: module.state_dict() for name, module in game.modules().items()},
         "optimizers": {name: optimizer.state_dict() for name, optimizer in game.optimizers().items()},
     }
@@ -252,35 +336,51 @@ def write_state(path: Path, game: Stage, shown: int, seconds: float) -> None:
     checkpoint.write_file(path, buffer.getvalue())
 
 
-def read_state(path: Path, game: Stage) -> tuple[int, float]:
-    """Puts a run's state back into the players: (photographs shown, seconds spent)."""
+def read_state(path: Path, game: Stage) -> tuple[int, float, dict[str, float]]:
+    """Puts a run's state back into the players: photographs shown, seconds spent, and what `build` said of the past."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         for name, module in game.modules().items():
             module.load_state_dict(state["modules"][name])
         for name, optimizer in game.optimizers().items():
-            optimizer.load_state_dict(state["optimizers"][name])
-    except (KeyError, RuntimeError) as error:
-        raise ValueError(f"{path} is not the state of such a run: {error}") from error
-    return state["shown"], state["seconds"]
+            optimizer.load_state_dict(state["optimizers"].get(name, {}))
+        return state["shown"], state["seconds"], state.get("past", {})
+    except (KeyError, TypeError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+        raise ValueError(f"{path} is not the state of such a run, or is damaged: {error}") from error
 
 
-def pack(target: Path, source: Path, stage: str, game: Stage, kimg: float, seconds: float) -> None:
-    """Writes the run's checkpoint folder: this stage from the game, everything else as `source` has it."""
-    target.mkdir(parents=True, exist_ok=True)
-    shipped = game.shipped()
-    for file in source.iterdir():
-        if file.suffix in {".safetensors", ".model"} and file.stem not in shipped and not (target / file.name).exists():
-            shutil.copyfile(file, target / file.name)
+def kept(state_file: Path) -> str:
+    """What a run that was stopped leaves."""
+    if not state_file.exists():
+        return "nothing had been saved yet"
+    return f"state and checkpoint of the last save are kept in {state_file.parent}; --resume --seed N goes on from there"
+
+
+def finite(game: Stage) -> bool:
+    """Whether every weight is a number."""
+    modules = game.modules().values()
+    return all(bool(t.isfinite().all()) for module in modules for t in module.state_dict().values())
+
+
+def begin(target: Path, source: Path) -> None:
+    """Makes the run's checkpoint folder: all that `source` has, which later saves replace this stage's part of."""
     config = checkpoint.read_config(source)
-    config["training"] = config.get("training", {}) | {
-        f"stage{stage}": {"kimg": round(kimg, 1), "hours": round(seconds / 3600, 2)}
-    }
-    for name, module in shipped.items():
-        checkpoint.save_weights(target, name, module)
-        config[name] = module.config
+    for file in sorted(source.iterdir()):
+        if file.suffix in {".safetensors", ".model"}:
+            checkpoint.write_file(target / file.name, checkpoint.read_file(file))
     config.pop("format")
     checkpoint.save_config(target, **config)
+
+
+def pack(target: Path, game: Stage, kimg: float, hours: float) -> None:
+    """Writes this stage's part of the run's checkpoint folder."""
+    shipped = game.shipped()
+    for name, module in shipped.items():
+        checkpoint.save_weights(target, name, module)
+    sections: dict[str, Any] = {name: module.config for name, module in shipped.items()}
+    training = checkpoint.read_config(target).get("training", {})
+    training[next(iter(shipped))] = {"kimg": round(kimg, 3), "hours": round(hours, 3)}
+    checkpoint.save_config(target, training=training, **sections)
 
 
 def reseed(seed: int, shown: int, rank: int) -> None:
@@ -288,7 +388,8 @@ def reseed(seed: int, shown: int, rank: int) -> None:
     torch.manual_seed(seed + 1_000_003 * rank + 7 * shown)
 
 
-def _stop_on_signal() -> list[int]:
+@contextlib.contextmanager
+def stop_on_signal() -> Iterator[list[int]]:
     """A list that SIGTERM and SIGINT are put into, so that the loop can finish its step and save."""
     seen: list[int] = []
 
@@ -297,13 +398,12 @@ def _stop_on_signal() -> list[int]:
             sys.exit(128 + number)  # asked twice: now
         seen.append(number)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, handle)
-    return seen
-
-
-def _finite(value: float) -> bool:
-    return value == value and abs(value) != float("inf")
+    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield seen
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 if __name__ == "__main__":
