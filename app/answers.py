@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import io
 import json
+import re
 import time
+import zipfile
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 from urllib.parse import quote
@@ -52,7 +55,7 @@ def notices(request: Request, order: Order) -> list[str]:
 
 def png(request: Request, order: Order, dish: Dish, data: bytes, headers: dict[str, str]) -> Response:
     """One picture. Header values are percent-encoded, since HTTP's headers hold no Japanese."""
-    filename = quote(f"{dish.title.replace('/', '-')}-{dish.number}.png", safe="")
+    filename = quote(file_name(dish), safe="")
     disposition = headers.pop("Content-Disposition", "inline")
     return Response(
         data,
@@ -66,6 +69,21 @@ def png(request: Request, order: Order, dish: Dish, data: bytes, headers: dict[s
             **headers,
         },
     )
+
+
+def file_name(dish: Dish) -> str:
+    """A name for the picture's file: without what some file systems refuse."""
+    return re.sub(r'[\\/:*?"<>|]', "-", f"{dish.title}-{dish.number}.png")
+
+
+def packed(dishes: Sequence[Dish], made: Sequence[bytes]) -> Response:
+    """Pictures in a zip file, in order. PNGs are compressed already."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        for k, (dish, data) in enumerate(zip(dishes, made, strict=True), 1):
+            archive.writestr(zipfile.ZipInfo(f"{k:02} {file_name(dish)}"), data)
+    headers = {"Content-Disposition": 'attachment; filename="menu.zip"', "Cache-Control": "no-store"}
+    return Response(file.getvalue(), media_type="application/zip", headers=headers)
 
 
 def described(request: Request, dish: Dish) -> dict[str, Any]:

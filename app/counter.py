@@ -99,7 +99,9 @@ def _pieces(dish: Dish, pieces: list[str]) -> list[Piece]:
     switched = []
     for k, text in enumerate(pieces):
         off = tuple(sorted(set(dish.off) ^ {k}))
-        switched.append(Piece(text.replace("▁", " ").strip() or "␣", k not in dish.off, replace(dish, off=off)))
+        switched.append(
+            Piece(text.replace("▁", " ").strip() or "␣", k not in dish.off, replace(dish, off=off))
+        )
     return switched
 
 

@@ -25,6 +25,7 @@ from model.names import NameError_, normalize
 
 MAX_PICTURES = 8
 PAGE_PICTURES = 4
+MAX_MENU = 24
 RECIPE = ("name", "seed", "path", "off", "mix", "to", "to_seed", "t", "size")  # what one picture depends on
 
 
@@ -84,9 +85,7 @@ class Fields(BaseModel):
         description="The way to a variation of the seed's picture, as 3.1: the first variation of the third. "
         f"At most {MAX_DEPTH} numbers from 1 to {MAX_CHILD}. With it, further pictures count on in its last number.",
     )
-    off: Text = Field(
-        None, description="Word pieces of the name that are not read, counted from 0, as 0,2."
-    )
+    off: Text = Field(None, description="Word pieces of the name that are not read, counted from 0, as 0,2.")
     mix: Annotated[list[str], BeforeValidator(_list)] = Field(
         [],
         description="Further names, each as weight:name, such as 0.5:tomato or -1:egg; the name's own weight is 1. "
@@ -165,6 +164,18 @@ def check(
     )
     morphs = (to is not None or valid.to_seed is not None) and t is None
     return Order(name, notices, pictures.version, tuple(_several(dish, valid.n or default_n, morphs)))
+
+
+def check_menu(queries: Sequence[str], pictures: Pictures) -> list[Dish]:
+    """The dishes of a menu, each given by its own query. ApiError 422."""
+    if not 1 <= len(queries) <= MAX_MENU:
+        raise ApiError(422, "invalid_menu", field="dish", most=MAX_MENU)
+    menu = []
+    for query in queries:
+        fields = {key: value for key, value in _once(_pairs(query.encode())).items() if key in RECIPE}
+        dish = check(fields, pictures, default_n=1, default_seed=0).dishes[0]
+        menu.append(replace(dish, size=256))
+    return menu
 
 
 def _several(dish: Dish, n: int, morphs: bool) -> list[Dish]:

@@ -116,6 +116,13 @@ def table_page(
     )
 
 
+def menu_page(request: Request, menu: Sequence[Dish]) -> Response:
+    """Dishes on a sheet of paper."""
+    queries = [("dish", dish.query()) for dish in menu]
+    address = f"{request.scope.get('root_path', '')}/menu.zip?{urlencode(queries, quote_via=quote)}"
+    return _page(request, "menu.html", dishes=menu, zip=address)
+
+
 def error_page(request: Request, error: ApiError, headers: Mapping[str, str]) -> Response:
     message = error.message(texts.of(request))
     return _page(request, "error.html", status=error.status, headers=headers, message=message)

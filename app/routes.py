@@ -17,7 +17,17 @@ from app import answers, counter, negotiation, pages, texts
 from app.answers import NDJSON
 from app.engine import EngineClosed, QueueFull
 from app.errors import ApiError, from_exception
-from app.orders import MAX_PICTURES, PAGE_PICTURES, RECIPE, Fields, check, read_body, read_query
+from app.orders import (
+    MAX_MENU,
+    MAX_PICTURES,
+    PAGE_PICTURES,
+    RECIPE,
+    Fields,
+    check,
+    check_menu,
+    read_body,
+    read_query,
+)
 from app.pictures import Pictures
 from model.dishes import MAX_MIXED, MAX_WEIGHT, Dish
 from model.generation import MAX_SEED
@@ -150,6 +160,47 @@ async def table(request: Request) -> Response:
     except ApiError as error:
         return pages.table_page(request, typed=typed, n=n, seed=seed, most=MAX_PICTURES, error=error)
     return pages.table_page(request, typed=typed, rows=rows, n=n, seed=seed, most=MAX_PICTURES)
+
+
+@router.get("/menu", include_in_schema=False)
+async def menu(request: Request) -> Response:
+    """A sheet of dishes to print, each given by its own recipe."""
+    return pages.menu_page(
+        request, check_menu(read_query(request, ("dish",)).get("dish", []), _pictures(request))
+    )
+
+
+@router.get(
+    "/menu.zip",
+    summary="Several pictures in one file",
+    response_class=Response,
+    responses={
+        200: {"description": "The pictures", "content": {"application/zip": _image}},
+        **{status: PROBLEMS[status] for status in (400, 422, 500, 503)},
+    },
+    openapi_extra={
+        "parameters": [
+            {
+                "in": "query",
+                "name": "dish",
+                "required": True,
+                "description": f"The query of a picture's address, percent-encoded, once a picture: 1 to {MAX_MENU}",
+                "schema": {"type": "array", "items": {"type": "string"}, "maxItems": MAX_MENU},
+            }
+        ]
+    },
+)
+async def menu_zip(request: Request) -> Response:
+    pictures = _pictures(request)
+    dishes = check_menu(read_query(request, ("dish",)).get("dish", []), pictures)
+    made: list[bytes] = []
+    # A few at a time, so that a menu never fills the kitchen by itself.
+    for start in range(0, len(dishes), MAX_PICTURES):
+        for result in await answers.made(request, pictures.order(dishes[start : start + MAX_PICTURES])):
+            if isinstance(result, ApiError):
+                raise result
+            made.append(result)
+    return answers.packed(dishes, made)
 
 
 @router.get("/docs", include_in_schema=False)

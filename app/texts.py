@@ -122,6 +122,36 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "A column shares its plate, a row its name. Pick a dish to play with it.",
         "縦は同じ皿、横は同じ名前です。選ぶとその一皿であそべます。",
     ),
+    # What is kept
+    "shelf": ("Your own dishes", "あなたの料理"),
+    "shelf_note": ("Remembered in this browser only.", "このブラウザーにだけ残っています。"),
+    "my_menu": ("My menu", "わたしのお品書き"),
+    "print": ("Print", "印刷する"),
+    "zip": ("Save all (zip)", "まとめて保存（zip）"),
+    "forget": ("Forget them", "消す"),
+    "forget_sure": ("Forget all your dishes?", "あなたの料理をすべて消しますか？"),
+    "reopen": ("Open a saved picture", "保存した絵を開く"),
+    "reopen_note": (
+        "A picture saved here remembers its dish: drop it anywhere on this page.",
+        "ここで保存した絵は料理を覚えています。このページのどこにでも落としてください。",
+    ),
+    "not_ours": (
+        "This file is no picture saved here, or something has taken its recipe out.",
+        "ここで保存した絵ではないか、途中でレシピが消えています。",
+    ),
+    "reopened_same": (
+        "Welcome back. This model still makes exactly the same picture.",
+        "おかえりなさい。このモデルは今も寸分違わず同じ絵を出します。",
+    ),
+    "reopened_alike": (
+        "Welcome back. This model makes the same picture, within a shade that nobody sees.",
+        "おかえりなさい。目に見えない差だけで、同じ絵です。",
+    ),
+    "reopened_other": (
+        "Welcome back. The picture is another one now.",
+        "おかえりなさい。今は別の絵になりました。",
+    ),
+    "reopened_model": ("Yours was made by model {model}.", "お持ちの絵はモデル{model}によるものです。"),
     # What each status means, in the documentation
     "status.400": ("The body or the query cannot be read.", "本文やクエリーを読み取れません。"),
     "status.403": ("A browser sent this from another site.", "別のサイトのページから送られました。"),
@@ -163,10 +193,17 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "such as -0.5:egg.",
         "「mix」は「重み:名前」で{most}個まで。重みは-{weight}から{weight}まで、百分の一きざみです。例：-0.5:卵",
     ),
-    "error.invalid_t": ("“t” must be a number from 0 to 1, such as 0.4.", "「t」は0から1までの数です。例：0.4"),
+    "error.invalid_t": (
+        "“t” must be a number from 0 to 1, such as 0.4.",
+        "「t」は0から1までの数です。例：0.4",
+    ),
     "error.unknown_field": (
         "There is no such field. Known are name, n, seed, size, path, off, mix, to, to_seed and t.",
         "そのような項目はありません。使えるのはname、n、seed、size、path、off、mix、to、to_seed、tです。",
+    ),
+    "error.invalid_menu": (
+        "“dish” is the query of a picture’s address, 1 to {most} times.",
+        "「dish」は絵のアドレスの?より後で、1から{most}個までです。",
     ),
     "error.too_many_names": ("At most {most} names, please.", "名前は{most}つまでです。"),
     "error.repeated_field": ("A field is given more than once.", "同じ項目が二度指定されています。"),
@@ -223,10 +260,13 @@ _TEXTS: dict[str, tuple[str, str]] = {
 
 SCRIPT_TEXTS = (
     "alt", "seed", "save", "save_of", "taste", "taste_of", "making", "ahead", "done", "retrying", "again",
-    "offline", "spoilt", "error.empty_name",
+    "offline", "spoilt", "error.empty_name", "not_ours", "forget_sure",
 )  # fmt: skip
 
-COUNTER_TEXTS = ("making", "redrawn", "offline", "retrying")
+COUNTER_TEXTS = (
+    "making", "redrawn", "offline", "retrying", "not_ours",
+    "reopened_same", "reopened_alike", "reopened_other", "reopened_model",
+)  # fmt: skip
 
 
 def text(language: Language, key: str, **values: object) -> str:

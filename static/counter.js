@@ -1,6 +1,7 @@
 // The seat at the counter. Every control is a link or a form that leads to another dish; this script fetches that
 // page, lays its sketch at once, and puts the new controls where the old ones were.
 import { keep } from "./history.js";
+import { compare } from "./reopen.js";
 import { text } from "./texts.js";
 
 const status = document.getElementById("status");
@@ -209,4 +210,5 @@ document.addEventListener("keydown", (event) => {
 addEventListener("popstate", () => go(location.href, { push: false }));
 
 arrange();
+compare(counter.querySelector(".seat .picture").src, counter.dataset.model);
 keep(counter.dataset.query, counter.dataset.title);

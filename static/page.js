@@ -1,5 +1,8 @@
 // The order form, brought to life. Without this script it posts itself, and the server answers with a page.
+import { keep } from "./history.js";
 import * as kitchen from "./kitchen.js";
+import "./reopen.js";
+import { show } from "./shelf.js";
 import { Order } from "./table.js";
 import { text } from "./texts.js";
 
@@ -68,6 +71,8 @@ async function serve(fields, signal) {
     await Promise.all(drawn);
     const seconds = ((performance.now() - began) / 1000).toFixed(1);
     status.textContent = text("done", { name: table.name, seconds });
+    keep(table.query, table.name);
+    show();
   } finally {
     await Promise.all(drawn);
     table?.clear();

@@ -7,9 +7,10 @@ import html
 import io
 import json
 import re
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote
 
 import httpx
 import numpy as np
@@ -294,3 +295,37 @@ def test_a_table_that_cannot_be_laid_says_why(client: httpx.Client, query: str) 
     answer = client.get(f"/table?{query}")
     assert 400 <= answer.status_code < 500
     assert 'id="problem"' in answer.text
+
+
+# The menu of one's own
+
+
+def test_a_menu_is_a_page_and_a_zip_of_its_dishes(client: httpx.Client) -> None:
+    dishes = [f"name={quote(NAME)}&seed=7&mix={quote('-1:卵')}", "name=a/b:c&seed=1&path=2"]
+    text = client.get("/menu", params={"dish": dishes}).text
+    shown = [html.unescape(a) for a in re.findall(r'<img src="(/dish.png[^"]+)"', text)]
+    assert len(shown) == 2
+    answer = client.get(html.unescape(re.findall(r'href="(/menu.zip[^"]+)"', text)[0]))
+    assert answer.headers["content-type"] == "application/zip"
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        assert archive.testzip() is None
+        assert archive.namelist() == [f"01 {NAME} − 卵-7.png", "02 a-b-c-1.2.png"]
+        for name, address in zip(archive.namelist(), shown, strict=True):
+            assert archive.read(name) == client.get(address).content
+
+
+@pytest.mark.parametrize(
+    ("query", "code"),
+    [
+        ("", "invalid_menu"),
+        ("dish=name%3Da&" * 25, "invalid_menu"),
+        ("dish=", "missing_name"),
+        ("dish=name%3Da%26seed%3Dx", "invalid_seed"),
+        ("dish=name%3D%2583s", "not_utf8"),
+        ("dish=name%3Da%26name%3Db", "repeated_field"),
+    ],
+)
+def test_a_menu_that_cannot_be_made_says_why(client: httpx.Client, query: str, code: str) -> None:
+    for path in ("/menu", "/menu.zip"):
+        answer = client.get(f"{path}?{query.rstrip('&')}")
+        assert (answer.status_code in (400, 422), answer.json()["error"]["code"]) == (True, code)

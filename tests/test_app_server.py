@@ -459,7 +459,7 @@ def test_health(client: httpx.Client, pipeline: Pipeline) -> None:
 
 def test_openapi_describes_every_route(client: httpx.Client) -> None:
     schema = client.get("/openapi.json").json()
-    assert set(schema["paths"]) == {"/generate", "/dish.png", "/surprise", "/healthz", "/readyz"}
+    assert set(schema["paths"]) == {"/generate", "/dish.png", "/menu.zip", "/surprise", "/healthz", "/readyz"}
     generate = schema["paths"]["/generate"]["post"]
     assert set(generate["requestBody"]["content"]) == {MULTIPART.partition(";")[0], FORM, "application/json"}
     assert {"200", "400", "403", "406", "413", "415", "422", "503"} <= set(generate["responses"])

@@ -1,0 +1,41 @@
+// The visitor's own dishes on the front page, and their menu.
+import { forget, kept } from "./history.js";
+import { text } from "./texts.js";
+
+const shelf = document.getElementById("shelf");
+const list = shelf.querySelector(".strip");
+const ON_A_MENU = 24;
+
+/** Shows what is remembered. */
+export function show() {
+  const dishes = kept();
+  shelf.hidden = dishes.length === 0;
+  const base = shelf.dataset.counter;
+  const items = dishes.slice(0, ON_A_MENU).map(({ query, title }) => {
+    const link = document.createElement("a");
+    link.className = "thumb";
+    link.href = `${base}?${query}`;
+    const image = new Image(64, 64);
+    image.loading = "lazy";
+    image.alt = "";
+    image.src = `${base}.png?${query}&size=64`;
+    const caption = document.createElement("span");
+    caption.textContent = title;
+    link.append(image, caption);
+    const item = document.createElement("li");
+    item.append(link);
+    return item;
+  });
+  list.replaceChildren(...items);
+  const menu = new URLSearchParams(dishes.slice(0, ON_A_MENU).map(({ query }) => ["dish", query]));
+  for (const link of shelf.querySelectorAll("[data-menu]")) link.href = `${link.dataset.menu}?${menu}`;
+}
+
+shelf.querySelector("#forget").addEventListener("click", () => {
+  if (!confirm(text("forget_sure"))) return;
+  forget();
+  show();
+  document.getElementById("name").focus();
+});
+
+show();

@@ -1,0 +1,128 @@
+"""What a visitor keeps: the history of dishes, the menu made of it, and saved pictures that find their way back."""
+
+from __future__ import annotations
+
+import base64
+import re
+import zipfile
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from app.server import create_app
+from app.settings import Settings
+from model.generation import Pipeline
+from tests.browser.conftest import Open
+from tests.conftest import make_checkpoint
+from tests.serving import chromium, serve, until
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(
+        chromium() is None, reason="no Chromium on PATH (chromium, chromium-browser, google-chrome)"
+    ),
+]
+
+ENGLISH = "en-US"
+
+
+def drop(page: Page, data: bytes) -> None:
+    """Drops a file onto the page, as a hand does it."""
+    transfer = page.evaluate_handle(
+        """text => {
+            const transfer = new DataTransfer();
+            const bytes = Uint8Array.from(atob(text), c => c.charCodeAt(0));
+            transfer.items.add(new File([bytes], "dish.png", { type: "image/png" }));
+            return transfer;
+        }""",
+        base64.b64encode(data).decode(),
+    )
+    page.dispatch_event("main", "dragover", {"dataTransfer": transfer})
+    page.dispatch_event("main", "drop", {"dataTransfer": transfer})
+
+
+def save(page: Page) -> bytes:
+    with page.expect_download() as waiting:
+        page.get_by_role("link", name="Save").first.click()
+    return Path(waiting.value.path()).read_bytes()
+
+
+def test_a_saved_picture_dropped_on_the_page_opens_its_dish(url: str, visit: Open) -> None:
+    data = save(visit(f"{url}/dish?name=親子丼&seed=7&path=2&mix=-1:卵", ENGLISH))
+    page = visit(url, ENGLISH)
+    drop(page, data)
+    expect(page).to_have_url(re.compile("/dish\\?.*path=2.*mix=-1"))
+    expect(page.get_by_role("heading", level=1)).to_have_text("親子丼 − 卵")
+    expect(page.get_by_role("status")).to_contain_text("exactly the same picture")
+    # A plain one, whose metadata has no recipe, and dropped at the counter itself.
+    plain = save(visit(f"{url}/?name=tea&seed=5&n=1", ENGLISH))
+    drop(page, plain)
+    expect(page.get_by_role("heading", level=1)).to_have_text("tea")
+    expect(page.get_by_role("status")).to_contain_text("exactly the same picture")
+
+
+def test_a_picture_by_another_model_is_told_from_this_ones(url: str, visit: Open, tmp_path: Path) -> None:
+    other = Pipeline.load(make_checkpoint(tmp_path / "other", seed=1), "cpu")
+    with serve(create_app(Settings(), other)) as elsewhere:
+        data = save(visit(f"{elsewhere}/?name=tea&seed=5&n=1", ENGLISH))
+    page = visit(url, ENGLISH)
+    # By hand this time: the file is chosen with the keyboard.
+    page.get_by_label("Open a saved picture").set_input_files(
+        {"name": "tea.png", "mimeType": "image/png", "buffer": data}
+    )
+    expect(page.get_by_role("status")).to_contain_text("another one now")
+    expect(page.get_by_role("status")).to_contain_text(other.version)
+
+
+@pytest.mark.parametrize("data", [b"", b"GIF89a", b"\x89PNG\r\n\x1a\n" + b"\xff" * 40])
+def test_other_files_are_not_taken(url: str, visit: Open, data: bytes) -> None:
+    page = visit(url, ENGLISH)
+    drop(page, data)
+    expect(page.get_by_role("status")).to_contain_text("no picture saved here")
+    assert page.url == f"{url}/"
+
+
+def test_ones_own_dishes_are_remembered_and_become_a_menu(url: str, visit: Open) -> None:
+    page = visit(url, ENGLISH)
+    shelf = page.get_by_role("region", name="Your own dishes")
+    expect(shelf).to_be_hidden()
+    for name in ("tea", "cake"):
+        page.get_by_role("textbox").fill(name)
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("status")).to_contain_text(f"{name}: ready")
+    page.get_by_role("link", name=re.compile("^Play with")).first.click()
+    page.locator("#child-3").click()
+    expect(page.get_by_role("status")).to_contain_text("redrawn")
+    page.goto(url)
+    expect(shelf.locator("li")).to_have_text(["cake", "cake", "tea"])
+    assert "path=3" in (shelf.get_by_role("link").first.get_attribute("href") or "")
+    with page.expect_download() as waiting:
+        shelf.get_by_role("link", name="Save all").click()
+    with zipfile.ZipFile(waiting.value.path()) as archive:
+        assert len(archive.namelist()) == 3
+    shelf.get_by_role("link", name="My menu").click()
+    expect(page.locator(".card img")).to_have_count(3)
+    until(lambda: page.locator(".card img").last.evaluate("i => i.complete && i.naturalWidth === 256"))
+    expect(page.get_by_role("button", name="Print")).to_be_visible()
+    page.emulate_media(media="print", color_scheme="dark")
+    expect(page.get_by_role("button", name="Print")).to_be_hidden()
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    page.emulate_media(media="screen")
+    page.goto(url)
+    page.on("dialog", lambda dialog: dialog.accept())
+    shelf.get_by_role("button", name="Forget them").click()
+    expect(shelf).to_be_hidden()
+    page.reload()
+    expect(shelf).to_be_hidden()
+    page.close()
+
+
+def test_a_history_that_somebody_has_spoilt_is_no_harm(url: str, visit: Open) -> None:
+    page = visit(url, ENGLISH)
+    for spoilt in ("{", '{"a": 1}', '[null, 3, {"query": 5}]'):
+        page.evaluate("text => localStorage.setItem('dishes', text)", spoilt)
+        page.reload()
+        page.get_by_role("textbox").fill("tea")
+        page.keyboard.press("Enter")
+        expect(page.locator("#shelf li")).to_have_count(1)
