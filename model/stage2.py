@@ -36,7 +36,7 @@ class Recipe:
 
     rules: Rules = field(default_factory=lambda: Rules(ramp=(1.0, 10.0)))
     learning_rate: float = 2e-4
-    pairs_only: float = 10.0  # kimg
+    pairs_only: float = 3.0  # kimg
     # Shares of the pull at a picture, see Balancer.
     adversary: float = 0.5  # each of two
     features: float = 0.5  # each of two
