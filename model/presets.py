@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,11 +47,20 @@ PRESETS: dict[str, dict[str, Preset]] = {
 }
 
 
-def find(name: str, stage: str) -> Preset:
-    """The preset of a stage; raises ValueError where it has none: the original recipes end with stage 1."""
+def find(name: str, stage: str, loss: str | None = None) -> Preset:
+    """The preset of a stage, with another adversarial loss than its own where one is named.
+
+    Raises ValueError where the preset has no such stage: the original recipes end with stage 1.
+    """
     if stage not in PRESETS[name]:
         raise ValueError(f"preset {name} has no stage {stage}: it is a baseline for stage {', '.join(PRESETS[name])}")
-    return PRESETS[name][stage]
+    preset = PRESETS[name][stage]
+    if loss is None:
+        return preset
+    recipe = preset.recipe
+    if isinstance(recipe, baselines.Recipe):
+        return replace(preset, recipe=replace(recipe, loss=loss))
+    return replace(preset, recipe=replace(recipe, rules=replace(recipe.rules, loss=loss)))
 
 
 def build(

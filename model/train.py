@@ -43,6 +43,7 @@ from model.checkpoint import CheckpointError
 from model.data import DataError, Photos, load
 from model.game import Stage
 from model.generation import choose_device, to_uint8
+from model.losses import ADVERSARIAL
 from model.matching import has_bfloat16
 from model.menu import Menu, embed
 from model.presets import PRESETS, build, find
@@ -65,6 +66,7 @@ SMALLEST = 4  # photographs a process and step: half of them are for dishes that
 @click.option("--out",     help="Run folder.",                                               type=click.Path(path_type=Path, file_okay=False), required=True)
 @click.option("--from",    help="Checkpoint folder with what this stage builds on; where it has this stage too, training goes on from it. Not looked at by --resume.", type=click.Path(path_type=Path, file_okay=False), default=Path("checkpoints"), metavar="DIR")
 @click.option("--preset",  help="Widths, batch and recipe; stackgan-v1 and dcgan are the original recipes.", type=click.Choice(list(PRESETS)), default="cpu")
+@click.option("--loss",    help="Adversarial loss; otherwise the preset's: bce for the original recipes, hinge for ours.", type=click.Choice(list(ADVERSARIAL)))
 @click.option("--kimg",    help="Stop when this run has shown so many thousands of photographs.", type=click.FloatRange(min=0, min_open=True))
 @click.option("--minutes", help="Stop after so many minutes of this run, earlier parts of it included.", type=click.FloatRange(min=0, min_open=True))
 @click.option("--resume",  help="Go on where the run in --out stopped.",                     is_flag=True)
@@ -139,6 +141,7 @@ def train(
     every: float,
     seed: int,
     device: str,
+    loss: str | None = None,
     dry_run: bool = False,
 ) -> None:
     """Trains stage "1" or "2". The arguments are the command's; raises TrainingStopped, DataError, CheckpointError,
@@ -147,7 +150,7 @@ def train(
     check_run(out, state_file, resume)
     if resume:
         source = target  # it has all that the run began with, whatever became of that since
-    plan = find(preset, stage)
+    plan = find(preset, stage, loss)
     where, rank, processes = parallel.start(choose_device(device))
     main_process = rank == 0
     batch, rest = divmod(batch or plan.batch, processes)
