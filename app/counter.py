@@ -23,8 +23,9 @@ PINCH = 0.5  # of an ingredient, added or taken away
 
 @dataclass(frozen=True)
 class Piece:
-    """A word piece of the name; `dish` is the one with this piece switched over."""
+    """A word piece of the name, at its place from 0; `dish` is the one with this piece switched over."""
 
+    place: int
     text: str
     on: bool
     dish: Dish
@@ -98,10 +99,10 @@ def _portion(dish: Dish, name: str) -> Portion:
 def _pieces(dish: Dish, pieces: list[str]) -> list[Piece]:
     switched = []
     for k, text in enumerate(pieces):
-        off = tuple(sorted(set(dish.off) ^ {k}))
-        switched.append(
-            Piece(text.replace("▁", " ").strip() or "␣", k not in dish.off, replace(dish, off=off))
-        )
+        shown = text.replace("▁", " ").strip()
+        if shown or k in dish.off:  # a space alone changes next to nothing
+            off = tuple(sorted(set(dish.off) ^ {k}))
+            switched.append(Piece(k, shown or "␣", k not in dish.off, replace(dish, off=off)))
     return switched
 
 

@@ -81,6 +81,7 @@ _TEXTS: dict[str, tuple[str, str]] = {
     ),
     "like_this": ("More like this", "これに似た皿"),
     "family": ("Family tree", "系図"),
+    "first": ("first", "はじめ"),
     "back_to": ("Back to no. {number}", "{number}番に戻る"),
     "variation": ("Variation no. {number}", "似た皿、{number}番"),
     "other_children": ("Others like this", "ほかの似た皿"),

@@ -7,7 +7,7 @@ exists, not what it looked like.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,8 +21,22 @@ from model.checkpoint import CheckpointError, read_file, weights_path, write_fil
 FILE = "names-index"
 MAX_BYTES = 3 * 2**20
 DIMENSIONS = 64
+MAX_NAMES = 20_000  # with 64 dimensions in float16, some 2.8 MB
 SHOWN = 8
 _QUANTILES = 101
+
+
+def write_index(folder: Path | str, names: Sequence[str], embed: Callable[[Sequence[str]], Tensor]) -> int:
+    """Makes the folder's index of these names, as of `photos.names`; the number of names that are in it.
+
+    `embed` is `Pipeline.embed` of the same folder. A name that comes several times stands in the index once, and
+    of more than MAX_NAMES an even choice does.
+    """
+    distinct = list({name.casefold(): name for name in reversed(names) if "\n" not in name}.values())[::-1]
+    count = min(len(distinct), MAX_NAMES)
+    chosen = [distinct[k * len(distinct) // count] for k in range(count)]
+    NamesIndex.build(chosen, torch.cat([embed(chosen[at : at + 256]) for at in range(0, count, 256)])).save(folder)
+    return count
 
 
 class Nearest(NamedTuple):

@@ -7,6 +7,9 @@ import html
 import io
 import json
 import re
+import shlex
+import shutil
+import subprocess
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -213,9 +216,9 @@ def test_the_deepest_variation_has_no_children(client: httpx.Client) -> None:
 
 
 def test_the_counter_switches_pieces_off_and_on(client: httpx.Client) -> None:
-    off = link(page(client), "piece-2")
+    off = link(page(client), "piece-1")
     assert ("off", "1") in fields(off)
-    assert "off" not in dict(fields(link(client.get(off).text, "piece-2")))
+    assert "off" not in dict(fields(link(client.get(off).text, "piece-1")))
 
 
 def test_the_counter_adds_and_takes_ingredients_in_the_pages_language(client: httpx.Client) -> None:
@@ -329,3 +332,37 @@ def test_a_menu_that_cannot_be_made_says_why(client: httpx.Client, query: str, c
     for path in ("/menu", "/menu.zip"):
         answer = client.get(f"{path}?{query.rstrip('&')}")
         assert (answer.status_code in (400, 422), answer.json()["error"]["code"]) == (True, code)
+
+
+# The documentation
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="no curl on PATH")
+@pytest.mark.parametrize("language", ["en", "ja"])
+def test_every_curl_line_of_the_documentation_works(
+    client: httpx.Client, language: str, tmp_path: Path
+) -> None:
+    text = client.get("/docs", params={"lang": language}).text
+    lines = [html.unescape(line) for line in re.findall(r"<code id=\"[^\"]+\">(curl [^<]+)</code>", text)]
+    assert len(lines) == 8
+    for line in lines:
+        command, *arguments = shlex.split(line)
+        done = subprocess.run(
+            [command, "--fail-with-body", "--silent", "--show-error", "--noproxy", "*", *arguments],
+            cwd=tmp_path,
+            capture_output=True,
+            timeout=30,
+        )
+        assert done.returncode == 0, (line, done.stdout, done.stderr)
+        if "-o" not in arguments:
+            assert json.loads(done.stdout)["name"]
+    for path in tmp_path.iterdir():
+        data = path.read_bytes()
+        match path.suffix:
+            case ".png":
+                assert png.read_metadata(data)["Software"]
+            case ".zip":
+                assert len(zipfile.ZipFile(path).namelist()) == 2
+            case ".ndjson":
+                assert [p["t"] for p in json.loads(data.splitlines()[0])["pictures"]][::7] == [0, 1]
+    assert len(list(tmp_path.iterdir())) == 6  # dish.png is written twice
