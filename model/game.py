@@ -28,7 +28,7 @@ class Rules:
     """
 
     loss: str = "hinge"
-    learning_rate: float = 2e-4
+    learning_rate: float = 4e-4
     mismatched: float = 0.5
     ramp: tuple[float, float] = (5.0, 40.0)
 

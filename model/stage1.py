@@ -38,7 +38,7 @@ class Recipe:
     """Weights and rates of stage 1."""
 
     rules: Rules = field(default_factory=Rules)
-    learning_rate: float = 4e-4
+    learning_rate: float = 2e-4
     augment: bool = True
     # Shares of the pull at a picture, see Balancer.
     adversary: float = 1.0
