@@ -1,6 +1,8 @@
 """Puts the checkpoint together that ships: the parts of several runs' checkpoint folders in one.
 
-    python -m model.pack --part runs/stage1/checkpoint --part runs/stage2/checkpoint --out checkpoints
+    python -m model.pack --part runs/stage1/checkpoint --part runs/stage2/checkpoint --data DATA --out checkpoints
+
+With --data it also holds an index of the training photographs' names, by which the page says how new a dish is.
 """
 
 from __future__ import annotations
@@ -12,7 +14,10 @@ import click
 
 from model import checkpoint
 from model.checkpoint import CheckpointError
+from model.data import DataError, load
 from model.generation import Pipeline
+from model.nearest import write_index
+from model.networks import SKETCH_SIZE
 
 MAX_BYTES = 36_000_000  # of the whole folder: every version of it stays in the repository's history
 # What serving, and going on with training, need; in the order in which a part may be overruled by a later one.
@@ -23,15 +28,20 @@ SHIPPED = (
 
 @click.command(context_settings={"show_default": True})
 @click.option("--part", "parts", help="Checkpoint folder of a run. Of a network that several have, the one trained longest counts; the first has the text encoder.", type=click.Path(path_type=Path, file_okay=False), multiple=True, required=True)
+@click.option("--data", help="The training photographs, whose names the index of what exists is made of; without it there is none.", type=click.Path(path_type=Path))
 @click.option("--out", help="Checkpoint folder to write.", type=click.Path(path_type=Path, file_okay=False), required=True)
-def main(parts: tuple[Path, ...], out: Path) -> None:
+def main(parts: tuple[Path, ...], data: Path | None, out: Path) -> None:
     """Packs one checkpoint folder from the parts and checks that it serves."""
     try:
         size = pack(parts, out)
-        version = Pipeline.load(out, "cpu").version
-    except CheckpointError as error:
+        pipeline = Pipeline.load(out, "cpu")
+        print(f"{out}: version {pipeline.version}, {size / 1e6:.1f} MB")
+        if data is not None:
+            photos = load(data, SKETCH_SIZE)
+            names = [name for name in (*photos.names, *photos.names_ja) if name]
+            print(f"index: {write_index(out, names, pipeline.embed):,} names of {data}")
+    except (CheckpointError, DataError) as error:
         raise click.ClickException(str(error)) from error
-    print(f"{out}: version {version}, {size / 1e6:.1f} MB")
 
 
 def pack(parts: tuple[Path, ...], out: Path) -> int:

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 from model import checkpoint, pack
 from model.discriminator import Heads
 from model.generation import Pipeline
 from model.matching import MatchingHead
+from model.nearest import NamesIndex
 from model.networks import Stage1Generator
 from model.stage1 import LatentEncoder
 
@@ -75,3 +77,16 @@ def test_a_checkpoint_too_large_for_the_history_is_refused(
     code, output = run("--part", parts[0], "--out", tmp_path / "out")
     assert code == 1 and "MB" in output
     assert not (tmp_path / "out").exists()
+
+
+def test_the_index_knows_the_names_of_the_photographs(parts: tuple[Path, Path], tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for name in ("pea soup", "lemon tart", "親子丼"):
+        Image.new("RGB", (80, 80), "green").save(photos / f"{name}.png")
+    code, output = run("--part", parts[0], "--data", photos, "--out", tmp_path / "out")
+    assert code == 0 and "3 names" in output
+    pipeline = Pipeline.load(tmp_path / "out", "cpu")
+    index = NamesIndex.load(tmp_path / "out", pipeline.text.embedding_dim)
+    assert index is not None
+    assert index.nearest(pipeline.embed(["pea soup"])[0], "pea soup").names[0][0] == "pea soup"
