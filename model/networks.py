@@ -118,6 +118,8 @@ class Stage1Generator(_Conditioned):
         style_dim: int = 256,
         channels: Sequence[int] = (256, 256, 128, 64, 32),
     ) -> None:
+        if len(channels) != 5:
+            raise ValueError(f"channels are five widths, not {len(channels)}: 4, 8, 16, 32 and 64 px")
         super().__init__(embedding_dim, z_dim, condition_dim, style_dim)
         self.config: dict[str, Any] = {
             "embedding_dim": embedding_dim,
@@ -169,6 +171,8 @@ class Stage2Generator(_Conditioned):
         channels: Sequence[int] = (128, 64, 32),
         depth: int = 3,
     ) -> None:
+        if len(channels) != 3:
+            raise ValueError(f"channels are three widths, not {len(channels)}: 32, 64 and 128 px")
         super().__init__(embedding_dim, z_dim, condition_dim, style_dim)
         self.config: dict[str, Any] = {
             "embedding_dim": embedding_dim,

@@ -1,0 +1,81 @@
+"""What the tests of GAN training share: photographs, a checkpoint to train from, and the command as a script.
+
+As a script this is `python -m model.train` with fewer names to embed and to draw, so that it starts fast.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from model import checkpoint, menu, train
+from model.backbone import Backbone
+from model.discriminator import Heads
+from model.matching import MatchingHead
+from model.stage1 import LatentEncoder
+
+ROOT = Path(__file__).parent.parent
+CPU = torch.device("cpu")
+EMBEDDING = 32  # width of the embeddings of conftest.make_checkpoint
+DISHES = [("tomato ramen", "トマトラーメン"), ("green salad", "グリーンサラダ"), ("fried rice", "炒飯"),
+          ("chocolate cake", "チョコレートケーキ"), ("pea soup", ""), ("lemon tart", "レモンタルト")]  # fmt: skip
+
+
+@functools.cache
+def backbone() -> Backbone:
+    """Frozen, so one is enough."""
+    return Backbone("lite0")
+
+
+def make_photos(folder: Path) -> Path:
+    """Six photographs of noise, large enough for stage 2, with a metadata.csv."""
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    lines = ["file_name,name,name_ja"]
+    for i, (en, ja) in enumerate(DISHES):
+        pixels = rng.integers(0, 256, (20, 20, 3), dtype=np.uint8)
+        Image.fromarray(pixels).resize((256, 256)).save(folder / f"{i}.png")
+        lines.append(f"{i}.png,{en},{ja}")
+    (folder / "metadata.csv").write_text("\n".join(lines), "utf-8")
+    return folder
+
+
+def add_players(folder: Path, kimg: float) -> Path:
+    """Adds what training needs to a folder by conftest.make_checkpoint: heads, latent encoder, matching head."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        players: dict[str, torch.nn.Module] = {
+            "matching-64": MatchingHead(features=backbone().features, embedding_dim=EMBEDDING, hidden=32),
+            "stage1-encoder": LatentEncoder(z_dim=8),
+        }
+        for name in ("stage1-heads", "stage2-heads", "stage2-window-heads"):
+            players[name] = Heads(embedding_dim=EMBEDDING, width=8)
+    for name, player in players.items():
+        checkpoint.save_weights(folder, name, player)
+        checkpoint.save_config(folder, **{name: player.config})
+    checkpoint.save_config(folder, training={"stage1": {"kimg": kimg, "hours": 7.0}})
+    return folder
+
+
+def fewer_names() -> None:
+    """Embedding 20,000 composed names and drawing 48 pictures a grid takes longer than the steps of a test."""
+    menu.COMPOSED = 40
+    train.SAMPLES = train.SAMPLES[:2]
+
+
+if __name__ == "__main__":
+    fewer_names()
+    games = []
+    build = train.build
+    train.build = lambda *arguments: (games.append(build(*arguments)), games[-1])[1]
+    try:
+        train.main()
+    finally:
+        if folder := os.environ.get("KEEP_WEIGHTS"):  # of every process, for those that should agree
+            weights = {name: module.state_dict() for name, module in games[0][0].modules().items()}
+            torch.save(weights, Path(folder) / f"{os.environ['RANK']}.pt")
