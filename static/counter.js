@@ -98,7 +98,10 @@ async function go(address, { push = true } = {}) {
     counter.replaceWith(next);
     counter = next;
     document.title = page.title;
-    if (push && response.url !== location.href) history.pushState(null, "", response.url);
+    document.querySelector(".languages").replaceWith(page.querySelector(".languages"));
+    // A form's fields come in another order than the dish's own address has.
+    const settled = changed ? next.querySelector("#permalink").href : response.url;
+    if (push && settled !== location.href) history.pushState(null, "", settled);
     if (at !== null) {
       const again = document.getElementById(at) ?? document.getElementById("dish-heading");
       if (again.id === "dish-heading") again.tabIndex = -1;

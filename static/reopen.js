@@ -61,8 +61,13 @@ async function pixels(address) {
 
 /** After a picture has led here: whether this model still makes the same, compared pixel by pixel. */
 export async function compare(address, model) {
-  const kept = sessionStorage.getItem(KEY);
-  sessionStorage.removeItem(KEY);
+  let kept = null;
+  try {
+    kept = sessionStorage.getItem(KEY);
+    sessionStorage.removeItem(KEY);
+  } catch {
+    // storage that is forbidden
+  }
   if (!kept) return;
   try {
     const dropped = JSON.parse(kept);

@@ -442,11 +442,10 @@ def test_nothing_is_loaded_from_elsewhere(client: httpx.Client) -> None:
         assert not re.search(r"<script(?![^>]*(src|application/json))|<style|style=|\son\w+=", page)
 
 
-def test_the_page_is_light(client: httpx.Client) -> None:
+@pytest.mark.parametrize("path", ["/?lang=ja", "/dish?lang=ja&name=tea&mix=1:cake&to=soup&t=0.5&path=1.2.3"])
+def test_the_page_is_light(client: httpx.Client, path: str) -> None:
     static = Path(__file__).parent.parent / "static"
-    assert (
-        len(client.get("/?lang=ja").content) + sum(file.stat().st_size for file in static.iterdir()) < 100_000
-    )
+    assert len(client.get(path).content) + sum(file.stat().st_size for file in static.iterdir()) < 100_000
 
 
 # Health and documentation

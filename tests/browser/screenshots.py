@@ -14,11 +14,31 @@ from tests.serving import chromium, serve
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
 PORTRAITS = (
-    ("page-ja.png", "ja-JP", "light", 1280, "ピリ辛サーモンパフェ"),
-    ("page-en.png", "en-US", "dark", 1280, "smoky beetroot ramen"),
-    ("page-narrow.png", "ja-JP", "light", 320, "抹茶ラーメン"),
+    ("page-ja.png", "ja-JP", "light", 1280, "/?name=ピリ辛サーモンパフェ&seed=1&n=4"),
+    ("page-en.png", "en-US", "dark", 1280, "/?name=smoky beetroot ramen&seed=1&n=4"),
+    ("page-narrow.png", "ja-JP", "light", 320, "/?name=抹茶ラーメン&seed=1&n=4"),
+    (
+        "counter-en.png",
+        "en-US",
+        "light",
+        1280,
+        "/dish?name=beef stew&seed=3&path=2&mix=0.5:broccoli&to=udon&t=0.33",
+    ),
+    (
+        "counter-ja.png",
+        "ja-JP",
+        "dark",
+        1280,
+        "/dish?name=うどん&seed=7&mix=-1:トマト&to=チョコレートケーキ&t=0.5",
+    ),
+    (
+        "table-en.png",
+        "en-US",
+        "light",
+        1280,
+        "/table?names=beef stew%0Agreen salad%0Apancakes%0Audon&n=5&seed=1",
+    ),
 )
-SEED = "1"
 
 
 def main(checkpoint: str) -> None:
@@ -28,14 +48,14 @@ def main(checkpoint: str) -> None:
             executable_path=chromium(),
             args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
         )
-        for file, locale, scheme, width, name in PORTRAITS:
+        for file, locale, scheme, width, path in PORTRAITS:
             page = browser.new_page(
                 locale=locale,
                 color_scheme=scheme,  # type: ignore[arg-type]
                 reduced_motion="reduce",
                 viewport={"width": width, "height": 900},
             )
-            page.goto(f"{url}/?name={name}&seed={SEED}&n=4", wait_until="networkidle")
+            page.goto(url + path, wait_until="networkidle")
             page.screenshot(path=DOCS / file)
         browser.close()
 
