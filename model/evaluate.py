@@ -161,9 +161,12 @@ def _sit(sitting: Sitting) -> tuple[dict[str, Any], report.Exhibits]:
     kinds = [kind for kind in KINDS if len(sitting.rows(kind)) >= FEWEST]
     drawn = {kind: _draw(sitting, kind) for kind in kinds}
     exhibits = report.Exhibits(samples=_samples(sitting, drawn[kinds[0]]))
+    rng = np.random.default_rng(sitting.plan.seed)
+    noise = rng.integers(0, 256, (sitting.plan.noise, sitting.size, sitting.size, 3), np.uint8)
+    blind = sitting.judge.features(noise)
     figures = {
         "photographs": {"train": len(sitting.train), "validation": len(sitting.validation)},
-        "realism": [row for kind in kinds for row in realism(sitting, kind, drawn[kind])],
+        "realism": [row for kind in kinds for row in realism(sitting, kind, drawn[kind], blind)],
         "faithfulness": faithfulness(sitting, drawn),
         "diversity": diversity(sitting, drawn[kinds[0]], exhibits),
         "novelty": novelty(sitting, list(drawn.values()), exhibits),
@@ -229,8 +232,11 @@ def _some(rows: list[int], count: int | None, seed: int) -> list[int]:
 # ---- realism ---------------------------------------------------------------------------------------------
 
 
-def realism(sitting: Sitting, kind: str, drawn: Drawn) -> list[dict[str, Any]]:
-    """Distances of the pictures, and of everything they should be held against, from the validation photographs."""
+def realism(sitting: Sitting, kind: str, drawn: Drawn, noise: Tensor) -> list[dict[str, Any]]:
+    """Distances of the pictures, and of everything they should be held against, from the validation photographs.
+
+    noise: (N, F) features of noise.
+    """
     judge, plan = sitting.judge, sitting.plan
     real = judge.deep(sitting.seen[drawn.rows])
     rows = []
@@ -262,8 +268,7 @@ def realism(sitting: Sitting, kind: str, drawn: Drawn) -> list[dict[str, Any]]:
         sketches = sitting.paint(names, drawn.seeds, SKETCH_SIZE)
         enlarged = judge.features(np.stack([_enlarge(sketch, sitting.size) for sketch in sketches]))
         compare("stage 1, bicubic", real, judge.deep(enlarged))
-    noise = np.random.default_rng(plan.seed).integers(0, 256, (plan.noise, sitting.size, sitting.size, 3), np.uint8)
-    compare("noise", real, judge.deep(judge.features(noise)))
+    compare("noise", real, judge.deep(noise))
     return rows
 
 
