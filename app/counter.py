@@ -44,6 +44,8 @@ class Portion:
 
 @dataclass(frozen=True)
 class Counter:
+    """`mixed` is what is in the dish, or has been taken from it, and not on offer in the `pantry`."""
+
     dish: Dish
     ancestors: list[Dish]
     children: list[Dish]
@@ -66,6 +68,7 @@ def lay(
         for number in range(child, min(child + CHILDREN, MAX_CHILD + 1))
         if len(dish.path) < MAX_DEPTH
     ]
+    offered = _pantry(dish, language, pantry)
     return Counter(
         dish,
         ancestors,
@@ -73,8 +76,8 @@ def lay(
         child + CHILDREN if child + 2 * CHILDREN <= MAX_CHILD else 1,
         replace(dish, seed=random.randrange(MAX_SEED + 1), path=()),
         _pieces(dish, pieces(dish.name)),
-        [_portion(dish, name) for _, name in dish.mix],
-        _pantry(dish, language, pantry),
+        [_portion(dish, name) for _, name in dish.mix if name not in {portion.name for portion in offered}],
+        offered,
         [replace(dish, t=round(k / (STEPS - 1), 2)) for k in range(STEPS)] if dish.to is not None else [],
     )
 
@@ -107,13 +110,15 @@ def _pieces(dish: Dish, pieces: list[str]) -> list[Piece]:
 
 
 def _pantry(dish: Dish, language: Language, which: int) -> list[Portion]:
-    """Ingredients with a colour of their own, since they show best; others for each name and each `which`."""
+    """Ingredients with a colour of their own, since they show best; others for each name and each `which`.
+
+    What is in the dish stays where it is, so that one can add to it again.
+    """
     names = [
         word.before[0] if language == "ja" else word.en
         for word in words("ingredient")
         if word.colour and word.before
     ]
-    used = {name for _, name in dish.mix}
-    names = [name for name in dict.fromkeys(names) if name not in used and name not in dish.name]
+    names = [name for name in dict.fromkeys(names) if name not in dish.name]
     random.Random(zlib.crc32(dish.name.encode()) + which).shuffle(names)
     return [_portion(dish, name) for name in names[:PANTRY]]

@@ -227,9 +227,19 @@ def test_the_counter_adds_and_takes_ingredients_in_the_pages_language(client: ht
     assert dict(fields(more))["mix"].startswith("0.5:") and dict(fields(less))["mix"].startswith("-0.5:")
     assert re.search("[ぁ-んァ-ヶ一-龠]", dict(fields(more))["mix"])
     assert re.fullmatch(r"0.5:[a-z ]+", dict(fields(link(english, "pantry-1-more")))["mix"])
-    added = client.get(more).text
-    assert "mix" not in dict(fields(link(added, "mixed-1-less")))  # 0.5 less of 0.5 is none
-    assert ("mix", dict(fields(more))["mix"].replace("0.5:", "1:")) in fields(link(added, "mixed-1-more"))
+    added = client.get(f"{more}&lang=ja").text
+    assert "mix" not in dict(fields(link(added, "pantry-1-less")))  # 0.5 less of 0.5 is none
+    assert ("mix", dict(fields(more))["mix"].replace("0.5:", "1:")) in fields(link(added, "pantry-1-more"))
+
+
+def test_what_is_in_the_dish_and_not_on_offer_is_listed(client: httpx.Client) -> None:
+    mixed = page(client, mix=["-1:雪男", "0.5:虹"])
+    assert fields(link(mixed, "mixed-1-more")) == [
+        ("name", NAME), ("seed", "7"), ("mix", "-0.5:雪男"), ("mix", "0.5:虹"),
+    ]  # fmt: skip
+    assert fields(link(mixed, "mixed-2-none")) == [("name", NAME), ("seed", "7"), ("mix", "-1:雪男")]
+    full = page(client, mix=[f"1:{k}" for k in range(6)])
+    assert 'id="pantry-1-more"' not in full and 'id="mixed-6-more"' in full
 
 
 def test_a_word_of_ones_own_becomes_part_of_the_address(client: httpx.Client) -> None:
