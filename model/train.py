@@ -179,8 +179,6 @@ def train(
         return parallel.finish()
     menu = Menu(photos, source, where, seed)
     gallery = Gallery(game, embed(SAMPLES, source, where), where, seed)
-    if main_process and not resume:
-        begin(target, source)
     for module in game.modules().values():
         parallel.broadcast(module)
     pictures = Feed(photos, where)
@@ -191,6 +189,8 @@ def train(
     calm = 0.1 if sys.stderr.isatty() else 10.0
     bar = tqdm(unit="img", unit_scale=True, initial=shown, disable=not main_process, dynamic_ncols=True, mininterval=calm)
     with bar, stop_on_signal() as stop:
+        if main_process and not resume:
+            begin(target, source)
         done = False
         while not done:
             index = torch.multinomial(menu.weights, batch, replacement=True)
