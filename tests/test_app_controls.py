@@ -38,6 +38,11 @@ def client(tiny_checkpoint: Path) -> Iterator[httpx.Client]:
         yield client
 
 
+@pytest.fixture(autouse=True)
+def _no_cookies(client: httpx.Client) -> None:
+    client.cookies.clear()
+
+
 def dish(client: httpx.Client, **query: object) -> httpx.Response:
     answer = client.get("/dish.png", params={"name": NAME, "seed": 7, "size": 64, **query})  # type: ignore[arg-type]
     assert answer.status_code == 200, answer.text
