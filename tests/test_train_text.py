@@ -166,7 +166,7 @@ def test_one_command_measures_a_run_and_the_teacher(
     result = CliRunner().invoke(evaluate_text.main, list(map(str, arguments)))
     assert result.exit_code == 0, result.output
     assert "student" in result.output
-    assert "teacher, the best of each" in result.output
+    assert "teacher, the best whitening of each" in result.output
     assert "ピリ辛サーモンパフェ: spicy salmon parfait" in result.output
     assert (tmp_path / "figures.json").exists()
 
