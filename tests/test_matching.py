@@ -160,7 +160,9 @@ def test_views_mirror_and_recolour(tmp_path: Path) -> None:
     eye, some = Eye(), photos()
     plain, mirrored, third = (image_features(some, eye, tmp_path, view) for view in (0, 1, 2))  # type: ignore[arg-type]
     np.testing.assert_allclose(mirrored, plain[:, [3, 4, 5, 0, 1, 2]], atol=0.01)
-    assert 0.01 < np.abs(third - plain).mean() < 0.15
+    assert 0.01 < np.abs(third - plain).mean() < 0.5
+    again = image_features(some, eye, view=2)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(again, third)  # at random, but the same each time
 
 
 def test_other_photos_have_other_features(tmp_path: Path) -> None:
