@@ -54,12 +54,12 @@ def test_a_saved_picture_dropped_on_the_page_opens_its_dish(url: str, visit: Ope
     drop(page, data)
     expect(page).to_have_url(re.compile("/dish\\?.*path=2.*mix=-1"))
     expect(page.get_by_role("heading", level=1)).to_have_text("親子丼 − 卵")
-    expect(page.get_by_role("status")).to_contain_text("exactly the same picture")
+    expect(page.get_by_role("status")).to_contain_text("exactly the same picture", timeout=15_000)
     # A plain one, whose metadata has no recipe, and dropped at the counter itself.
     plain = save(visit(f"{url}/?name=tea&seed=5&n=1", ENGLISH))
     drop(page, plain)
     expect(page.get_by_role("heading", level=1)).to_have_text("tea")
-    expect(page.get_by_role("status")).to_contain_text("exactly the same picture")
+    expect(page.get_by_role("status")).to_contain_text("exactly the same picture", timeout=15_000)
 
 
 def test_a_picture_by_another_model_is_told_from_this_ones(url: str, visit: Open, tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_a_picture_by_another_model_is_told_from_this_ones(url: str, visit: Open
     page.get_by_label("Open a saved picture").set_input_files(
         {"name": "tea.png", "mimeType": "image/png", "buffer": data}
     )
-    expect(page.get_by_role("status")).to_contain_text("another one now")
+    expect(page.get_by_role("status")).to_contain_text("another one now", timeout=15_000)
     expect(page.get_by_role("status")).to_contain_text(other.version)
 
 
