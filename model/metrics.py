@@ -80,9 +80,13 @@ def precision_recall(real: Tensor, other: Tensor, k: int = NEIGHBOURS) -> tuple[
     """Improved precision and recall (Kynkäänniemi et al. 2019), of features (N, D) and (M, D).
 
     Precision is the share of `other` that lies among the real ones, no farther from one of them than its k-th
-    real neighbour; recall is the same with the roles exchanged. Both fall with N, so compare at the same N.
+    real neighbour; recall is the same with the roles exchanged. Both depend on N, so compare at the same N.
+
+    Features are brought to unit length first. Pictures that hardly excite the network have short vectors, which lie
+    near all others: as they are, uniform noise had a precision of 1.00 where photographs had 0.69, and so 0.00 to 0.87.
     """
-    return _covered(real.float(), other.float(), k), _covered(other.float(), real.float(), k)
+    x, y = F.normalize(real.float(), dim=1), F.normalize(other.float(), dim=1)
+    return _covered(x, y, k), _covered(y, x, k)
 
 
 def _covered(base: Tensor, queries: Tensor, k: int) -> float:

@@ -76,7 +76,14 @@ def test_precision_and_recall_tell_what_is_missing() -> None:
     narrow = one[:1] + 0.01 * normal(100, seed=2)  # all of it likely, none of it different
     precision, recall = metrics.precision_recall(one, narrow)
     assert precision > 0.9 and recall < 0.1
-    assert metrics.precision_recall(one, normal(100, seed=1, shift=50)) == (0, 0)
+    there, elsewhere = torch.eye(16)[:2] * 10
+    assert metrics.precision_recall(one + there, two + elsewhere) == (0, 0)
+
+
+def test_pictures_that_excite_nothing_have_no_precision() -> None:
+    photographs = normal(100).abs() + torch.eye(16)[0] * 3
+    nearly_nothing = 0.01 * normal(100, seed=1).abs()  # nearer to all photographs than these are to each other
+    assert metrics.precision_recall(photographs, nearly_nothing)[0] < 0.2
 
 
 def test_r_precision_is_the_mean_over_all_draws() -> None:
