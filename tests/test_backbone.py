@@ -7,9 +7,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from training import backbone
 
 from model.backbone import Backbone
+from tests.training import backbone
 
 EfficientNet = pytest.importorskip("efficientnet_lite_pytorch").EfficientNet
 

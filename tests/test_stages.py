@@ -9,7 +9,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from training import CPU, EMBEDDING, backbone
 
 from model import baselines, stage1, stage2
 from model.baselines import Baseline, BaselineDiscriminator, BaselineGenerator
@@ -19,6 +18,7 @@ from model.matching import MatchingHead
 from model.networks import Stage1Generator, Stage2Generator
 from model.stage1 import LatentEncoder, Stage1
 from model.stage2 import Stage2, degrade
+from tests.training import CPU, EMBEDDING, backbone
 
 LATENT = {"embedding_dim": EMBEDDING, "z_dim": 8, "condition_dim": 8, "style_dim": 16}
 BATCH = 4

@@ -16,10 +16,8 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner, Result
-from conftest import make_checkpoint
 from PIL import Image
 from torch import Tensor
-from training import ROOT, add_players, backbone, fewer_names, make_photos
 
 from model import menu, parallel, presets, train, train_text
 from model.checkpoint import load_network, read_config, weights_path
@@ -27,6 +25,8 @@ from model.discriminator import Heads
 from model.generation import Pipeline
 from model.networks import Stage1Generator
 from model.stage1 import LatentEncoder, Stage1
+from tests.conftest import make_checkpoint
+from tests.training import ROOT, add_players, backbone, fewer_names, make_photos
 
 pytest.importorskip("efficientnet_lite_pytorch")
 
