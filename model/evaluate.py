@@ -116,14 +116,11 @@ class Evaluation:
     exhibits: dict[str, report.Exhibits] = field(default_factory=dict)
 
 
-def evaluate(
-    folder: Path, data: Path, plan: Plan, cache: Path | None = None, store: Path | None = None
-) -> Evaluation:
+def evaluate(folder: Path, data: Path, plan: Plan, cache: Path | None = None) -> Evaluation:
     """Judges a checkpoint folder by the photographs of `data`.
 
     Args:
         cache: folder of photographs, features and judges; by default that of `model.data`.
-        store: folder of the teacher's vectors; by default `teacher` in the cache.
 
     Raises:
         CheckpointError, DataError: naming what cannot be used.
@@ -149,7 +146,7 @@ def evaluate(
         validation = load(data, size, "validation", cache, MIN_PIXELS[size])
         if not any(count >= FEWEST for count in Counter(validation.kinds).values()):
             raise DataError(f"{data}: {len(validation)} validation photographs; at least {FEWEST} of a kind are needed")
-        judge = appoint(size, train, cache, store or cache / "teacher", plan.steps, pipeline.device)
+        judge = appoint(size, train, cache, plan.steps, pipeline.device)
         seen = judge.cached(validation, cache)
         sitting = Sitting(size, pipeline, judge, train, validation, seen, plan)
         figures["sizes"][str(size)], evaluation.exhibits[str(size)] = _sit(sitting)
@@ -605,14 +602,10 @@ def _plain(value: object) -> object:
 @click.option("--seed", type=click.IntRange(0, 1000), default=0, help="Of latents and draws.")
 @click.option("--cache", type=click.Path(path_type=Path, file_okay=False),
               help="Of photographs, features and judges; otherwise the user's cache folder.")
-@click.option("--teacher", "store", type=click.Path(path_type=Path, file_okay=False),
-              help="Folder of the teacher's vectors, which grows; otherwise `teacher` in the cache.")
-def main(
-    folder: Path, data: Path, out: Path, pictures: int | None, seed: int, cache: Path | None, store: Path | None
-) -> None:
+def main(folder: Path, data: Path, out: Path, pictures: int | None, seed: int, cache: Path | None) -> None:
     """Says how good a checkpoint's pictures are, beside references from the same run."""
     try:
-        evaluation = evaluate(folder, data, Plan(pictures=pictures, seed=seed), cache, store)
+        evaluation = evaluate(folder, data, Plan(pictures=pictures, seed=seed), cache)
     except (CheckpointError, DataError, ModuleNotFoundError, NameError_) as error:
         raise click.ClickException(str(error)) from error
     click.echo(table(evaluation.figures))

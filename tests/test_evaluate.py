@@ -5,8 +5,6 @@ import json
 import random
 import re
 import shutil
-import zlib
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +16,7 @@ from click.testing import CliRunner
 from PIL import Image
 from torch import Tensor
 
-from model import backbone, checkpoint, composition, evaluate, metrics, teacher
+from model import backbone, checkpoint, composition, evaluate, judge, metrics
 from model.baselines import BaselineGenerator
 from model.evaluate import Evaluation, Plan
 from model.words import words
@@ -81,9 +79,12 @@ def test_precision_and_recall_tell_what_is_missing() -> None:
 
 
 def test_pictures_that_excite_nothing_have_no_precision() -> None:
-    photographs = normal(100).abs() + torch.eye(16)[0] * 3
-    nearly_nothing = 0.01 * normal(100, seed=1).abs()  # nearer to all photographs than these are to each other
-    assert metrics.precision_recall(photographs, nearly_nothing)[0] < 0.2
+    # Some of them strange, so that spheres around them reach far: all the way to what is next to nothing.
+    photographs = normal(100) * torch.linspace(0.2, 3, 100)[:, None] + 6 * torch.eye(16)[0]
+    nearly_nothing = normal(100, seed=1) * 0.01 - 0.5 * torch.eye(16)[0]
+    radius = torch.cdist(photographs, photographs).kthvalue(4, dim=1).values
+    assert (torch.cdist(nearly_nothing, photographs) <= radius).any(1).all()
+    assert metrics.precision_recall(photographs, nearly_nothing)[0] == 0
 
 
 def test_r_precision_is_the_mean_over_all_draws() -> None:
@@ -115,6 +116,16 @@ def test_nearest_finds_rows_across_chunks(monkeypatch: pytest.MonkeyPatch) -> No
     distance, row = metrics.nearest(base[[39, 3, 20]] + 1e-3, base.half())
     assert row.tolist() == [39, 3, 20]
     assert distance.max() < 0.05
+
+
+def test_names_alike_have_bags_alike() -> None:
+    tomato, same, tomatoes, matcha, ja, ja_too = judge.bag(
+        ["tomato ramen", "Tomato  Ramen", "tomatoes in ramen", "matcha cake", "トマトラーメン", "トマトのラーメン"]
+    )
+    assert torch.equal(tomato, same)
+    assert tomato @ tomatoes > 0.5 > tomato @ matcha
+    assert ja @ ja_too > 0.5 > ja @ tomato
+    assert judge.bag(["", "丼"]).norm(dim=1).isfinite().all()
 
 
 # ---- composition -----------------------------------------------------------------------------------------
@@ -155,14 +166,6 @@ def test_lab_is_what_the_commission_says() -> None:
 # ---- whole evaluations -----------------------------------------------------------------------------------
 
 
-class FakeE5:
-    """A teacher for tests: every name has a direction of its own."""
-
-    def query(self, names: Sequence[str]) -> np.ndarray:
-        rows = [np.random.default_rng(zlib.crc32(name.encode())).standard_normal(384) for name in names]
-        return (np.stack(rows) / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float16)
-
-
 def write_photos(path: Path, count: int, seed: int) -> None:
     """Coloured photographs: half free-form from two sources, half of two classes."""
     rng = np.random.default_rng(seed)
@@ -197,18 +200,9 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
-@pytest.fixture(autouse=True)
-def fake_teacher(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(teacher, "_load", lambda threads: FakeE5())
-
-
 @pytest.fixture(scope="module")
-def whole(
-    tiny_checkpoint: Path, photographs: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Evaluation:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(teacher, "_load", lambda threads: FakeE5())
-        return evaluate.evaluate(tiny_checkpoint, photographs, PLAN, cache)
+def whole(tiny_checkpoint: Path, photographs: Path, cache: Path) -> Evaluation:
+    return evaluate.evaluate(tiny_checkpoint, photographs, PLAN, cache)
 
 
 @pytest.fixture(scope="module")
@@ -260,7 +254,7 @@ def test_a_second_run_agrees_and_looks_at_no_photograph_again(
         return pooled(self, images)
 
     monkeypatch.setattr(backbone.Backbone, "pooled", count)
-    monkeypatch.setattr(teacher, "_load", lambda threads: pytest.fail("the teacher was asked again"))
+    monkeypatch.setattr(judge, "fit", lambda *_, **__: pytest.fail("the head was fit again"))
     first_64 = json.loads(as_json(whole))["sizes"]["64"]
     again = json.loads(as_json(evaluate.evaluate(first_stage, photographs, PLAN, cache)))
     assert again["sizes"] == {"64": first_64}  # without stage 2, 64 px alone
