@@ -96,7 +96,7 @@ train() {
     fi
 }
 
-reserve=$((total / 20 < 120 ? total / 20 : 120)) # for packing and pictures
+reserve=$((total / 10 < 180 ? total / 10 : 180)) # for the last saves, packing and pictures
 time=$(($(left) - reserve))
 finished 2 || time=$((time * 3 / 5))
 train 1 "$time" "$text"
