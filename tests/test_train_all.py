@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import subprocess
 from collections.abc import Callable
@@ -64,6 +65,7 @@ def script(tmp_path: Path) -> Callable[..., list[list[str]]]:
             env={**os.environ, **values}, capture_output=True, text=True, check=False, timeout=60,
         )  # fmt: skip
         assert process.returncode == expect, process.stdout + process.stderr
+        (tmp_path / "printed").write_text(process.stdout)
         return [shlex.split(line) for line in calls.read_text().splitlines() if not line.startswith("-c")]
 
     return run
@@ -106,8 +108,14 @@ def test_it_goes_on_where_it_stopped(script: Callable[..., list[list[str]]], tmp
     for call in calls[:2]:
         assert "--resume" in call and "--from" not in call
     assert sketches.read_text() != before
+
     # Stage 2 was finished at 150, so that stage 1 is all there is to do, in all of the time.
+    def share() -> float:
+        return int(re.findall(r"== stage 1, for (\d+) s", (tmp_path / "printed").read_text())[0]) / 600
+
+    assert share() == pytest.approx(0.6 * 0.9, abs=0.01)
     assert steps(script(TRAINS="800")) == ["1", "pack", "generate"]
+    assert share() == pytest.approx(0.9, abs=0.01)
     assert steps(script()) == ["pack", "generate"]
 
 
