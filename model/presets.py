@@ -23,14 +23,14 @@ class Preset:
     """How one stage is trained.
 
     batch: photographs a step, over all processes.
-    generator, heads: keyword arguments of the stage's generator and discriminator heads.
+    generator: keyword arguments of the stage's generator. All that ships has to fit into `model.pack.MAX_BYTES`, so
+        that a GPU's is wider where that costs time and few weights, at high resolution.
     recipe: weights and rates; its type says whose recipe it is.
     """
 
     batch: int
     recipe: stage1.Recipe | stage2.Recipe | baselines.Recipe
     generator: Mapping[str, Any] = field(default_factory=dict)
-    heads: Mapping[str, Any] = field(default_factory=dict)
 
 
 PRESETS: dict[str, dict[str, Preset]] = {
@@ -39,8 +39,8 @@ PRESETS: dict[str, dict[str, Preset]] = {
         "2": Preset(8, stage2.Recipe()),
     },
     "gpu": {
-        "1": Preset(64, stage1.Recipe(), {"channels": (320, 320, 192, 128, 64)}, {"width": 96}),
-        "2": Preset(32, stage2.Recipe(), {"channels": (192, 128, 64), "depth": 4}, {"width": 96}),
+        "1": Preset(64, stage1.Recipe(), {"channels": (256, 224, 160, 96, 64)}),
+        "2": Preset(32, stage2.Recipe(), {"channels": (128, 96, 48)}),
     },
     "stackgan-v1": {"1": Preset(64, baselines.Recipe())},
     "dcgan": {"1": Preset(64, baselines.Recipe(conditional=False))},
@@ -87,7 +87,7 @@ def build(
         return load_network(source, name, kind) if name in config else kind(**arguments)
 
     backbone, matching = Backbone("lite0"), load_network(source, "matching-64", MatchingHead)
-    heads = {**embedding, "channels": backbone.channels, **preset.heads}
+    heads = {**embedding, "channels": backbone.channels}
     if isinstance(recipe, stage1.Recipe):
         painter = network("stage1", Stage1Generator, {**embedding, **preset.generator})
         return stage1.Stage1(

@@ -19,12 +19,15 @@ from click.testing import CliRunner, Result
 from PIL import Image
 from torch import Tensor
 
-from model import menu, parallel, presets, train, train_text
+from model import checkpoint, menu, nearest, pack, parallel, presets, train, train_text
 from model.checkpoint import load_network, read_config, weights_path
 from model.discriminator import Heads
 from model.generation import Pipeline
-from model.networks import Stage1Generator
+from model.matching import MatchingHead
+from model.networks import Stage1Generator, Stage2Generator
+from model.presets import PRESETS
 from model.stage1 import LatentEncoder, Stage1
+from model.text import TextEncoder
 from tests.conftest import make_checkpoint
 from tests.training import ROOT, add_players, backbone, hurry, make_photos
 
@@ -139,6 +142,8 @@ def test_stage1_leaves_a_log_a_grid_and_a_checkpoint_that_serves(run: Run, tmp_p
     result = run(kimg=0.012, batch=4)
     out = tmp_path / "run"
     assert "6 photographs" in result.output and f"{KIMG:.1f} kimg" in result.output
+    for part in ("100%", "12.0/12.0", "img/s", "spread"):  # the bar, with its speed
+        assert part in result.output
     [row] = log(out)
     assert row["kimg"] == pytest.approx(KIMG + 0.012) and row["steps"] == 3
     assert {"d_loss", "g_loss", "real", "fake", "real_match", "fake_match", "spread", "seconds"} <= row.keys()
@@ -198,6 +203,20 @@ def test_networks_that_the_source_lacks_start_at_the_presets_widths(run: Run, tm
     assert "batch 64" in wide.output
 
 
+@pytest.mark.parametrize("preset", [name for name, stages in PRESETS.items() if "2" in stages])
+def test_what_a_preset_trains_can_be_packed(preset: str) -> None:
+    stages = PRESETS[preset]
+    players = [
+        TextEncoder(vocabulary=train_text.VOCABULARY), MatchingHead(features=backbone().features),
+        Stage1Generator(**stages["1"].generator), Stage2Generator(**stages["2"].generator), LatentEncoder(),
+        Heads(), Heads(), Heads(),
+    ]  # fmt: skip
+    sizes = [2 * sum(value.numel() for value in player.state_dict().values()) for player in players]
+    assert max(sizes) < checkpoint.MAX_FILE_BYTES
+    tokenizer = 500_000
+    assert sum(sizes) + tokenizer + nearest.MAX_BYTES < pack.MAX_BYTES
+
+
 def forget(folder: Path, *names: str) -> None:
     """Removes networks from a checkpoint folder."""
     import json
@@ -250,6 +269,14 @@ def test_an_interrupted_run_is_the_run_it_would_have_been(run: Run, tmp_path: Pa
     assert not same_training(halfway, state(parts))
     assert same_training(state(whole), state(parts))
     assert [row["kimg"] for row in log(parts)] == pytest.approx([KIMG + 0.008, KIMG + 0.024])
+
+
+def test_either_loss_can_be_asked_for(run: Run, tmp_path: Path) -> None:
+    for preset, losses in (("cpu", ("hinge", "bce")), ("dcgan", ("bce", "hinge"))):
+        for loss in (None, *losses):
+            run(out=tmp_path / f"{preset}-{loss}", preset=preset, kimg=0.004, loss=loss)
+        usual, same, other = (log(tmp_path / f"{preset}-{loss}")[0]["d_loss"] for loss in (None, *losses))
+        assert usual == same != other
 
 
 def test_the_seed_decides_and_nothing_else(run: Run, tmp_path: Path) -> None:
