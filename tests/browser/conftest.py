@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from app.server import create_app
 from app.settings import Settings
 from model.generation import Pipeline
-from tests.serving import chromium, serve
+from tests.serving import chromium, serve, until
 
 JAPANESE = "ja-JP"
 
@@ -76,3 +76,8 @@ def visit(browser: Browser) -> Iterator[Open]:
         context.close()
     # A refusal by the server is logged by the browser itself, and is no fault of the page.
     assert [fault for fault in faults if "the server responded with a status of" not in fault] == []
+
+
+def laid(page: Page) -> None:
+    """Waits until every dish on the table has its picture, so that nothing of the page's own waits for the kitchen."""
+    until(lambda: bool(page.locator(".menu img").evaluate_all("all => all.every(i => i.complete && i.naturalWidth)")))

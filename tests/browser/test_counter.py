@@ -9,7 +9,7 @@ from playwright.sync_api import Page, expect
 
 from app.server import create_app
 from app.settings import Settings
-from tests.browser.conftest import Open
+from tests.browser.conftest import Open, laid
 from tests.serving import FakePipeline, chromium, serve, until
 
 pytestmark = [
@@ -244,7 +244,7 @@ def test_a_full_kitchen_is_said_at_the_counter_and_asked_again(visit: Open) -> N
         page = visit(url + "/dish?name=tea&seed=1", ENGLISH)
         settled(page)
         crowd = visit(url, ENGLISH)
-        until(lambda: crowd.locator(".menu img").last.evaluate("i => i.complete && i.naturalWidth > 0"))
+        laid(crowd)
         pipeline.gate.clear()
         crowd.get_by_role("combobox").select_option("8")
         crowd.get_by_role("textbox").fill("the whole house")

@@ -9,7 +9,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from app.server import create_app
 from app.settings import Settings
-from tests.browser.conftest import Open
+from tests.browser.conftest import Open, laid
 from tests.serving import FakePipeline, cafeteria, chromium, serve, until
 
 pytestmark = [
@@ -55,7 +55,7 @@ def test_a_sketch_is_shown_until_the_picture_covers_it(visit: Open) -> None:
     pipeline = FakePipeline()
     with cafeteria(pipeline) as url:
         page = visit(url)
-        expect(page.locator(".menu img").first).to_be_visible()
+        laid(page)
         pipeline.gate.clear()
         page.get_by_role("textbox").fill(NAME)
         page.keyboard.press("Enter")
@@ -130,7 +130,7 @@ def test_the_next_order_takes_the_place_of_one_in_the_making(visit: Open) -> Non
     pipeline = FakePipeline()
     with cafeteria(pipeline) as url:
         page = visit(url, ENGLISH)
-        until(lambda: page.locator(".menu img").last.evaluate("i => i.complete && i.naturalWidth > 0"))
+        laid(page)
         pipeline.gate.clear()
         for name in ("first", "second"):
             page.get_by_role("textbox").fill(name)
@@ -148,7 +148,7 @@ def test_a_full_kitchen_is_said_kindly_and_tried_again(visit: Open) -> None:
     app = create_app(Settings(queue=8), pipeline)
     with serve(app) as url:
         page = visit(url, ENGLISH)
-        until(lambda: page.locator(".menu img").last.evaluate("i => i.complete && i.naturalWidth > 0"))
+        laid(page)
         pipeline.gate.clear()
         crowd = visit(url, ENGLISH)
         crowd.get_by_role("combobox").select_option("8")
