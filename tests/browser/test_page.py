@@ -99,7 +99,7 @@ def test_without_javascript_the_form_brings_a_page(url: str, visit: Open) -> Non
     page.get_by_role("button", name="注文する").click()
     assert page.url == f"{url}/generate"
     expect(pictures(page)).to_have_count(2)
-    assert all(is_drawn(image) for image in pictures(page).all())
+    until(lambda: all(is_drawn(image) for image in pictures(page).all()))
     page.get_by_role("button", name="おまかせ").click()
     expect(page.get_by_role("textbox")).not_to_have_value(NAME)  # the old page has two pictures too
     expect(page.get_by_role("textbox")).not_to_have_value("")
