@@ -568,7 +568,8 @@ def table(figures: dict[str, Any]) -> str:
         lines += ["", f"  Diversity: mean distance between two of {part['diversity']['latents']}"]
         for who, value in part["diversity"].items():
             if isinstance(value, dict):
-                lines.append(f"    {who:44}{value['distance']:6.2f} ± {value['error']:.2f}")
+                error = f" ± {value['error']:.2f}" if value["n"] > 1 else ""
+                lines.append(f"    {who:44}{value['distance']:6.2f}{error}")
         new = part["novelty"]
         lines += ["", f"  Copy rate: generated {percent(new['generated'])} · photographs {percent(new['photographs'])}"]
         composed = part["composition"]
