@@ -596,7 +596,7 @@ def _plain(value: object) -> object:
               help="Checkpoint folder, with or without stage 2.")
 @click.option("--data", type=click.Path(path_type=Path), required=True,
               help="Photographs with a train and a validation split.")
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), default="evaluation",
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), default="runs/evaluation",
               help="Folder for figures.json and report.html.")
 @click.option("--pictures", type=click.IntRange(min=FEWEST),
               help="At most so many a kind of name and size, for a quick look; otherwise one a validation photograph.")

@@ -15,6 +15,7 @@ from PIL import Image
 
 Picture = NDArray[np.uint8]  # (H, W, 3)
 QUALITY = 88  # of the JPEG files inside
+SMALL = 128  # pixels at most, where pictures are shown small
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,10 @@ def render(figures: dict[str, Any], exhibits: dict[str, Exhibits]) -> str:
     return environment.get_template("report.html").render(figures=figures, exhibits=exhibits)
 
 
-def _uri(picture: Picture) -> str:
+def _uri(picture: Picture, small: bool = False) -> str:
+    image = Image.fromarray(picture)
+    if small:
+        image.thumbnail((SMALL, SMALL))
     file = io.BytesIO()
-    Image.fromarray(picture).save(file, "JPEG", quality=QUALITY)
+    image.save(file, "JPEG", quality=QUALITY)
     return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
