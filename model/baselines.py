@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from model.augment import Augmentation
 from model.game import Stateful, descend, follow, place
-from model.losses import ADVERSARIAL, mismatched
+from model.losses import ADVERSARIAL, kl_divergence, mismatched
 from model.networks import SKETCH_SIZE
 
 WIDTH = 48  # the papers have 128 (generator) and 64 (discriminator)
@@ -70,7 +70,7 @@ class BaselineGenerator(nn.Module):
         kl = latent.new_zeros(())
         if self.project is not None:
             mean, log_variance = F.relu(self.project(embedding)).chunk(2, 1)
-            kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
+            kl = kl_divergence(mean, log_variance)
             noise = latent[:, self.z_dim :]
             latent = torch.cat([latent[:, : self.z_dim], mean + (0.5 * log_variance).exp() * noise], 1)
         return self.layers(self.start(latent)).float(), kl

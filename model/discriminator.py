@@ -5,8 +5,8 @@ The backbone is a `Backbone` and is shared by whoever needs it; what is trained,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -36,23 +36,25 @@ class Heads(nn.Module):
         self.config: dict[str, Any] = {
             "channels": list(channels), "embedding_dim": embedding_dim, "width": width
         }
-        self._heads = [
+        self.heads = nn.ModuleList(
             _Head(c, width, embedding_dim, halvings=len(channels) - 1 - i, deviation=d)
             for i, (c, d) in enumerate(zip(channels, TAP_DEVIATIONS, strict=True))
-        ]
-        self.heads = nn.ModuleList(self._heads)
+        )
 
     def forward(self, taps: Sequence[Tensor]) -> list[Tensor]:
         """What the heads make of the taps: a list of (B, width, 3, 3). Scored by `realness` and `match`."""
-        return [head(tap) for head, tap in zip(self.heads, taps, strict=True)]
+        return [head(tap) for head, tap in self._each(taps)]
 
     def realness(self, maps: Sequence[Tensor]) -> Tensor:
         """Unconditional logits (B, heads * positions): does this look like a photograph?"""
-        return self._join([h.realness(m) for h, m in zip(self._heads, maps, strict=True)])
+        return self._join([h.realness(m) for h, m in self._each(maps)])
 
     def match(self, maps: Sequence[Tensor], embedding: Tensor) -> Tensor:
         """Conditional logits (B, heads * positions): does it look like a dish of this name, (B, E)?"""
-        return self._join([h.score(m, embedding) for h, m in zip(self._heads, maps, strict=True)])
+        return self._join([h.score(m, embedding) for h, m in self._each(maps)])
+
+    def _each(self, maps: Sequence[Tensor]) -> Iterator[tuple[_Head, Tensor]]:
+        return zip(cast(Iterable[_Head], self.heads), maps, strict=True)
 
     @staticmethod
     def _join(logits: list[Tensor]) -> Tensor:

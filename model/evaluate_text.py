@@ -24,7 +24,7 @@ from model.checkpoint import TOKENIZER, CheckpointError, load_network, read_conf
 from model.data import DataError, Photos, default_cache, load
 from model.matching import MatchingHead, fit, image_features
 from model.pairs import Pair, held_out, key, read_pairs
-from model.text import TextEncoder, Tokenizer, pad
+from model.text import TextEncoder, Tokenizer, embed
 
 AMONG = 100
 DRAWS = 200
@@ -49,19 +49,6 @@ CHECKS = (
     ("squid ink curry", "イカ墨カレー", "green curry"),
     ("green curry cake", "グリーンカレーケーキ", "green curry"),
 )
-
-
-@torch.inference_mode()
-def embed(encoder: TextEncoder, tokenizer: Tokenizer, names: Sequence[str], batch: int = 256) -> Tensor:
-    """(N, E) float32 embeddings of the names, on the CPU; the encoder is used in the mode it is in."""
-    device = next(encoder.parameters()).device
-    ids = [tokenizer.encode(name) for name in names]
-    order = sorted(range(len(ids)), key=lambda i: len(ids[i]))  # so that little is padding
-    out = torch.empty(len(ids), encoder.embedding_dim)
-    for i in range(0, len(order), batch):
-        rows = order[i : i + batch]
-        out[rows] = encoder(pad([ids[row] for row in rows]).to(device)).float().cpu()
-    return out
 
 
 def recall(queries: Tensor, answers: Tensor, names: Sequence[str]) -> float:

@@ -12,9 +12,11 @@ from torch import Tensor, nn
 from model import parallel
 from model.checkpoint import Network
 from model.discriminator import Heads
-from model.losses import ADVERSARIAL, mismatched
+from model.losses import ADVERSARIAL, alike, mismatched
+from model.matching import MatchingHead, contrastive_loss
 
 BETAS = (0.0, 0.99)  # of Adam, for generators and heads
+MATCH_SCALE = 15.0  # of cosines in the text-match loss; the head's own 35 is meant for photographs, not for first tries
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,16 @@ class Adversary:
         maps = self.heads(fake_taps)
         realness = self.loss.generator(self.heads.realness(maps))
         return realness + ramp(kimg, self.rules.ramp) * self.loss.generator(self.heads.match(maps, texts))
+
+
+def naming(matching: MatchingHead, features: Tensor, texts: Tensor) -> Tensor:
+    """The text-match loss: how badly a frozen head tells by the fakes which name is whose, in nats.
+
+    Args:
+        features: (B, F), `Backbone.pool` of the fakes' maps.
+        texts: (B, E), embeddings of their names.
+    """
+    return contrastive_loss(matching(features), texts, MATCH_SCALE, same=alike(texts))
 
 
 def ramp(kimg: float, span: tuple[float, float]) -> float:

@@ -10,10 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.checkpoint import load_network
+from model import text
+from model.checkpoint import TOKENIZER, load_network
 from model.data import Photos
 from model.matching import name_weights
-from model.text import TextEncoder, Tokenizer, pad
+from model.text import TextEncoder, Tokenizer
 from model.words import compose
 
 COMPOSED = 20_000  # composed names held ready, half of them Japanese
@@ -58,15 +59,7 @@ class Menu:
         return mixed
 
 
-@torch.no_grad()  # and not inference mode: training multiplies with these
 def embed(names: Sequence[str], checkpoint: Path, device: torch.device) -> Tensor:
     """Embeddings (N, E) float32 of names, by the text encoder of a checkpoint folder."""
-    tokenizer = Tokenizer.load(checkpoint / "tokenizer.model")
     encoder = load_network(checkpoint, "text", TextEncoder).to(device).eval()
-    ids = [tokenizer.encode(name) for name in names]
-    order = sorted(range(len(ids)), key=lambda i: len(ids[i]))  # like lengths together: hardly any padding
-    out = torch.empty(len(names), encoder.embedding_dim, device=device)
-    for start in range(0, len(order), 512):
-        chunk = order[start : start + 512]
-        out[chunk] = encoder(pad([ids[i] for i in chunk]).to(device))
-    return out
+    return text.embed(encoder, Tokenizer.load(checkpoint / TOKENIZER), names).to(device)

@@ -72,10 +72,16 @@ class Block(nn.Module):
 
 
 class _Conditioned(nn.Module):
-    """What both generators share: the latent's layout and the style vector."""
+    """What both generators share: the latent's layout, the style vector, and their part of the config."""
 
     def __init__(self, embedding_dim: int, z_dim: int, condition_dim: int, style_dim: int) -> None:
         super().__init__()
+        self.config: dict[str, Any] = {
+            "embedding_dim": embedding_dim,
+            "z_dim": z_dim,
+            "condition_dim": condition_dim,
+            "style_dim": style_dim,
+        }
         self.z_dim = z_dim
         self.latent_dim = z_dim + condition_dim
         self.augmentation = ConditioningAugmentation(embedding_dim, condition_dim)
@@ -121,13 +127,7 @@ class Stage1Generator(_Conditioned):
         if len(channels) != 5:
             raise ValueError(f"channels are five widths, not {len(channels)}: 4, 8, 16, 32 and 64 px")
         super().__init__(embedding_dim, z_dim, condition_dim, style_dim)
-        self.config: dict[str, Any] = {
-            "embedding_dim": embedding_dim,
-            "z_dim": z_dim,
-            "condition_dim": condition_dim,
-            "style_dim": style_dim,
-            "channels": list(channels),
-        }
+        self.config |= {"channels": list(channels)}
         self.start = nn.Linear(self.latent_dim, channels[0] * 16)
         widths = [channels[0], *channels]
         self.blocks = nn.ModuleList(
@@ -174,14 +174,7 @@ class Stage2Generator(_Conditioned):
         if len(channels) != 3:
             raise ValueError(f"channels are three widths, not {len(channels)}: 32, 64 and 128 px")
         super().__init__(embedding_dim, z_dim, condition_dim, style_dim)
-        self.config: dict[str, Any] = {
-            "embedding_dim": embedding_dim,
-            "z_dim": z_dim,
-            "condition_dim": condition_dim,
-            "style_dim": style_dim,
-            "channels": list(channels),
-            "depth": depth,
-        }
+        self.config |= {"channels": list(channels), "depth": depth}
         wide, middle, narrow = channels
         self.read64 = nn.Conv2d(3, middle, 3, padding=1)
         self.read32 = nn.Conv2d(middle, wide, 4, stride=2, padding=1)

@@ -20,7 +20,7 @@ from model.nearest import write_index
 from model.networks import SKETCH_SIZE
 
 MAX_BYTES = 36_000_000  # of the whole folder: every version of it stays in the repository's history
-# What serving, and going on with training, need; in the order in which a part may be overruled by a later one.
+# What serving, and going on with training, need; the index of names comes on top.
 SHIPPED = (
     "text", "matching-64", "stage1", "stage1-heads", "stage1-encoder", "stage2", "stage2-heads", "stage2-window-heads"
 )  # fmt: skip

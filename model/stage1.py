@@ -25,12 +25,10 @@ from torch import Tensor, nn
 from model.augment import Augmentation
 from model.backbone import Backbone
 from model.discriminator import TAP_DEVIATIONS, Heads
-from model.game import BETAS, Adversary, Balancer, Rules, Stateful, descend, follow, place, ramp
-from model.losses import alike, feature_distance, kl_divergence
-from model.matching import MatchingHead, contrastive_loss
+from model.game import BETAS, Adversary, Balancer, Rules, Stateful, descend, follow, naming, place, ramp
+from model.losses import feature_distance, kl_divergence
+from model.matching import MatchingHead
 from model.networks import SKETCH_SIZE, Stage1Generator
-
-MATCH_SCALE = 15.0  # of cosines in the text-match loss; the head's own 35 is meant for photographs, not for first tries
 
 
 @dataclass(frozen=True)
@@ -143,7 +141,7 @@ class Stage1:
             stats = self.adversary.update(real_taps, fake_taps, names, texts, kimg)
             losses = {
                 "g_loss": (recipe.adversary * ramp(kimg, recipe.enter), self.adversary.judge(fake_taps, texts, kimg)),
-                "match": (recipe.match, self._match(fake_taps, texts)),
+                "match": (recipe.match, naming(self.matching, self.backbone.pool(fake_taps), texts)),
             }
         losses |= {
             "reconstruction": (
@@ -163,11 +161,6 @@ class Stage1:
         follow(self.average, self.generator, len(photos), kimg, recipe.half_life)
         stats["spread"] = fakes[half:].std(0).mean()
         return {name: value.detach() for name, value in stats.items()}
-
-    def _match(self, fake_taps: list[Tensor], texts: Tensor) -> Tensor:
-        """How badly the frozen matching head tells by the fakes which name is whose, in nats."""
-        seen = self.matching(self.backbone.pool(fake_taps))
-        return contrastive_loss(seen, texts, MATCH_SCALE, same=alike(texts))
 
     @torch.inference_mode()
     def paint(self, embedding: Tensor, latent: Tensor) -> Tensor:

@@ -21,11 +21,10 @@ from torch import Tensor, nn
 from model.augment import Augmentation, crop
 from model.backbone import Backbone
 from model.discriminator import TAP_DEVIATIONS, Heads
-from model.game import BETAS, Adversary, Balancer, Rules, Stateful, descend, follow, place, ramp
-from model.losses import alike, feature_distance, kl_divergence
-from model.matching import MatchingHead, contrastive_loss
+from model.game import BETAS, Adversary, Balancer, Rules, Stateful, descend, follow, naming, place, ramp
+from model.losses import feature_distance, kl_divergence
+from model.matching import MatchingHead
 from model.networks import PICTURE_SIZE, SKETCH_SIZE, Stage1Generator, Stage2Generator
-from model.stage1 import MATCH_SCALE
 
 WINDOW = 96  # px, what the adversary of detail sees at once
 
@@ -138,7 +137,7 @@ class Stage2:
             losses = {
                 "g_loss": (adversary, self.whole.judge(fake_whole, texts, kimg)),
                 "window_g_loss": (adversary, self.window.judge(fake_window, texts, kimg)),
-                "match": (recipe.match, self._match(fake_whole, texts)),
+                "match": (recipe.match, naming(self.matching, self.backbone.pool(fake_whole), texts)),
             }
         for name, fake, real in (("features", fake_whole, real_whole), ("window_features", fake_window, real_window)):
             distance = feature_distance([t[:pairs] for t in fake], [t[:pairs] for t in real], TAP_DEVIATIONS)
@@ -152,11 +151,6 @@ class Stage2:
         stats |= {name: loss for name, (_, loss) in losses.items()} | {"kl": kl}
         stats["spread"] = fakes.std(0).mean()
         return {name: value.detach() for name, value in stats.items()}
-
-    def _match(self, fake_taps: list[Tensor], texts: Tensor) -> Tensor:
-        """As in stage 1."""
-        seen = self.matching(self.backbone.pool(fake_taps))
-        return contrastive_loss(seen, texts, MATCH_SCALE, same=alike(texts))
 
     @torch.inference_mode()
     def paint(self, embedding: Tensor, latent: Tensor) -> Tensor:

@@ -176,3 +176,16 @@ class Block(nn.Module):
         x = x + self.dropout(self.merge(mixed.transpose(1, 2).flatten(2)))
         y: Tensor = x + self.dropout(self.outer(F.gelu(self.inner(self.norm2(x)))))
         return y
+
+
+@torch.no_grad()  # and not inference mode: the generators are trained with these
+def embed(encoder: TextEncoder, tokenizer: Tokenizer, names: Sequence[str], batch: int = 256) -> Tensor:
+    """(N, E) float32 embeddings of the names, on the CPU; the encoder is used in the mode it is in."""
+    device = next(encoder.parameters()).device
+    ids = [tokenizer.encode(name) for name in names]
+    order = sorted(range(len(ids)), key=lambda i: len(ids[i]))  # so that little is padding
+    out = torch.empty(len(ids), encoder.embedding_dim)
+    for i in range(0, len(order), batch):
+        rows = order[i : i + batch]
+        out[rows] = encoder(pad([ids[row] for row in rows]).to(device)).float().cpu()
+    return out

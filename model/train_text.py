@@ -46,7 +46,6 @@ from model.data import DataError, Photos, default_cache, load
 from model.evaluate_text import (
     RESOLUTION,
     class_names,
-    embed,
     japanese_rows,
     load_photos,
     read_names,
@@ -62,7 +61,7 @@ from model.matching import (
     name_weights,
 )
 from model.pairs import WORDS, Pair, composed_pairs, held_out, key, read_pairs
-from model.text import TextEncoder, Tokenizer, pad
+from model.text import TextEncoder, Tokenizer, embed, pad
 from model.words import compose
 
 log = logging.getLogger(__name__)
