@@ -19,16 +19,13 @@ A run folder holds `log.csv`, `samples/`, `state.pt` (what --resume reads) and `
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 import logging
 import math
 import pickle
-import signal
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +45,7 @@ from model.matching import has_bfloat16
 from model.menu import Menu, embed
 from model.presets import PRESETS, build, find
 from model.sheet import ContactSheet
+from model.signals import stop_on_signal
 
 SAMPLES = (
     "ピリ辛サーモンパフェ", "smoky beetroot ramen", "抹茶カレー", "green pea soup", "いちごの天ぷら", "chocolate pizza",
@@ -90,7 +88,7 @@ def main(**options: Any) -> None:
             train_text(**{name: options[name] for name in names}, teacher=teacher)
         else:
             train(stage, **options)
-    except (CheckpointError, DataError, TrainingStopped, FloatingPointError, ValueError) as error:
+    except (CheckpointError, DataError, TrainingStopped, FloatingPointError, ValueError, ModuleNotFoundError) as error:
         raise click.ClickException(str(error)) from error
     except torch.cuda.OutOfMemoryError as error:
         raise click.ClickException(f"the GPU's memory is full: try a smaller --batch ({error})") from error
@@ -389,24 +387,6 @@ def pack(target: Path, game: Stage, kimg: float, hours: float) -> None:
 def reseed(seed: int, shown: int, rank: int) -> None:
     """Draws depend on the seed, on how far training is and on the process, and on nothing else."""
     torch.manual_seed(seed + 1_000_003 * rank + 7 * shown)
-
-
-@contextlib.contextmanager
-def stop_on_signal() -> Iterator[list[int]]:
-    """A list that SIGTERM and SIGINT are put into, so that the loop can finish its step and save."""
-    seen: list[int] = []
-
-    def handle(number: int, _frame: object) -> None:
-        if seen:
-            sys.exit(128 + number)  # asked twice: now
-        seen.append(number)
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield seen
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 if __name__ == "__main__":

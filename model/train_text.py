@@ -8,7 +8,7 @@ Three signals in every step (their weights are below):
 * pictures: InfoNCE between names, in either language, and frozen features of the photographs, so that what is
   visible weighs most.
 
-`python -m model.train --stage text` runs this, and so does `python -m model.train_text`.
+`python -m model.train --stage text` runs this.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import click
 import numpy as np
 import sentencepiece
 import torch
@@ -61,6 +60,7 @@ from model.matching import (
     name_weights,
 )
 from model.pairs import WORDS, Pair, composed_pairs, held_out, key, read_pairs
+from model.signals import stop_on_signal
 from model.text import TextEncoder, Tokenizer, embed, pad
 from model.words import compose
 
@@ -150,6 +150,8 @@ def train(
     Returns:
         The last validation figures, by name; empty without a validation split.
 
+    SIGTERM and SIGINT end the loop early: the state is saved, and what comes after the loop is left to --resume.
+
     Raises:
         DataError: there are no photographs or names to train on.
         FloatingPointError: the loss is not finite; what was best is in `out`.
@@ -183,49 +185,52 @@ def train(
     limit = minutes * 60
     bar = tqdm(desc="text", unit=" steps", initial=step, total=steps, disable=None)
     running: dict[str, float] = {}
-    while True:
-        spent = time.monotonic() - started
-        progress = step / steps if steps else spent / limit
-        if progress < 1:
-            for group in optimizer.param_groups:
-                group["lr"] = LEARNING_RATE * _schedule(progress)
-            modules.train()
-            losses = _losses(corpus, tokenizer, encoder, head, helper, rng, device)
-            total = sum(losses.values(), torch.zeros((), device=device))
-            if not torch.isfinite(total):
-                bar.close()
-                raise FloatingPointError(
-                    f"the loss is not finite after {step} steps; the best weights so far are in {out}"
+    done = False
+    with bar, stop_on_signal() as stop:
+        while not done:
+            spent = time.monotonic() - started
+            progress = step / steps if steps else spent / limit
+            if progress < 1:
+                for group in optimizer.param_groups:
+                    group["lr"] = LEARNING_RATE * _schedule(progress)
+                modules.train()
+                losses = _losses(corpus, tokenizer, encoder, head, helper, rng, device)
+                total = sum(losses.values(), torch.zeros((), device=device))
+                if not torch.isfinite(total):
+                    raise FloatingPointError(
+                        f"the loss is not finite after {step} steps; the best weights so far are in {out}"
+                    )
+                optimizer.zero_grad()
+                total.backward()
+                nn.utils.clip_grad_norm_(modules.parameters(), 1.0)
+                optimizer.step()
+                step += 1
+                for name, loss in losses.items():
+                    value = float(loss.detach())
+                    running[name] = 0.95 * running.get(name, value) + 0.05 * value
+                bar.update()
+                left = (limit - spent) / 60 if not steps else (steps - step) * spent / step / 60
+                bar.set_postfix_str(
+                    " ".join(f"{name} {loss:.3f}" for name, loss in running.items()) + f", {left:.1f} min left"
                 )
-            optimizer.zero_grad()
-            total.backward()
-            nn.utils.clip_grad_norm_(modules.parameters(), 1.0)
-            optimizer.step()
-            step += 1
-            for name, loss in losses.items():
-                value = float(loss.detach())
-                running[name] = 0.95 * running.get(name, value) + 0.05 * value
-            bar.update()
-            left = (limit - spent) / 60 if not steps else (steps - step) * spent / step / 60
-            bar.set_postfix_str(
-                " ".join(f"{name} {loss:.3f}" for name, loss in running.items()) + f", {left:.1f} min left"
-            )
-        done = (step >= steps) if steps else (time.monotonic() - started >= limit)
-        if done or time.monotonic() - validated > VALIDATE_SECONDS:
-            figures = validate(encoder, head, tokenizer, validation)
-            score = sum(figures.values())
-            _log(out / LOG, {"step": step, "minutes": spent / 60, **running, **figures})
-            if figures:
-                tqdm.write(f"step {step}: " + ", ".join(f"{k} {v:.3f}" for k, v in figures.items()))
-            if score >= best:
-                best = score
-                _save(out, encoder, head, step, spent, figures)
-            _save_state(state, modules, optimizer, step, spent, best)
-            validated = time.monotonic()
-        if done:
-            bar.close()
-            fit_judge(data, out, seed=seed, device=device, cache=cache)
-            return figures
+            done = (step >= steps) if steps else (time.monotonic() - started >= limit)
+            if stop:
+                _save_state(state, modules, optimizer, step, spent, best)
+                tqdm.write(f"stopped after {step} steps; --resume goes on from there")
+                return figures
+            if done or time.monotonic() - validated > VALIDATE_SECONDS:
+                figures = validate(encoder, head, tokenizer, validation)
+                score = sum(figures.values())
+                _log(out / LOG, {"step": step, "minutes": spent / 60, **running, **figures})
+                if figures:
+                    tqdm.write(f"step {step}: " + ", ".join(f"{k} {v:.3f}" for k, v in figures.items()))
+                if score >= best:
+                    best = score
+                    _save(out, encoder, head, step, spent, figures)
+                _save_state(state, modules, optimizer, step, spent, best)
+                validated = time.monotonic()
+    fit_judge(data, out, seed=seed, device=device, cache=cache)
+    return figures
 
 
 def fit_judge(
@@ -564,30 +569,3 @@ def _log(path: Path, row: dict[str, float]) -> None:
         if new:
             writer.writeheader()
         writer.writerow({name: f"{value:.6g}" for name, value in row.items()})
-
-
-@click.command(context_settings={"show_default": True})
-@click.option("--data", type=click.Path(path_type=Path), required=True, help="Photographs, and names.tsv beside them.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="The run folder.")
-@click.option("--minutes", type=click.FloatRange(min=0), default=20.0, help="Length of the training loop.")
-@click.option("--steps", type=click.IntRange(min=1), help="End after so many steps instead.")
-@click.option("--seed", type=int, default=0, help="Of weights and draws.")
-@click.option("--device", default="cpu", help="cpu or cuda.")
-@click.option("--resume", is_flag=True, help="Go on from the state in the run folder.")
-@click.option("--teacher", type=click.Path(path_type=Path), help="Folder of the teacher's vectors.")
-@click.option("--composed", type=int, default=COMPOSED, help="Composed dishes that the teacher is asked about.")
-def main(
-    data: Path, out: Path, minutes: float, steps: int | None, seed: int, device: str, resume: bool,
-    teacher: Path | None, composed: int,
-) -> None:
-    """Trains the text encoder."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        train(data, out, minutes=minutes, steps=steps, seed=seed, device=device, resume=resume,
-              teacher_store=teacher, composed=composed)
-    except (DataError, FloatingPointError) as error:
-        raise click.ClickException(str(error)) from error
-
-
-if __name__ == "__main__":
-    main()

