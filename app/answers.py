@@ -19,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 
 from app import texts
 from app.engine import Ticket
-from app.errors import ApiError
+from app.errors import ApiError, from_exception
 from app.orders import Order
 from app.pages import dish_url
 from model.dishes import Dish
@@ -40,7 +40,7 @@ async def made(request: Request, tickets: Sequence[Ticket]) -> list[bytes | ApiE
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         if not work.done():
             raise ClientGone
-        return [result if isinstance(result, bytes) else _failed() for result in work.result()]
+        return [result if isinstance(result, bytes) else from_exception(result) for result in work.result()]
     finally:
         gone.cancel()
         work.cancel()
@@ -143,7 +143,8 @@ async def _lines(request: Request, order: Order, tickets: Sequence[Ticket]) -> A
         for event, index, future in sorted(
             ((*waiting.pop(f), f) for f in done), key=lambda d: (d[0] != "sketch", d[1])
         ):
-            value = _failed() if future.exception() else future.result()
+            fault = future.exception()
+            value = from_exception(fault) if fault else future.result()
             if event == "sketch":
                 if isinstance(value, bytes):
                     yield _line(event=event, index=index, **result(request, value))
@@ -156,11 +157,6 @@ async def _lines(request: Request, order: Order, tickets: Sequence[Ticket]) -> A
 
 def _line(**fields: Any) -> str:
     return json.dumps(fields, ensure_ascii=False) + "\n"
-
-
-def _failed() -> ApiError:
-    """What the caller is told of a picture that failed; the engine has logged why."""
-    return ApiError(500, "failed")
 
 
 async def _disconnected(request: Request) -> None:

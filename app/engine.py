@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Hashable, Sequence
@@ -55,8 +56,32 @@ class QueueFull(Exception):
         self.retry_after = retry_after
 
 
+class WaitedTooLong(Exception):
+    """Dropped before it cost a forward pass; `retry_after` as for QueueFull."""
+
+    def __init__(self, retry_after: float) -> None:
+        super().__init__(f"waited too long; try again in {retry_after:.1f} s")
+        self.retry_after = retry_after
+
+
 class EngineClosed(Exception):
     """The engine is shutting down and takes no more work."""
+
+
+class Watch:
+    """Hears of the engine's work, from any of its threads and often under its lock: to be overridden, and brief."""
+
+    def waited(self, seconds: float) -> None:
+        """An item's first forward pass begins."""
+
+    def batch(self, step: str, size: int, seconds: float) -> None:
+        """A forward pass is done."""
+
+    def encoded(self, seconds: float) -> None:
+        """A picture has been encoded."""
+
+    def refused(self, reason: str, count: int = 1) -> None:
+        """So many items were refused or dropped: "queue_full", "closing", "waited_too_long"."""
 
 
 @dataclass(eq=False)
@@ -68,6 +93,7 @@ class Ticket:
     """
 
     ahead: int = 0
+    since: float = 0.0
     sketch: Future[bytes | None] = field(default_factory=Future)
     picture: Future[bytes] = field(default_factory=Future)
     _leave: Callable[[Ticket], None] | None = None
@@ -114,15 +140,21 @@ class Engine(Generic[I]):
         models: Sequence[Model[I]],
         *,
         capacity: int,
+        max_wait: float = math.inf,
         encoders: int = 2,
         clock: Callable[[], float] = time.monotonic,
+        watch: Watch | None = None,
     ) -> None:
+        """`capacity` in items; `max_wait` in seconds from acceptance to a forward pass."""
         self.capacity = capacity
+        self._max_wait = max_wait
         self._clock = clock
+        self._watch = watch or Watch()
         self._changed = threading.Condition()
         self._jobs: dict[I, _Job[I]] = {}  # everything accepted and not yet delivered
         self._to_sketch: dict[I, _Job[I]] = {}  # dicts as ordered sets: a job leaves from any place in O(1)
         self._to_refine: dict[I, _Job[I]] = {}
+        self._refusing = False
         self._closing = False
         self._seconds = {"sketch": 0.0, "refine": 0.0}  # measured, a picture
         self._warm = 0
@@ -142,29 +174,38 @@ class Engine(Generic[I]):
     @property
     def ready(self) -> bool:
         """Every model has been warmed and work is taken."""
-        return self._warm == len(self._threads) and not self._closing
+        return self._warm == len(self._threads) and not self._refusing
 
     @property
     def seconds_a_picture(self) -> float:
         return sum(self._seconds.values()) / len(self._threads)
 
-    def submit(self, items: Sequence[I], *, sketches: bool = False) -> list[Ticket]:
-        """Queue all of `items` or none. QueueFull, EngineClosed."""
+    def submit(self, items: Sequence[I], *, sketches: bool = False, further: bool = False) -> list[Ticket]:
+        """Queue all of `items` or none. QueueFull, EngineClosed.
+
+        `further` items belong to an order that was accepted before: they are taken while the engine drains.
+        """
         with self._changed:
-            if self._closing:
+            if self._closing or (self._refusing and not further):
+                self._watch.refused("closing", len(items))
                 raise EngineClosed
             ahead = self.depth
             new = len({item for item in items if item not in self._jobs})
             if ahead + new > self.capacity:
+                self._watch.refused("queue_full", len(items))
                 raise QueueFull(ahead * self.seconds_a_picture)
             tickets = [self._join(item, ahead, sketches) for item in items]
             self._changed.notify_all()
             return tickets
 
+    def refuse(self) -> None:
+        """Take no new orders; those that were accepted are still made."""
+        self._refusing = True
+
     def close(self) -> None:
         """Take no more work, finish what was accepted, and stop."""
         with self._changed:
-            self._closing = True
+            self._refusing = self._closing = True
             self._changed.notify_all()
         for thread in self._threads:
             thread.join()
@@ -175,7 +216,7 @@ class Engine(Generic[I]):
         if job is None:
             job = self._jobs[item] = self._to_sketch[item] = _Job(item)
         job.encode_sketch |= sketches
-        ticket = Ticket(ahead, _leave=lambda ticket: self._leave(job, ticket))
+        ticket = Ticket(ahead, self._clock(), _leave=lambda ticket: self._leave(job, ticket))
         job.tickets.append(ticket)
         if sketches and job.sketch_data is not None:
             _resolve(ticket.sketch, job.sketch_data)
@@ -212,12 +253,31 @@ class Engine(Generic[I]):
                 sketching = bool(self._to_sketch) and (sketch_next or not self._to_refine)
                 queue = self._to_sketch if sketching else self._to_refine
                 limit = model.sketch_batch if sketching else model.refine_batch
-                jobs = [queue.pop(item) for item in list(queue)[:limit]]
+                jobs = self._take(queue, limit)
             sketch_next = not sketching
             if sketching:
                 self._sketch(model, jobs)
             else:
                 self._refine(model, jobs)
+
+    def _take(self, queue: dict[I, _Job[I]], limit: int) -> list[_Job[I]]:
+        """The next jobs that somebody waits for; who has waited too long is told so. Under the lock."""
+        now = self._clock()
+        jobs: list[_Job[I]] = []
+        while queue and len(jobs) < limit:
+            job = queue.pop(next(iter(queue)))
+            for ticket in [t for t in job.tickets if now - t.since > self._max_wait]:
+                job.tickets.remove(ticket)
+                self._watch.refused("waited_too_long")
+                _resolve(ticket.sketch, None)
+                _resolve(ticket.picture, WaitedTooLong(self.depth * self.seconds_a_picture))
+            if job.tickets:
+                jobs.append(job)
+                if queue is self._to_sketch:
+                    self._watch.waited(now - job.tickets[0].since)
+            else:
+                del self._jobs[job.item]
+        return jobs
 
     def _sketch(self, model: Model[I], jobs: list[_Job[I]]) -> None:
         for job, sketch in zip(jobs, self._forward("sketch", model.sketch, jobs), strict=True):
@@ -248,6 +308,8 @@ class Engine(Generic[I]):
     ) -> list[Any]:
         """One result or exception a job. A batch that fails is run again one by one, so that only the
         item that spoilt it fails."""
+        if not jobs:
+            return []
         began = self._clock()
         items = [job.item for job in jobs]
         results: list[Any]
@@ -264,6 +326,7 @@ class Engine(Generic[I]):
                 for k, job in enumerate(jobs)
             ]
         seconds = (self._clock() - began) / len(jobs)
+        self._watch.batch(step, len(jobs), seconds * len(jobs))
         before = self._seconds[step]
         self._seconds[step] = 0.8 * before + 0.2 * seconds if before else seconds
         return results
@@ -279,11 +342,13 @@ class Engine(Generic[I]):
                     _resolve(ticket.sketch, data)
 
     def _encode(self, job: _Job[I], encode: Callable[[I, Any], bytes], picture: Any) -> None:
+        began = self._clock()
         try:
             value: bytes | Exception = encode(job.item, picture)
         except Exception as error:
             logger.error("encoding failed", exc_info=error)
             value = error
+        self._watch.encoded(self._clock() - began)
         self._deliver(job, value)
 
     def _deliver(self, job: _Job[I], value: bytes | Exception) -> None:

@@ -1,4 +1,4 @@
-"""Everything that goes wrong, in one shape: {"error": {"code", "message", …}}."""
+"""Everything that goes wrong, in one shape: {"error": {"code", "message", …}}; below /v1/, in OpenAI's."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from starlette.exceptions import HTTPException
 
 from app import texts
-from app.engine import EngineClosed, QueueFull
+from app.engine import EngineClosed, QueueFull, WaitedTooLong
 
 
 class ApiError(Exception):
@@ -45,14 +45,26 @@ class ApiError(Exception):
             error["retry_after"] = self.retry_after
         return {"error": error}
 
+    def openai_body(self, language: texts.Language) -> dict[str, object]:
+        """The shape that clients of OpenAI's API read (https://platform.openai.com/docs/api-reference)."""
+        kind = "rate_limit_error" if self.status == 429 else "invalid_request_error"
+        kind = "server_error" if self.status >= 500 else kind
+        return {
+            "error": {
+                "message": self.message(language), "type": kind, "param": self.field, "code": self.code,
+            }
+        }  # fmt: skip
 
-def from_exception(error: Exception) -> ApiError:
+
+def from_exception(error: BaseException) -> ApiError:
     """What a caller is told about any exception; the details of an unforeseen one stay in the log."""
     match error:
         case ApiError():
             return error
         case QueueFull():
             return ApiError(503, "queue_full", retry_after=max(1, math.ceil(error.retry_after)))
+        case WaitedTooLong():
+            return ApiError(503, "waited_too_long", retry_after=max(1, math.ceil(error.retry_after)))
         case EngineClosed():
             return ApiError(503, "closing", retry_after=10)
         case HTTPException(status_code=404):

@@ -6,19 +6,54 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+import ipaddress
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
 
 PREFIX = "CAFETERIA_"
+LEVELS = ("debug", "info", "warning", "error")
 
 
 class SettingError(ValueError):
     """A setting that cannot be used; the message names the variable and its value."""
 
 
-def _setting(default: str | int, help: str, least: int = 0, most: int = 2**31) -> Any:
-    return field(default=default, metadata={"help": help, "least": least, "most": most})
+def _setting(
+    default: str | int,
+    help: str,
+    least: int = 0,
+    most: int = 2**31,
+    fault: Callable[[str], str | None] = lambda text: None,
+) -> Any:
+    """`fault` says what is wrong with a text, if anything is."""
+    return field(default=default, metadata={"help": help, "least": least, "most": most, "fault": fault})
+
+
+def _origins(text: str) -> str | None:
+    for origin in [] if text == "*" else split(text):
+        scheme, _, host = origin.partition("://")
+        if scheme not in ("http", "https") or not host or set(host) & set("/?#@ *"):
+            return "must be * or origins such as https://menu.example, with commas between them"
+    return None
+
+
+def _networks(text: str) -> str | None:
+    try:
+        for network in [] if text == "*" else split(text):
+            ipaddress.ip_network(network)
+    except ValueError:
+        return "must be * or addresses and networks such as 10.0.0.0/8, with commas between them"
+    return None
+
+
+def _level(text: str) -> str | None:
+    return None if text in LEVELS else f"must be one of {', '.join(LEVELS)}"
+
+
+def split(text: str) -> list[str]:
+    """The entries of a setting that holds several."""
+    return [entry.strip() for entry in text.split(",") if entry.strip()]
 
 
 @dataclass(frozen=True)
@@ -31,6 +66,25 @@ class Settings:
         64, "pictures that may wait or be in the making; beyond it requests get 503", least=8
     )
     cache_mb: int = _setting(64, "memory for finished pictures, in megabytes; 0 keeps none")
+    wait: int = _setting(
+        60, "seconds that an order may wait; then it is dropped unmade, and its client gets 503", least=1
+    )
+    drain: int = _setting(30, "seconds that accepted orders get to be finished in after SIGTERM")
+    patience: int = _setting(
+        30, "seconds that a client may take to send a request, or to take in a piece of the answer", least=1
+    )
+    rate: int = _setting(0, "pictures a minute that one client may have made; 0 sets no limit")
+    cors: str = _setting(
+        "", "origins whose pages may call the API, with commas between them; * for all", fault=_origins
+    )
+    proxies: str = _setting(
+        "",
+        "addresses or networks of proxies whose X-Forwarded-For and -Proto are believed, with commas; * for all",
+        fault=_networks,
+    )
+    log_level: str = _setting(
+        "info", "debug, info, warning or error; debug writes down what visitors ask for", fault=_level
+    )
 
 
 class Setting(NamedTuple):
@@ -66,6 +120,8 @@ def read(environment: Mapping[str, str]) -> Settings:
             values[f.name] = int(text)
         elif not text.strip():
             raise SettingError(f"{variable}={text!r}: must not be empty ({f.metadata['help']})")
+        elif fault := f.metadata["fault"](text):
+            raise SettingError(f"{variable}={text!r}: {fault}")
         else:
             values[f.name] = text
     return Settings(**values)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from app.engine import Engine, EngineClosed, QueueFull, Ticket, served
+from app.engine import Engine, EngineClosed, QueueFull, Ticket, WaitedTooLong, Watch, served
 from tests.serving import until
 
 
@@ -77,7 +77,7 @@ def model() -> Model:
 
 @pytest.fixture
 def engine(model: Model) -> Iterator[Engine[Item]]:
-    engine = Engine([model], capacity=8, clock=model.clock)
+    engine = Engine([model], capacity=8, max_wait=60, clock=model.clock)
     until(lambda: engine.ready)
     yield engine
     model.go.set()
@@ -196,6 +196,37 @@ def test_an_old_ticket_does_not_cancel_a_new_job(engine: Engine[Item], model: Mo
     assert value(new.picture) == b"picture of again"
 
 
+def test_who_has_waited_too_long_costs_nothing(engine: Engine[Item], model: Model) -> None:
+    first = held(engine, model)
+    (late,) = engine.submit([Item("late")], sketches=True)
+    model.clock.now += 59
+    (fresh,) = engine.submit([Item("fresh")])
+    model.clock.now += 2
+    model.go.set()
+    for dropped in (first, late):  # the first has had its sketch by then, and is spared the refinement
+        with pytest.raises(WaitedTooLong) as refusal:
+            value(dropped.picture)
+        assert refusal.value.retry_after >= 0
+        assert dropped.sketch.result(10) is None
+    assert value(fresh.picture) == b"picture of fresh"
+    assert model.log == [("sketch", ("first",)), ("sketch", ("fresh",)), ("refine", ("fresh",))]
+    until(lambda: engine.depth == 0)
+
+
+def test_of_two_callers_only_the_one_who_waited_too_long_is_dropped(
+    engine: Engine[Item], model: Model
+) -> None:
+    held(engine, model)
+    (early,) = engine.submit([Item("same")])
+    model.clock.now += 59
+    (later,) = engine.submit([Item("same")])
+    model.clock.now += 2
+    model.go.set()
+    with pytest.raises(WaitedTooLong):
+        value(early.picture)
+    assert value(later.picture) == b"picture of same"
+
+
 @pytest.mark.parametrize("step", ["sketch", "refine"])
 def test_a_bad_item_fails_alone(engine: Engine[Item], model: Model, step: str) -> None:
     held(engine, model)
@@ -243,6 +274,63 @@ def test_closing_finishes_what_was_accepted_and_takes_no_more(model: Model) -> N
     closing.join(10)
     assert not closing.is_alive()
     assert [value(ticket.picture) for ticket in tickets] == [f"picture of {k}".encode() for k in range(5)]
+
+
+def test_draining_refuses_new_orders_and_takes_what_belongs_to_old_ones(
+    engine: Engine[Item], model: Model
+) -> None:
+    first = held(engine, model)
+    engine.refuse()
+    assert not engine.ready
+    with pytest.raises(EngineClosed):
+        engine.submit([Item("late")])
+    (further,) = engine.submit([Item("further")], further=True)
+    model.go.set()
+    assert value(first.picture) == b"picture of first"
+    assert value(further.picture) == b"picture of further"
+
+
+class Diary(Watch):
+    def __init__(self) -> None:
+        self.lines: list[tuple[object, ...]] = []
+
+    def waited(self, seconds: float) -> None:
+        self.lines.append(("waited", seconds))
+
+    def batch(self, step: str, size: int, seconds: float) -> None:
+        self.lines.append((step, size, round(seconds, 3)))
+
+    def encoded(self, seconds: float) -> None:
+        self.lines.append(("encoded", seconds))
+
+    def refused(self, reason: str, count: int = 1) -> None:
+        self.lines.append((reason, count))
+
+
+def test_what_happens_is_told_to_whoever_watches(model: Model) -> None:
+    diary = Diary()
+    engine = Engine([model], capacity=8, max_wait=60, clock=model.clock, watch=diary)
+    held(engine, model)
+    with pytest.raises(QueueFull):
+        engine.submit([Item(str(k)) for k in range(8)])
+    engine.submit([Item("a"), Item("b")])
+    model.clock.now += 10
+    model.go.set()
+    until(lambda: engine.depth == 0)
+    (gone,) = engine.submit([Item("gone")])
+    value(gone.picture)
+    engine.close()
+    with pytest.raises(EngineClosed):
+        engine.submit([Item("late")])
+    assert diary.lines[:3] == [("waited", 0.0), ("queue_full", 8), ("sketch", 1, 10.1)]
+    assert diary.lines.count(("waited", pytest.approx(10.5))) == 2  # after a sketch and a refinement
+    assert [line for line in diary.lines if line[0] == "refine"] == [
+        ("refine", 1, 0.4),
+        ("refine", 2, 0.8),
+        ("refine", 1, 0.4),
+    ]
+    assert sum(line[0] == "encoded" for line in diary.lines) == 4
+    assert diary.lines[-1] == ("closing", 1)
 
 
 def test_two_models_share_the_work() -> None:
