@@ -157,9 +157,11 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "status.400": ("The body or the query cannot be read.", "本文やクエリーを読み取れません。"),
     "status.403": ("A browser sent this from another site.", "別のサイトのページから送られました。"),
     "status.406": ("Nothing that Accept names can be had.", "Acceptにある形式ではお出しできません。"),
+    "status.408": ("The request did not arrive in time.", "リクエストが時間内に届きませんでした。"),
     "status.413": ("The body is larger than 64 KiB.", "本文が64 KiBを超えています。"),
     "status.415": ("Neither a form nor JSON.", "フォームでもJSONでもありません。"),
     "status.422": ("A field is missing or wrong.", "項目が足りないか、正しくありません。"),
+    "status.429": ("This client has had its share for now.", "この接続元の一分あたりの枚数を超えました。"),
     "status.500": ("The picture could not be made.", "絵を作れませんでした。"),
     "status.503": (
         "The queue is full, or the server is starting or stopping.",
@@ -238,6 +240,18 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "error.queue_full": (
         "The kitchen is full just now. Please come back in a moment.",
         "ただいま厨房が満杯です。少し経ってからもう一度どうぞ。",
+    ),
+    "error.waited_too_long": (
+        "The kitchen did not get round to this in time. Please order again in a moment.",
+        "厨房が込み合い、順番が回ってきませんでした。しばらくしてから、もう一度ご注文ください。",
+    ),
+    "error.too_many_pictures": (
+        "That is more than {most} pictures in a minute. Please take a breath and come back.",
+        "一分間に{most}枚を超えました。少し間をおいてから、またお越しください。",
+    ),
+    "error.too_slow": (
+        "The request did not arrive within {seconds} seconds.",
+        "リクエストが{seconds}秒以内に届きませんでした。",
     ),
     "error.closing": (
         "We are just closing. Please try again shortly.",
