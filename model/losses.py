@@ -48,10 +48,9 @@ def feature_distance(fake: list[Tensor], real: list[Tensor], deviations: tuple[f
     return total
 
 
-def alike(texts: Tensor) -> Tensor:
-    """(B, B) bool: which of the embeddings (B, E) are so near that they may well name one dish."""
-    unit = F.normalize(texts, dim=1)
-    return unit @ unit.T > ALIKE
+def alike(texts: Tensor, others: Tensor) -> Tensor:
+    """(B, N) bool: which of the embeddings (B, E) and (N, E) are so near that they may well name one dish."""
+    return F.normalize(texts, dim=1) @ F.normalize(others, dim=1).T > ALIKE
 
 
 def mismatched(names: Tensor) -> tuple[Tensor, Tensor]:

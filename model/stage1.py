@@ -6,8 +6,8 @@ The generator plays against projected heads. Two things keep it from painting on
   has to paint that photograph again from its name and that latent (cVAE-GAN, Bao et al. 2017; BicycleGAN, Zhu et
   al. 2017). It costs nothing beside the encoder: photograph and reconstruction go through the same augmentation, and
   the features that compare them are those that the discriminator needs anyway;
-- every fake has to match its own name better than the other names of the batch, for a frozen matching head over the
-  same features (AttnGAN's DAMSM, Xu et al. 2018).
+- every fake has to match its own name better than hundreds of others, for a frozen matching head over the same
+  features.
 
 The other half are dishes that do not exist: mixes of two names, and composed names without a photograph.
 """
@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from model.augment import Augmentation
 from model.backbone import Backbone
 from model.discriminator import TAP_DEVIATIONS, Heads
-from model.game import BETAS, Adversary, Balancer, Rules, Stateful, descend, follow, naming, place, ramp
+from model.game import BETAS, Adversary, Balancer, Naming, Rules, Stateful, descend, follow, place, ramp
 from model.losses import feature_distance, kl_divergence
 from model.matching import MatchingHead
 from model.networks import SKETCH_SIZE, Stage1Generator
@@ -40,12 +40,12 @@ class Recipe:
     augment: bool = True
     # Shares of the pull at a picture, see Balancer.
     adversary: float = 1.0
-    reconstruction: float = 1.0
-    colour: float = 0.5
-    match: float = 0.5
+    reconstruction: float = 0.4
+    colour: float = 0.2
+    match: float = 1.0
     enter: tuple[float, float] = (0.5, 5.0)  # kimg: where the adversary's share begins to grow, and is whole
     condition_kl: float = 0.002
-    latent_kl: float = 1.0
+    latent_kl: float = 5.0
     half_life: float = 10.0  # kimg, of the average
 
 
@@ -103,7 +103,7 @@ class Stage1:
         self.average = copy.deepcopy(self.generator).requires_grad_(False).eval()
         self.adversary = Adversary(heads, recipe.rules, device)
         self.backbone = backbone.to(device)
-        self.matching = matching.to(device).requires_grad_(False).eval()
+        self.naming = Naming(matching, device)
         players = chain(self.generator.parameters(), self.encoder.parameters())
         self.balancer = Balancer()
         self.optimizer = torch.optim.Adam(players, recipe.learning_rate, BETAS)
@@ -114,7 +114,10 @@ class Stage1:
         }  # fmt: skip
 
     def optimizers(self) -> dict[str, Stateful]:
-        return {"generator": self.optimizer, "heads": self.adversary.optimizer, "balancer": self.balancer}
+        return {
+            "generator": self.optimizer, "heads": self.adversary.optimizer,
+            "balancer": self.balancer, "naming": self.naming,
+        }  # fmt: skip
 
     def shipped(self) -> dict[str, nn.Module]:
         return {"stage1": self.average, "stage1-heads": self.adversary.heads, "stage1-encoder": self.encoder}
@@ -141,7 +144,7 @@ class Stage1:
             stats = self.adversary.update(real_taps, fake_taps, names, texts, kimg)
             losses = {
                 "g_loss": (recipe.adversary * ramp(kimg, recipe.enter), self.adversary.judge(fake_taps, texts, kimg)),
-                "match": (recipe.match, naming(self.matching, self.backbone.pool(fake_taps), texts)),
+                "match": (recipe.match, self.naming.loss(self.backbone.pool(fake_taps), texts)),
             }
         losses |= {
             "reconstruction": (

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from model.augment import Augmentation, crop
 from model.backbone import Backbone
 from model.discriminator import TAP_DEVIATIONS, Heads
-from model.game import BETAS, Adversary, Balancer, Rules, Stateful, descend, follow, naming, place, ramp
+from model.game import BETAS, Adversary, Balancer, Naming, Rules, Stateful, descend, follow, place, ramp
 from model.losses import feature_distance, kl_divergence
 from model.matching import MatchingHead
 from model.networks import PICTURE_SIZE, SKETCH_SIZE, Stage1Generator, Stage2Generator
@@ -41,7 +41,7 @@ class Recipe:
     features: float = 0.5  # each of two
     pixels: float = 0.5
     layout: float = 0.25
-    match: float = 0.25
+    match: float = 0.5
     enter: tuple[float, float] = (0.5, 4.0)  # kimg: where the adversaries' share begins to grow, and is whole
     condition_kl: float = 0.002
     half_life: float = 5.0  # kimg, of the average
@@ -82,7 +82,7 @@ class Stage2:
         self.whole = Adversary(heads, recipe.rules, device)
         self.window = Adversary(window_heads, recipe.rules, device)
         self.backbone = backbone.to(device)
-        self.matching = matching.to(device).requires_grad_(False).eval()
+        self.naming = Naming(matching, device)
         self.balancer = Balancer()
         self.optimizer = torch.optim.Adam(self.generator.parameters(), recipe.learning_rate, BETAS)
 
@@ -95,7 +95,7 @@ class Stage2:
     def optimizers(self) -> dict[str, Stateful]:
         return {
             "generator": self.optimizer, "heads": self.whole.optimizer, "window-heads": self.window.optimizer,
-            "balancer": self.balancer,
+            "balancer": self.balancer, "naming": self.naming,
         }  # fmt: skip
 
     def shipped(self) -> dict[str, nn.Module]:
@@ -137,7 +137,7 @@ class Stage2:
             losses = {
                 "g_loss": (adversary, self.whole.judge(fake_whole, texts, kimg)),
                 "window_g_loss": (adversary, self.window.judge(fake_window, texts, kimg)),
-                "match": (recipe.match, naming(self.matching, self.backbone.pool(fake_whole), texts)),
+                "match": (recipe.match, self.naming.loss(self.backbone.pool(fake_whole), texts)),
             }
         for name, fake, real in (("features", fake_whole, real_whole), ("window_features", fake_window, real_window)):
             distance = feature_distance([t[:pairs] for t in fake], [t[:pairs] for t in real], TAP_DEVIATIONS)
@@ -149,7 +149,7 @@ class Stage2:
         descend(self.optimizer, recipe.condition_kl * kl, fakes, self.balancer.gradient(losses, fakes))
         follow(self.average, self.generator, len(photos), kimg, recipe.half_life)
         stats |= {name: loss for name, (_, loss) in losses.items()} | {"kl": kl}
-        stats["spread"] = fakes.std(0).mean()
+        stats["spread"] = fakes[:, :, ::4, ::4].std(0).mean()
         return {name: value.detach() for name, value in stats.items()}
 
     @torch.inference_mode()

@@ -60,7 +60,7 @@ def direction(degrees: float, norm: float = 1.0) -> list[float]:
 def test_names_are_alike_by_direction_and_not_by_length() -> None:
     angle = math.degrees(math.acos(ALIKE))
     texts = torch.tensor([direction(0), direction(angle - 2, norm=16), direction(angle + 2)])
-    assert alike(texts).tolist() == [[True, True, False], [True, True, True], [False, True, True]]
+    assert alike(texts, texts).tolist() == [[True, True, False], [True, True, True], [False, True, True]]
 
 
 def test_names_that_are_alike_are_no_mismatch() -> None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from model import baselines, stage1, stage2
 from model.baselines import Baseline, BaselineDiscriminator, BaselineGenerator
 from model.discriminator import Heads
-from model.game import Adversary, Balancer, Rules, Stage, follow, ramp
+from model.game import Adversary, Balancer, Naming, Rules, Stage, follow, ramp
 from model.matching import MatchingHead
 from model.networks import Stage1Generator, Stage2Generator
 from model.stage1 import LatentEncoder, Stage1
@@ -144,7 +144,7 @@ def test_a_loss_that_is_pulled_at_gives_way(name: str, watched: str) -> None:
 
 def test_frozen_networks_stay_as_they_are() -> None:
     one, two = make_stage1(), make_stage2()
-    frozen = [(m, weights(m)) for m in (one.backbone, one.matching, two.matching, two.stage1)]
+    frozen = [(m, weights(m)) for m in (one.backbone, one.naming.matching, two.naming.matching, two.stage1)]
     step(one), step(two)
     for module, before in frozen:
         assert not moved(before, module)
@@ -313,6 +313,35 @@ def test_a_balancer_goes_on_from_its_state() -> None:
     run(half, pictures[:33])
     rest.load_state_dict(copy.deepcopy(half.state_dict()))
     assert torch.equal(run(rest, pictures[33:]), whole)
+
+
+# ---- the name ---------------------------------------------------------------------------------------------
+
+
+def test_a_picture_has_to_match_its_name_better_than_those_of_earlier_steps() -> None:
+    naming, fresh = Naming(matching(), CPU), Naming(matching(), CPU)
+    fresh.matching.load_state_dict(naming.matching.state_dict())
+    features, texts = torch.randn(BATCH, backbone().features), embeddings(BATCH)
+    naming.loss(features, embeddings(BATCH))
+    assert naming.loss(features, texts) > fresh.loss(features, texts)  # more names to be mistaken for
+    for _ in range(Naming.NAMES // BATCH):
+        naming.loss(features, embeddings(BATCH))
+    assert naming.names is not None and len(naming.names) == Naming.NAMES  # and no more than that
+
+
+def test_a_name_is_not_held_against_itself() -> None:
+    naming = Naming(matching(), CPU)
+    features, texts = torch.randn(1, backbone().features), embeddings(1)
+    assert [float(naming.loss(features, texts)) for _ in range(3)] == [0.0] * 3  # nothing to be mistaken for
+
+
+def test_names_go_on_from_their_state() -> None:
+    head = matching()
+    naming, again = Naming(head, CPU), Naming(head, CPU)
+    features, texts = torch.randn(BATCH, backbone().features), embeddings(BATCH)
+    naming.loss(features, embeddings(BATCH))
+    again.load_state_dict(copy.deepcopy(naming.state_dict()))
+    assert torch.equal(naming.loss(features, texts), again.loss(features, texts))
 
 
 # ---- the adversary ----------------------------------------------------------------------------------------
