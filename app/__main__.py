@@ -15,7 +15,7 @@ def main() -> int:
         prog="python -m app",
         description="Serve the page and the API of Imaginary Cafeteria.",
         epilog="Set by environment variables:\n\n"
-        + "\n".join(f"  {s.variable:22} {s.help} (default: {s.default})" for s in SETTINGS),
+        + "\n".join(f"  {s.variable:22} {s.help} (default: {s.shown})" for s in SETTINGS),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.parse_args()
@@ -28,12 +28,16 @@ def main() -> int:
 
 def _serve(settings: Settings) -> int:
     # Here, so that --help and a mistyped setting answer at once: torch takes a second to import.
-    import uvicorn
+    import torch
 
+    from app import cpus, logs, serving
     from app.server import create_app
     from model.checkpoint import CheckpointError
     from model.generation import Pipeline
 
+    logs.configure(settings.log_level)
+    # Torch counts the machine's cores, of which a container may have been given few.
+    torch.set_num_threads(min(torch.get_num_threads(), cpus.usable()))
     try:
         pipeline = Pipeline.load(settings.checkpoint, settings.device)
     except CheckpointError as error:
@@ -41,7 +45,7 @@ def _serve(settings: Settings) -> int:
     except ValueError as error:  # no such device
         return _refuse(error)
 
-    class Server(uvicorn.Server):
+    class Server(serving.Server):
         async def startup(self, sockets: object = None) -> None:
             await super().startup(sockets)  # type: ignore[arg-type]
             if self.started:
@@ -53,18 +57,9 @@ def _serve(settings: Settings) -> int:
                     flush=True,
                 )
 
-    config = uvicorn.Config(
-        create_app(settings, pipeline),
-        host=settings.host,
-        port=settings.port,
-        log_level="warning",
-        access_log=False,  # it would write down what visitors type
-        server_header=False,
-        timeout_graceful_shutdown=30,
-    )
     # Uvicorn raises the signals that stopped it once more when it is done; being told to stop is no failure.
     before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGTERM, signal.SIGINT)}
-    server = Server(config)
+    server = Server(serving.config(create_app(settings, pipeline), settings))
     try:
         server.run()
     except SystemExit:  # the address is taken, or not ours: uvicorn has logged which

@@ -39,6 +39,7 @@ async def made(request: Request, tickets: Sequence[Ticket]) -> list[bytes | ApiE
     try:
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         if not work.done():
+            gone.result()  # raises where it is the rest of the body that went wrong
             raise ClientGone
         return [result if isinstance(result, bytes) else from_exception(result) for result in work.result()]
     finally:

@@ -137,6 +137,8 @@ def respond(request: Request, exception: Exception) -> Response:
     """An error as JSON, or as a page where a browser asks for one."""
     error = from_exception(exception)
     headers = {"Cache-Control": "no-store", **error.headers}
+    if request.scope["path"].startswith(f"{request.scope.get('root_path', '')}/v1/"):
+        return JSONResponse(error.openai_body(texts.of(request)), status_code=error.status, headers=headers)
     kinds = ("application/json", "text/html")
     if negotiation.media_type(request.headers.get("accept"), kinds) == "text/html":
         return error_page(request, error, headers)

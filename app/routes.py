@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from app import answers, counter, negotiation, pages, texts
+from app import answers, counter, kitchen, metrics, negotiation, pages, texts
 from app.answers import NDJSON
 from app.engine import EngineClosed, QueueFull
 from app.errors import ApiError, from_exception
@@ -28,7 +28,6 @@ from app.orders import (
     read_body,
     read_query,
 )
-from app.pictures import Pictures
 from model.dishes import MAX_MIXED, MAX_WEIGHT, Dish
 from model.generation import MAX_SEED
 from model.names import NameError_, normalize
@@ -72,7 +71,7 @@ class Problem(BaseModel):
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": Problem, "description": texts.text("en", f"status.{status}")}
-    for status in (400, 403, 406, 413, 415, 422, 500, 503)
+    for status in (400, 403, 406, 408, 413, 415, 422, 429, 500, 503)
 }
 
 _order_schema = {"schema": Fields.model_json_schema()}
@@ -105,7 +104,7 @@ async def home(request: Request) -> Response:
         fields = read_query(request, ("name", "n", "seed"))
         if not fields.get("name"):
             return pages.front_page(request, n=PAGE_PICTURES)
-        order = check(fields, _pictures(request), default_n=PAGE_PICTURES)
+        order = check(fields, kitchen.of(request), default_n=PAGE_PICTURES)
     except ApiError as error:
         return pages.front_page(request, n=PAGE_PICTURES, typed=fields.get("name"), error=error)
     return pages.front_page(request, order=order, n=len(order.dishes))
@@ -114,7 +113,7 @@ async def home(request: Request) -> Response:
 @router.get("/dish", include_in_schema=False)
 @router.head("/dish", include_in_schema=False)
 async def dish_at_the_counter(request: Request) -> Response:
-    pictures = _pictures(request)
+    pictures = kitchen.of(request)
     keys = tuple(key for key in RECIPE if key != "size")
     order = check(read_query(request, keys), pictures, default_n=1, default_seed=0)
     dish = order.dishes[0]
@@ -151,7 +150,7 @@ async def table(request: Request) -> Response:
             raise ApiError(422, "too_many_names", field="names", most=MAX_PICTURES)
         fields = {"n": n, "seed": view.get("seed", "")}
         seed = fields["seed"]
-        pictures = _pictures(request)
+        pictures = kitchen.of(request)
         rows = []
         for name in names:
             order = check({**fields, "name": name}, pictures, default_n=n)
@@ -166,7 +165,7 @@ async def table(request: Request) -> Response:
 async def menu(request: Request) -> Response:
     """A sheet of dishes to print, each given by its own recipe."""
     return pages.menu_page(
-        request, check_menu(read_query(request, ("dish",)).get("dish", []), _pictures(request))
+        request, check_menu(read_query(request, ("dish",)).get("dish", []), kitchen.of(request))
     )
 
 
@@ -176,7 +175,7 @@ async def menu(request: Request) -> Response:
     response_class=Response,
     responses={
         200: {"description": "The pictures", "content": {"application/zip": _image}},
-        **{status: PROBLEMS[status] for status in (400, 422, 500, 503)},
+        **{status: PROBLEMS[status] for status in (400, 422, 429, 500, 503)},
     },
     openapi_extra={
         "parameters": [
@@ -191,12 +190,13 @@ async def menu(request: Request) -> Response:
     },
 )
 async def menu_zip(request: Request) -> Response:
-    pictures = _pictures(request)
+    pictures = kitchen.of(request)
     dishes = check_menu(read_query(request, ("dish",)).get("dish", []), pictures)
     made: list[bytes] = []
     # A few at a time, so that a menu never fills the kitchen by itself.
     for start in range(0, len(dishes), MAX_PICTURES):
-        for result in await answers.made(request, pictures.order(dishes[start : start + MAX_PICTURES])):
+        tickets = kitchen.order(request, dishes[start : start + MAX_PICTURES], further=start > 0)
+        for result in await answers.made(request, tickets):
             if isinstance(result, ApiError):
                 raise result
             made.append(result)
@@ -271,7 +271,7 @@ async def generate(request: Request) -> Response:
     accept = request.headers.get("accept")
     if negotiation.media_type(accept, (PNG, JSON, NDJSON, HTML)) == HTML:
         return await _generate_page(request)
-    pictures = _pictures(request)
+    pictures = kitchen.of(request)
     order = check(await read_body(request), pictures, default_n=1)
     offers = (PNG, NDJSON, JSON, HTML) if len(order.dishes) == 1 else (NDJSON, JSON, HTML)
     kind = negotiation.media_type(accept, offers)
@@ -279,7 +279,7 @@ async def generate(request: Request) -> Response:
         raise ApiError(406, "not_acceptable", offers=", ".join(offers))
     if kind == HTML:
         return await _generate_page(request)
-    tickets = pictures.order(order.dishes, sketches=kind == NDJSON)
+    tickets = kitchen.order(request, order.dishes, sketches=kind == NDJSON)
     if kind == NDJSON:
         return answers.Stream(request, order, tickets)
     made = await answers.made(request, tickets)
@@ -306,8 +306,11 @@ async def _generate_page(request: Request) -> Response:
     fields: dict[str, Any] = {}
     try:
         fields = await read_body(request)
-        order = check(fields, _pictures(request), default_n=PAGE_PICTURES)
-        await answers.made(request, _pictures(request).order(order.dishes))
+        order = check(fields, kitchen.of(request), default_n=PAGE_PICTURES)
+        made = await answers.made(request, kitchen.order(request, order.dishes))
+        failures = [result for result in made if isinstance(result, ApiError)]
+        if len(failures) == len(made):
+            raise failures[0]
     except (ApiError, QueueFull, EngineClosed) as error:
         return pages.front_page(
             request, n=PAGE_PICTURES, typed=fields.get("name"), error=from_exception(error)
@@ -324,7 +327,7 @@ async def _generate_page(request: Request) -> Response:
     responses={
         200: {"description": "The picture", "content": {PNG: _image}},
         304: {"description": "The picture that If-None-Match names is still the one"},
-        **{status: PROBLEMS[status] for status in (400, 406, 422, 500, 503)},
+        **{status: PROBLEMS[status] for status in (400, 406, 422, 429, 500, 503)},
     },
     openapi_extra={
         "parameters": [
@@ -342,14 +345,14 @@ async def dish_png(request: Request) -> Response:
     """The permanent address of a picture. Its PNG carries name, seed and model version as text metadata."""
     if negotiation.media_type(request.headers.get("accept"), (PNG,)) is None:
         raise ApiError(406, "not_acceptable", offers=PNG)
-    pictures = _pictures(request)
+    pictures = kitchen.of(request)
     order = check(read_query(request, RECIPE), pictures, default_n=1, default_seed=0)
     dish = order.dishes[0]
     headers = {"ETag": pictures.etag(dish), "Cache-Control": "public, max-age=3600"}
     tags = [tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")]
     if headers["ETag"] in tags or "*" in tags:
         return Response(status_code=304, headers=headers)
-    (made,) = await answers.made(request, pictures.order([dish]))
+    (made,) = await answers.made(request, kitchen.order(request, [dish]))
     if isinstance(made, ApiError):
         raise made
     if read_query(request, ("download",)):
@@ -367,19 +370,22 @@ async def healthz() -> dict[str, str]:
 
 @router.get("/readyz", summary="Whether pictures can be ordered", responses={503: PROBLEMS[503]})
 async def readyz(request: Request) -> dict[str, str]:
-    pictures = _pictures(request)
+    pictures = kitchen.of(request)
     if not pictures.engine.ready:
         raise ApiError(503, "not_ready", retry_after=1)
     return {"status": "ready", "model": pictures.version, "device": pictures.device}
 
 
+@router.get(
+    "/metrics",
+    summary="Figures for Prometheus",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+)
+async def figures(request: Request) -> Response:
+    return Response(request.app.state.metrics.text(), media_type=metrics.CONTENT_TYPE)
+
+
 def _small(text: str | None, default: int) -> int:
     """A number that only says which part of a page is shown: anything else is the default."""
     return int(text) if text and re.fullmatch("[0-9]{1,4}", text) else default
-
-
-def _pictures(request: Request) -> Pictures:
-    pictures: Pictures | None = getattr(request.app.state, "pictures", None)
-    if pictures is None:
-        raise ApiError(503, "not_ready", retry_after=1)
-    return pictures

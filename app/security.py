@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
+
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -22,26 +25,27 @@ HEADERS = {
 }
 
 
-def from_elsewhere(headers: Headers) -> bool:
-    """A browser is sending this on behalf of another site. Clients that are no browsers say nothing of a site."""
+def from_elsewhere(headers: Headers, allowed: Sequence[str] = ()) -> bool:
+    """A browser is sending this on behalf of another site, and of none of the `allowed` origins.
+
+    Clients that are no browsers say nothing of a site.
+    """
+    origin = headers.get("origin")
+    if "*" in allowed or origin in allowed:
+        return False
     site = headers.get("sec-fetch-site")
     if site is not None:
         return site not in ("same-origin", "none")
-    origin = headers.get("origin")
     return origin is not None and origin.partition("://")[2] != headers.get("host")
 
 
-class Guard:
-    """ASGI middleware: security headers, the limit on bodies, and no forms from other sites."""
+class SecurityHeaders:
+    """ASGI middleware: every answer says what a browser may do with it."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
@@ -49,25 +53,50 @@ class Guard:
                     headers.setdefault(key, value)
             await send(message)
 
+        await self._app(scope, receive, send_with_headers)
+
+
+class Guard:
+    """ASGI middleware: bodies are limited in size and time, and forms come from no other site."""
+
+    def __init__(self, app: ASGIApp, origins: Sequence[str] = (), patience: float = 30) -> None:
+        """`origins` may send forms too, "*" being all; a whole body gets `patience` seconds to arrive in."""
+        self._app = app
+        self._origins = origins
+        self._patience = patience
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
         too_large = ApiError(413, "body_too_large", most=MAX_BODY_BYTES)
-        received = 0
+        length = headers.get("content-length", "0")
+        refusal = None
+        if length.isdigit() and (len(length) > 12 or int(length) > MAX_BODY_BYTES):
+            refusal = too_large
+        elif scope["method"] not in ("GET", "HEAD", "OPTIONS") and from_elsewhere(headers, self._origins):
+            refusal = ApiError(403, "cross_site")
+        if refusal is not None:
+            await respond(Request(scope), refusal)(scope, receive, send)
+            return
+
+        received, complete = 0, False
+        deadline = asyncio.get_running_loop().time() + self._patience
 
         async def limited_receive() -> Message:
-            nonlocal received
-            message = await receive()
+            nonlocal received, complete
+            if complete:  # what comes now is that the client leaves, at whatever time
+                return await receive()
+            try:
+                async with asyncio.timeout_at(deadline):
+                    message = await receive()
+            except TimeoutError:
+                raise ApiError(408, "too_slow", seconds=f"{self._patience:g}") from None
+            complete = not message.get("more_body", False)
             received += len(message.get("body", b""))
             if received > MAX_BODY_BYTES:
                 raise too_large
             return message
 
-        headers = Headers(scope=scope)
-        length = headers.get("content-length", "0")
-        refusal = None
-        if length.isdigit() and (len(length) > 12 or int(length) > MAX_BODY_BYTES):
-            refusal = too_large
-        elif scope["method"] not in ("GET", "HEAD", "OPTIONS") and from_elsewhere(headers):
-            refusal = ApiError(403, "cross_site")
-        if refusal is not None:
-            await respond(Request(scope), refusal)(scope, receive, send_with_headers)
-        else:
-            await self._app(scope, limited_receive, send_with_headers)
+        await self._app(scope, limited_receive, send)

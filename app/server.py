@@ -10,17 +10,21 @@ from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from app import pages
+from app import openai, pages, routes
+from app.access import Access
 from app.answers import ClientGone
 from app.engine import EngineClosed, QueueFull
 from app.errors import ApiError
+from app.limits import Allowance
+from app.metrics import Metrics
 from app.pictures import Pictures, Pipeline
-from app.routes import router
-from app.security import HEADERS, Guard
-from app.settings import Settings
+from app.security import Guard, SecurityHeaders
+from app.settings import Settings, split
 from model.generation import Pipeline as LoadedPipeline
 
 DESCRIPTION = "Pictures of dishes that do not exist, imagined from their names by a StackGAN."
@@ -33,6 +37,8 @@ def create_app(settings: Settings, pipeline: Pipeline | None = None) -> FastAPI:
     are warmed after that, and only then `/readyz` says yes.
     """
 
+    metrics = Metrics()
+
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         loaded: Pipeline
@@ -40,7 +46,14 @@ def create_app(settings: Settings, pipeline: Pipeline | None = None) -> FastAPI:
             loaded = await asyncio.to_thread(LoadedPipeline.load, settings.checkpoint, settings.device)
         else:
             loaded = pipeline
-        pictures = Pictures(loaded, queue=settings.queue, cache_bytes=settings.cache_mb * 2**20)
+        pictures = Pictures(
+            loaded,
+            queue=settings.queue,
+            cache_bytes=settings.cache_mb * 2**20,
+            max_wait=settings.wait,
+            watch=metrics,
+        )
+        metrics.watch_queue(pictures.engine)
         app.state.pictures = pictures
         try:
             yield
@@ -55,15 +68,41 @@ def create_app(settings: Settings, pipeline: Pipeline | None = None) -> FastAPI:
         docs_url=None,  # both load their assets from other hosts; ours is in app.pages
         redoc_url=None,
         lifespan=lifespan,
-        middleware=[Middleware(Guard)],
+        middleware=_middleware(settings, metrics),
     )
-    app.include_router(router)
+    app.state.metrics = metrics
+    app.state.allowance = Allowance(settings.rate, metrics.refused)
+    app.include_router(routes.router)
+    app.include_router(openai.router)
     app.mount("/static", _Static(directory=pages.ROOT / "static"), name="static")
     for kind in (ApiError, QueueFull, EngineClosed, HTTPException):
         app.add_exception_handler(kind, _respond)
     app.add_exception_handler(ClientGone, _nobody_there)
-    app.add_exception_handler(Exception, _respond_unforeseen)
     return app
+
+
+def _middleware(settings: Settings, metrics: Metrics) -> list[Middleware]:
+    """From the outside in."""
+    origins = split(settings.cors)
+    stack = [Middleware(SecurityHeaders)]
+    if settings.proxies:
+        stack.append(Middleware(ProxyHeadersMiddleware, trusted_hosts=settings.proxies))
+    if origins:
+        exposed = ["Cafeteria-Name", "Cafeteria-Seed", "Cafeteria-Model", "Cafeteria-Notices"]
+        stack.append(
+            Middleware(
+                CORSMiddleware,
+                allow_origins=origins,
+                allow_methods=["GET", "POST"],
+                allow_headers=["*"],
+                expose_headers=[*exposed, "ETag", "Retry-After", "X-Request-ID"],
+            )
+        )
+    return [
+        *stack,
+        Middleware(Access, metrics=metrics),
+        Middleware(Guard, origins=origins, patience=settings.patience),
+    ]
 
 
 class _Static(StaticFiles):
@@ -77,14 +116,6 @@ class _Static(StaticFiles):
 
 async def _respond(request: Request, error: Exception) -> Response:
     return pages.respond(request, error)
-
-
-async def _respond_unforeseen(request: Request, error: Exception) -> Response:
-    # Starlette answers these outside of every middleware, so the headers have to come from here.
-    response = pages.respond(request, error)
-    for key, value in HEADERS.items():
-        response.headers.setdefault(key, value)
-    return response
 
 
 async def _nobody_there(request: Request, error: Exception) -> Response:

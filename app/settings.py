@@ -96,6 +96,10 @@ class Setting(NamedTuple):
     def variable(self) -> str:
         return PREFIX + self.name.upper()
 
+    @property
+    def shown(self) -> str:
+        return str(self.default) or "none"
+
 
 SETTINGS = tuple(Setting(f.name, f.default, f.metadata["help"]) for f in fields(Settings))  # type: ignore[arg-type]
 

@@ -204,6 +204,20 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "There is no such field. Known are name, n, seed, size, path, off, mix, to, to_seed and t.",
         "そのような項目はありません。使えるのはname、n、seed、size、path、off、mix、to、to_seed、tです。",
     ),
+    "error.missing_prompt": (
+        "“prompt” is missing: the dish’s name.",
+        "「prompt」（料理の名前）がありません。",
+    ),
+    "error.invalid_image_size": ("“size” must be one of {sizes}.", "「size」は次のどれかです：{sizes}"),
+    "error.invalid_response_format": (
+        "“response_format” must be url or b64_json.",
+        "「response_format」はurlかb64_jsonです。",
+    ),
+    "error.invalid_output_format": ("“output_format” must be png.", "「output_format」はpngだけです。"),
+    "error.unknown_parameter": (
+        "There is a parameter that this server does not know. It takes prompt, n, size, response_format and seed.",
+        "不明なパラメーターがあります。使えるのはprompt、n、size、response_format、seedです。",
+    ),
     "error.invalid_menu": (
         "“dish” is the query of a picture’s address, 1 to {most} times.",
         "「dish」は絵のアドレスの?より後で、1から{most}個までです。",

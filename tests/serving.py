@@ -8,12 +8,13 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import torch
-import uvicorn
 from fastapi import FastAPI
 from torch import Tensor
 
+from app import serving
 from app.server import create_app
 from app.settings import Settings
 from model.names import normalize
@@ -77,9 +78,10 @@ class FakePipeline:
 
 
 @contextlib.contextmanager
-def serve(app: FastAPI) -> Iterator[str]:
+def serve(app: FastAPI, settings: Settings | None = None) -> Iterator[str]:
     """The app on a free port of this machine; yields its URL once it takes requests."""
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, timeout_graceful_shutdown=10))
+    settings = replace(settings or Settings(), port=0, drain=10)
+    server = serving.Server(serving.config(app, settings))
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
@@ -93,8 +95,9 @@ def serve(app: FastAPI) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def cafeteria(pipeline: object, **settings: int) -> Iterator[str]:
-    with serve(create_app(Settings(**settings), pipeline)) as url:
+def cafeteria(pipeline: object, **given: int | str) -> Iterator[str]:
+    settings = Settings(**given)
+    with serve(create_app(settings, pipeline), settings) as url:
         yield url
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import os
 import re
 import shutil
@@ -9,7 +11,9 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -22,8 +26,13 @@ ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture
-def refused(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., str]:
+def refused(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., str]:
     """Runs the command in this process; gives the one line with which it refuses to start."""
+    # The command sets up the logging of its process, which here is pytest's.
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    monkeypatch.setattr(logging.getLogger("app"), "level", logging.NOTSET)
 
     def run(**settings: object) -> str:
         for key, value in settings.items():
@@ -38,7 +47,9 @@ def refused(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) 
     return run
 
 
-def test_it_says_where_it_is_and_ends_well_when_told_to(tiny_checkpoint: Path) -> None:
+def test_it_says_where_it_is_and_when_told_to_ends_well_with_every_order_served(
+    tiny_checkpoint: Path,
+) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "app"],
         cwd=ROOT,
@@ -63,10 +74,33 @@ def test_it_says_where_it_is_and_ends_well_when_told_to(tiny_checkpoint: Path) -
         assert Pipeline.load(tiny_checkpoint, "cpu").version in line
         answer = httpx.post(f"{found[0]}/generate", data={"name": "抹茶ラーメン"}, trust_env=False)
         assert answer.headers["content-type"] == "image/png"
+        accepted = threading.Semaphore(0)
+
+        def order(seed: int) -> list[str]:
+            fields = {"name": "tea", "n": 4, "seed": seed}
+            stream = httpx.stream("POST", f"{found[0]}/generate", data=fields, timeout=30, trust_env=False)
+            with stream as answer:
+                lines = answer.iter_lines()
+                events = [json.loads(next(lines))["event"]]
+                accepted.release()
+                return events + [json.loads(line)["event"] for line in lines]
+
+        with ThreadPoolExecutor() as threads:
+            orders = [threads.submit(order, 100 * k) for k in range(4)]
+            for _ in orders:
+                assert accepted.acquire(timeout=30)
+            process.send_signal(signal.SIGTERM)
+            for events in (future.result(60) for future in orders):
+                assert (events[0], events.count("picture"), events[-1]) == ("order", 4, "done")
     finally:
         process.send_signal(signal.SIGTERM)
-    out, err = process.communicate(timeout=30)
-    assert (process.returncode, out, err) == (0, "", "")
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (0, "")
+    # One line a request in the log, and no name in any.
+    logged = [json.loads(line) for line in err.splitlines()]
+    assert [(line["route"], line["status"]) for line in logged] == [("/generate", 200)] * 5
+    assert len({line["request_id"] for line in logged}) == 5
+    assert "抹茶" not in err and "tea" not in err
 
 
 def absent(folder: Path) -> None:

@@ -458,7 +458,10 @@ def test_health(client: httpx.Client, pipeline: Pipeline) -> None:
 
 def test_openapi_describes_every_route(client: httpx.Client) -> None:
     schema = client.get("/openapi.json").json()
-    assert set(schema["paths"]) == {"/generate", "/dish.png", "/menu.zip", "/surprise", "/healthz", "/readyz"}
+    assert set(schema["paths"]) == {
+        "/generate", "/dish.png", "/menu.zip", "/surprise", "/healthz", "/readyz", "/metrics",
+        "/v1/images/generations",
+    }  # fmt: skip
     generate = schema["paths"]["/generate"]["post"]
     assert set(generate["requestBody"]["content"]) == {MULTIPART.partition(";")[0], FORM, "application/json"}
     assert {"200", "400", "403", "406", "413", "415", "422", "503"} <= set(generate["responses"])

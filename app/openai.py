@@ -1,0 +1,138 @@
+"""`POST /v1/images/generations`, so that what speaks OpenAI's API works here with another base URL.
+
+https://platform.openai.com/docs/api-reference/images/create
+"""
+
+from __future__ import annotations
+
+import base64
+import time
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+
+from app import answers, kitchen, texts
+from app.errors import ApiError
+from app.orders import MAX_PICTURES, Whole, check, read_body
+from app.pages import dish_url
+from model.generation import MAX_SEED
+
+router = APIRouter(prefix="/v1")
+
+SIZES = {"256x256": 256, "64x64": 64, "auto": 256}
+_UNUSED: Any = Field(None, description="Accepted, so that clients need no change, and without effect here.")
+
+
+class ImagesRequest(BaseModel):
+    """What is taken. `seed` is an extension of ours."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    prompt: str = Field(description="The dish's name, in Japanese or English.", examples=["pumpkin sushi"])
+    n: Annotated[int, Whole, Field(ge=1, le=MAX_PICTURES)] | None = Field(1, description="How many pictures.")
+    size: Literal["256x256", "64x64", "auto"] | None = Field("auto", description="auto is 256x256.")
+    response_format: Literal["url", "b64_json"] | None = Field(
+        "url", description="The picture's permanent address here, or the PNG itself."
+    )
+    seed: Annotated[int, Whole, Field(ge=0, le=MAX_SEED)] | None = Field(
+        None, description="The first picture's seed; the others count on from it. Drawn at random by default."
+    )
+    output_format: Literal["png"] | None = Field("png", description="Pictures are PNG files.")
+    model: Any = _UNUSED
+    user: Any = _UNUSED
+    quality: Any = _UNUSED
+    style: Any = _UNUSED
+    background: Any = _UNUSED
+    moderation: Any = _UNUSED
+
+
+class Image(BaseModel):
+    """`revised_prompt` is the name as it was read; `seed` makes the picture again."""
+
+    url: str | None = None
+    b64_json: str | None = None
+    revised_prompt: str
+    seed: int
+
+
+class Images(BaseModel):
+    created: int
+    data: list[Image]
+
+
+class OpenAIProblem(BaseModel):
+    """OpenAI's shape of an error; `code` is as everywhere else here."""
+
+    class Details(BaseModel):
+        message: str
+        type: Literal["invalid_request_error", "rate_limit_error", "server_error"]
+        param: str | None
+        code: str
+
+    error: Details
+
+
+@router.post(
+    "/images/generations",
+    summary="Pictures of a dish, for clients of OpenAI's API",
+    response_model=Images,
+    responses={
+        status: {"model": OpenAIProblem, "description": texts.text("en", f"status.{status}")}
+        for status in (400, 403, 408, 413, 415, 429, 500, 503)
+    },
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": ImagesRequest.model_json_schema()}},
+        }
+    },
+)
+async def generations(request: Request) -> JSONResponse:
+    """Takes any API key. Errors have OpenAI's shape, and a wrong parameter is 400, as it is there."""
+    try:
+        asked = _parse(await read_body(request))
+        fields = {"name": asked.prompt, "n": asked.n, "seed": asked.seed, "size": SIZES[asked.size or "auto"]}
+        order = check(fields, kitchen.of(request), default_n=1)
+    except ApiError as error:
+        if error.status == 422:
+            error.status = 400
+        if error.field == "name":
+            error.field = "prompt"
+        raise
+    data = []
+    made = await answers.made(request, kitchen.order(request, order.dishes))
+    for dish, result in zip(order.dishes, made, strict=True):
+        if isinstance(result, ApiError):
+            raise result
+        image: dict[str, Any] = {"revised_prompt": order.name, "seed": dish.seed}
+        if asked.response_format == "b64_json":
+            image["b64_json"] = base64.b64encode(result).decode("ascii")
+        else:
+            image["url"] = f"{request.url.scheme}://{request.url.netloc}{dish_url(request, dish)}"
+        data.append(image)
+    return JSONResponse({"created": int(time.time()), "data": data}, headers={"Cache-Control": "no-store"})
+
+
+def _parse(body: dict[str, Any]) -> ImagesRequest:
+    """ApiError 422."""
+    if not body.keys() <= ImagesRequest.model_fields.keys():
+        raise ApiError(422, "unknown_parameter")
+    try:
+        return ImagesRequest.model_validate(body)
+    except ValidationError as error:
+        wrong = str(error.errors()[0]["loc"][0])
+    match wrong:
+        case "prompt":
+            raise ApiError(
+                422, "missing_prompt" if body.get("prompt") is None else "invalid_name", field=wrong
+            )
+        case "n":
+            raise ApiError(422, "invalid_n", field=wrong, most=MAX_PICTURES)
+        case "seed":
+            raise ApiError(422, "invalid_seed", field=wrong, most=MAX_SEED)
+        case "size":
+            raise ApiError(422, "invalid_image_size", field=wrong, sizes=", ".join(SIZES))
+    raise ApiError(422, f"invalid_{wrong}", field=wrong)

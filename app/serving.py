@@ -1,0 +1,125 @@
+"""Uvicorn as this server runs it: patient with nobody for ever, one shape for every error, a door that closes last."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from typing import Any
+
+import h11
+import uvicorn
+from fastapi import FastAPI
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from app.errors import ApiError
+from app.security import MAX_BODY_BYTES
+from app.settings import Settings
+
+
+def config(app: FastAPI, settings: Settings) -> uvicorn.Config:
+    """Logging is left alone: the process has set it up."""
+
+    class Protocol(_Protocol):
+        patience = settings.patience
+
+    return uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        http=Protocol,
+        ws="none",
+        h11_max_incomplete_event_size=MAX_BODY_BYTES,
+        log_config=None,
+        access_log=False,  # it would write down what visitors type; app.access leaves that out
+        proxy_headers=False,  # uvicorn believes whoever is on this machine; app.server asks the settings
+        server_header=False,
+        timeout_graceful_shutdown=settings.drain,
+    )
+
+
+class Server(uvicorn.Server):
+    """On SIGTERM it first says that it is closing, for as long as accepted orders take, and then stops listening."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        engine = self.config.app.state.pictures.engine  # type: ignore[union-attr]
+        engine.refuse()
+        deadline = asyncio.get_running_loop().time() + (self.config.timeout_graceful_shutdown or 0)
+        while engine.depth and not self.force_exit and asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(0.02)
+        await super().shutdown(sockets)
+
+
+class _Protocol(H11Protocol):
+    """HTTP/1.1 with a limit on the time that a client may keep a connection waiting.
+
+    Uvicorn waits without end for the rest of a request's head, and for a client to read what it has been sent.
+    The body of a request has its own limit, in app.security.
+    """
+
+    patience: float
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._read_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._time_the_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._head_timer = _stopped(self._head_timer)
+        self._read_timer = _stopped(self._read_timer)
+
+    def handle_events(self) -> None:
+        super().handle_events()
+        self._time_the_head()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._read_timer = self.loop.call_later(self.patience, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._read_timer = _stopped(self._read_timer)
+
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(ApiError(400, "bad_request"))
+
+    def _time_the_head(self) -> None:
+        """Time runs while a request has begun to arrive, or an answered one still has a body to come."""
+        idle = self.timeout_keep_alive_task is not None  # between two requests: uvicorn's own timer runs
+        in_hand = self.cycle is not None and not self.cycle.response_complete
+        if idle or in_hand or self.transport.is_closing():
+            self._head_timer = _stopped(self._head_timer)
+        elif self._head_timer is None:
+            self._head_timer = self.loop.call_later(self.patience, self._too_slow)
+
+    def _too_slow(self) -> None:
+        if not self.conn.trailing_data[0]:  # browsers open connections in advance and send nothing
+            self.transport.close()
+            return
+        self._refuse(ApiError(408, "too_slow", seconds=f"{self.patience:g}"))
+
+    def _refuse(self, error: ApiError) -> None:
+        """The connection's last answer, where one can still be given."""
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            body = json.dumps(error.body("en"), ensure_ascii=False).encode()
+            headers = [
+                ("Content-Type", "application/json"),
+                ("Content-Length", str(len(body))),
+                ("Connection", "close"),
+            ]
+            for event in (
+                h11.Response(status_code=error.status, headers=headers), h11.Data(data=body), h11.EndOfMessage()
+            ):  # fmt: skip
+                self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
+
+
+def _stopped(timer: asyncio.TimerHandle | None) -> asyncio.TimerHandle | None:
+    if timer is not None:
+        timer.cancel()
+    return None
