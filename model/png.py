@@ -1,13 +1,16 @@
 """PNG files that say which name, seed and model they came from."""
 
 import io
-import zlib
+import struct
 from collections.abc import Mapping
 
 import numpy as np
+from isal import isal_zlib
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 SOFTWARE = "Imaginary Cafeteria"
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+UP = 2  # the filter that keeps a row's difference to the row above
 
 
 def describe(name: str, seed: int, version: str) -> dict[str, str]:
@@ -19,6 +22,9 @@ def encode(image: np.ndarray, metadata: Mapping[str, str]) -> bytes:
     """(H, W, 3) uint8 RGB -> a PNG file with each entry of `metadata` as tEXt, or as iTXt beyond Latin-1.
 
     Keys are 1 to 79 characters of Latin-1, as the PNG standard has it (section 11.3.3).
+
+    A file is a handful of chunks, and its time goes into choosing filters and compressing: one filter for all rows and
+    Intel's ISA-L take a ninth of what Pillow does, for a sixth more bytes (docs/benchmarks.md).
     """
     text = PngImagePlugin.PngInfo()
     for key, value in metadata.items():
@@ -27,10 +33,19 @@ def encode(image: np.ndarray, metadata: Mapping[str, str]) -> bytes:
             text.add_text(key, value)
         except UnicodeEncodeError:
             text.add_itxt(key, value)
+    height, width, _ = image.shape
+    rows = np.empty((height, 1 + 3 * width), np.uint8)
+    flat = image.reshape(height, -1)
+    rows[:, 0], rows[0, 1:] = UP, flat[0]
+    np.subtract(flat[1:], flat[:-1], out=rows[1:, 1:])
+
     file = io.BytesIO()
-    # Run lengths alone: photographs at 256 px took 7.4 ms and 103.0 KiB, against 10.7 ms and 104.2 KiB at
-    # zlib level 1, and 29.2 ms and 98.6 KiB at level 6 (medians of 40 on one core of a 2-core server).
-    Image.fromarray(image).save(file, "PNG", pnginfo=text, compress_level=1, compress_type=zlib.Z_RLE)
+    file.write(SIGNATURE)
+    PngImagePlugin.putchunk(file, b"IHDR", struct.pack(">2I5B", width, height, 8, 2, 0, 0, 0))
+    for kind, data, *_ in text.chunks:
+        PngImagePlugin.putchunk(file, kind, data)
+    PngImagePlugin.putchunk(file, b"IDAT", isal_zlib.compress(rows, 1))
+    PngImagePlugin.putchunk(file, b"IEND", b"")
     return file.getvalue()
 
 
