@@ -5,7 +5,7 @@ Four layouts are understood (`load` tells them apart by what it finds):
 * Parquet shards with an image column, as Hugging Face datasets has them: `train-*.parquet`,
   `validation-*.parquet` in a folder (or its `data/`), or a single `.parquet` file.
   Columns: an image ({bytes, path} or bytes), `name`, and optionally `name_ja`, `kind`, `source`, `pixels`.
-* A folder of photos that are named after their dishes: `smoky_beetroot_ramen.jpg`.
+* A folder of photos that are named after their dishes: `smoky_beetroot_ramen.jpg`. HEIC too, as phones make it.
 * A folder of photos with a `metadata.csv` or `metadata.jsonl`: `file_name`, `name`, optionally `name_ja`.
 * torchvision's Food101: `food-101/images/<class>/*.jpg` and `food-101/meta/*.json`.
 """
@@ -32,15 +32,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock
 from PIL import Image, ImageOps
+from pillow_heif import register_heif_opener
 from tqdm import tqdm
 
 log = logging.getLogger(__name__)
 
 # Part of every cache key: raise it when the same files would be decoded to other pixels or names.
 CACHE_FORMAT = 1
-EXTENSIONS = {".jpg", ".jpeg", ".png", ".webp", ".avif", ".bmp", ".gif", ".tif", ".tiff"}
+EXTENSIONS = {".jpg", ".jpeg", ".png", ".webp", ".avif", ".heic", ".heif", ".bmp", ".gif", ".tif", ".tiff"}
 NAMED = 5  # how many unreadable photos are named one by one
 BATCH = 64
+
+register_heif_opener()
 
 
 class DataError(ValueError):
@@ -66,8 +69,10 @@ class Photos:
 
 
 @dataclass(frozen=True)
-class _Row:
-    label: str  # what the photo is called in a message
+class Row:
+    """What is known of a photo before it is decoded. `label` is what it is called in a message."""
+
+    label: str
     name: str
     name_ja: str | None = None
     kind: str = "free"
@@ -75,16 +80,21 @@ class _Row:
 
 
 @dataclass(frozen=True)
-class _Listing:
+class Listing:
     """What a layout found: rows, and what yields the photo of each (bytes or a path), in that order."""
 
-    rows: list[_Row]
+    rows: list[Row]
     photos: Callable[[], Iterator[bytes | Path]]
     skipped: list[str]
 
 
 class _TooSmall(Exception):
     pass
+
+
+def listing(data: Path | str, split: str = "train") -> Listing:
+    """The names of one split and its photographs as they are, undecoded; raises as `load` does."""
+    return _find(_existing(data), split, 0)[1]()
 
 
 def load(
@@ -108,11 +118,9 @@ def load(
     Raises:
         DataError: nothing there, nothing readable, or no room for the cache.
     """
-    data = Path(data).expanduser()
-    if not data.exists():
-        raise DataError(f"{data}: there is no such file or folder")
+    data = _existing(data)
     folder = default_cache() if cache is None else cache
-    files, listing = _find(data, split, min_pixels)
+    files, found = _find(data, split, min_pixels)
     key = _key(files, data, size, split, min_pixels)
     stem = folder / f"{_slug(data.stem)}-{split}-{size}-{key}"
     try:
@@ -121,12 +129,19 @@ def load(
         with FileLock(stem.with_suffix(".lock")):
             photos = _read_cache(stem)
             if photos is None:
-                _decode(listing(), stem, data, size, min_pixels)
+                _decode(found(), stem, data, size, min_pixels)
                 photos = _read_cache(stem)
     except OSError as error:
         raise DataError(f"{folder}: the decoded photographs cannot be cached there: {error}") from error
     assert photos is not None
     return photos
+
+
+def _existing(data: Path | str) -> Path:
+    path = Path(data).expanduser()
+    if not path.exists():
+        raise DataError(f"{path}: there is no such file or folder")
+    return path
 
 
 def default_cache() -> Path:
@@ -138,7 +153,7 @@ def default_cache() -> Path:
 # ---- the layouts -----------------------------------------------------------------------------------------
 
 
-def _find(data: Path, split: str, min_pixels: int) -> tuple[list[Path], Callable[[], _Listing]]:
+def _find(data: Path, split: str, min_pixels: int) -> tuple[list[Path], Callable[[], Listing]]:
     """The files that make up the split, and what lists their photos when they must be decoded."""
     if data.is_file():
         if data.suffix != ".parquet":
@@ -188,8 +203,8 @@ def _find(data: Path, split: str, min_pixels: int) -> tuple[list[Path], Callable
     return photos, partial(_list_folder, root, photos)
 
 
-def _list_parquet(files: list[Path], min_pixels: int) -> _Listing:
-    rows: list[_Row] = []
+def _list_parquet(files: list[Path], min_pixels: int) -> Listing:
+    rows: list[Row] = []
     keep: list[list[bool]] = []
     columns: list[str] = []
     skipped: list[str] = []
@@ -215,7 +230,7 @@ def _list_parquet(files: list[Path], min_pixels: int) -> _Listing:
             kept.append(not small and bool(name or name_ja))
             if kept[-1]:
                 kind, source = record.get("kind") or "free", record.get("source") or file.stem
-                rows.append(_Row(label, name or name_ja, name_ja or None, kind, source))
+                rows.append(Row(label, name or name_ja, name_ja or None, kind, source))
         keep.append(kept)
 
     def photos() -> Iterator[bytes | Path]:
@@ -231,7 +246,7 @@ def _list_parquet(files: list[Path], min_pixels: int) -> _Listing:
             except (pa.ArrowException, OSError) as error:
                 raise DataError(f"{file}: damaged: {error}") from error
 
-    return _Listing(rows, photos, skipped)
+    return Listing(rows, photos, skipped)
 
 
 def _image_column(file: Path, schema: pa.Schema) -> str:
@@ -244,21 +259,21 @@ def _image_column(file: Path, schema: pa.Schema) -> str:
     raise DataError(f"{file}: no column of images as {{bytes, path}} (it has {', '.join(schema.names)})")
 
 
-def _list_food101(root: Path, meta: Path) -> _Listing:
+def _list_food101(root: Path, meta: Path) -> Listing:
     try:
         classes: dict[str, list[str]] = json.loads(meta.read_text("utf-8"))
         entries = [(name, entry) for name, listed in sorted(classes.items()) for entry in listed]
     except (ValueError, AttributeError, TypeError) as error:
         raise DataError(f"{meta}: not Food-101's list of photos: {error}") from error
     rows = [
-        _Row(f"{entry}.jpg", _clean(name.replace("_", " ")), kind="class", source="food101")
+        Row(f"{entry}.jpg", _clean(name.replace("_", " ")), kind="class", source="food101")
         for name, entry in entries
     ]
-    return _Listing(rows, lambda: (root / "images" / f"{entry}.jpg" for _, entry in entries), [])
+    return Listing(rows, lambda: (root / "images" / f"{entry}.jpg" for _, entry in entries), [])
 
 
-def _list_folder(root: Path, photos: list[Path]) -> _Listing:
-    rows: list[_Row] = []
+def _list_folder(root: Path, photos: list[Path]) -> Listing:
+    rows: list[Row] = []
     kept: list[Path] = []
     skipped: list[str] = []
     for path in photos:
@@ -266,16 +281,16 @@ def _list_folder(root: Path, photos: list[Path]) -> _Listing:
         name = _clean(re.sub(r" \(\d+\)$", "", path.stem).replace("_", " "))
         if name:
             kept.append(path)
-            rows.append(_Row(_label(path, root), name, source=root.name))
+            rows.append(Row(_label(path, root), name, source=root.name))
         else:
             skipped.append(f"{_label(path, root)}: no name can be read from its file name")
-    return _Listing(rows, lambda: iter(kept), skipped)
+    return Listing(rows, lambda: iter(kept), skipped)
 
 
-def _list_metadata(root: Path, table: Path, photos: list[Path]) -> _Listing:
+def _list_metadata(root: Path, table: Path, photos: list[Path]) -> Listing:
     # macOS stores file names decomposed (NFD), whoever wrote the table did not: compare them composed.
     by_name = {unicodedata.normalize("NFC", path.relative_to(root).as_posix()): path for path in photos}
-    rows: list[_Row] = []
+    rows: list[Row] = []
     found: list[Path] = []
     skipped: list[str] = []
     listed = 0
@@ -290,12 +305,12 @@ def _list_metadata(root: Path, table: Path, photos: list[Path]) -> _Listing:
         if not (name or name_ja):
             skipped.append(f"{table.name} line {line}: {file_name} has no name")
             continue
-        rows.append(_Row(_label(path, root), name or name_ja, name_ja or None, source=root.name))
+        rows.append(Row(_label(path, root), name or name_ja, name_ja or None, source=root.name))
         found.append(path)
     if listed < len(photos):
         log.warning("%s: %d of %d photos are not in %s and are left out",
                     root, len(photos) - listed, len(photos), table.name)
-    return _Listing(rows, lambda: iter(found), skipped)
+    return Listing(rows, lambda: iter(found), skipped)
 
 
 def _read_table(table: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -336,7 +351,7 @@ def _label(path: Path, root: Path) -> str:
 # ---- decoding --------------------------------------------------------------------------------------------
 
 
-def _decode(listing: _Listing, stem: Path, data: Path, size: int, min_pixels: int) -> None:
+def _decode(listing: Listing, stem: Path, data: Path, size: int, min_pixels: int) -> None:
     """Decodes every photo into `stem`.npy and then, as the sign that it is whole, writes `stem`.json."""
     shape = (len(listing.rows), size, size, 3)
     needed = int(np.prod(shape, dtype=np.int64))
@@ -349,7 +364,7 @@ def _decode(listing: _Listing, stem: Path, data: Path, size: int, min_pixels: in
     part = stem.with_suffix(".npy.part")
     skipped = list(listing.skipped)
     small = 0
-    kept: list[_Row] = []
+    kept: list[Row] = []
     if listing.rows:
         images = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
         with (
@@ -388,7 +403,7 @@ def _decode(listing: _Listing, stem: Path, data: Path, size: int, min_pixels: in
     os.replace(part, stem.with_suffix(".json"))
 
 
-def _batched(pairs: Iterable[tuple[_Row, bytes | Path]]) -> Iterator[list[tuple[_Row, bytes | Path]]]:
+def _batched(pairs: Iterable[tuple[Row, bytes | Path]]) -> Iterator[list[tuple[Row, bytes | Path]]]:
     iterator = iter(pairs)
     while batch := list(itertools.islice(iterator, BATCH)):
         yield batch
