@@ -28,12 +28,15 @@ class Rules:
     mismatched: share of photographs under another dish's name among what the conditional logit has to refuse; 0 for
         fakes only.
     ramp: kimg at which the conditional logit begins to count, and at which it counts in full.
+    frozen: heads that do not learn, those over the finest taps first, as when few photographs are all there is to
+        learn from (FreezeD, Mo et al. 2020).
     """
 
     loss: str = "hinge"
     learning_rate: float = 4e-4
     mismatched: float = 0.5
     ramp: tuple[float, float] = (5.0, 40.0)
+    frozen: int = 0
 
 
 class Adversary:
@@ -43,7 +46,8 @@ class Adversary:
         self.heads = place(heads, device)
         self.rules = rules
         self.loss = ADVERSARIAL[rules.loss]
-        self.optimizer = torch.optim.Adam(heads.parameters(), rules.learning_rate, BETAS)
+        self.learning = heads.requires_grad_(False).heads[rules.frozen :]
+        self.optimizer = torch.optim.Adam(self.learning.parameters(), rules.learning_rate, BETAS)
 
     def update(
         self, real_taps: Sequence[Tensor], fake_taps: Sequence[Tensor], names: Tensor, texts: Tensor, kimg: float
@@ -54,7 +58,8 @@ class Adversary:
             real_taps, fake_taps: the backbone's maps of the photographs and of the fakes; no gradient leaves here.
             names, texts: (B, E), embeddings of the photographs' names and of the fakes'.
         """
-        heads, loss, share = self.heads.requires_grad_(True), self.loss, self.rules.mismatched
+        heads, loss, share = self.heads, self.loss, self.rules.mismatched
+        self.learning.requires_grad_(True)
         real, fake = heads([t.detach() for t in real_taps]), heads([t.detach() for t in fake_taps])
         real_logits, fake_logits = heads.realness(real), heads.realness(fake)
         real_match, fake_match = heads.match(real, names), heads.match(fake, texts)

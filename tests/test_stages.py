@@ -151,6 +151,17 @@ def test_frozen_networks_stay_as_they_are() -> None:
         assert not module.training and not any(p.requires_grad or p.grad is not None for p in module.parameters())
 
 
+def test_frozen_heads_are_those_over_the_finest_taps() -> None:
+    game = make_stage1(stage1.Recipe(rules=Rules(frozen=2)))
+    before = [[p.clone() for p in head.parameters()] for head in game.adversary.heads.heads]
+    step(game)
+    stayed = [
+        all(torch.equal(a, b) for a, b in zip(old, head.parameters(), strict=True))
+        for old, head in zip(before, game.adversary.heads.heads, strict=True)
+    ]
+    assert stayed == [True, True, False, False]
+
+
 def test_one_picture_for_every_name_is_seen_in_the_spread() -> None:
     generator = first()
     nn.init.zeros_(generator.to_rgb.weight)
