@@ -26,6 +26,7 @@ import math
 import pickle
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -176,7 +177,7 @@ def train(
         print(f"{out} has {shown / 1000:.1f} kimg in {spent / 60:.0f} minutes already: nothing is left to do")
         return parallel.finish()
     menu = Menu(photos, source, where, seed)
-    gallery = Gallery(game, embed(SAMPLES, source, where), where, seed)
+    gallery = Gallery(game, SAMPLES, embed(SAMPLES, source, where), where, seed)
     for module in game.modules().values():
         parallel.broadcast(module)
     pictures = Feed(photos, where)
@@ -260,15 +261,17 @@ class Feed:
 class Gallery:
     """The same names and latents at every checkpoint."""
 
-    def __init__(self, game: Stage, embeddings: Tensor, device: torch.device, seed: int) -> None:
-        self.game = game
+    def __init__(
+        self, game: Stage, names: Sequence[str], embeddings: Tensor, device: torch.device, seed: int
+    ) -> None:
+        self.game, self.names = game, names
         self.embeddings = embeddings.repeat_interleave(LATENTS, 0)
         generator = torch.Generator().manual_seed(seed)
-        self.latents = torch.randn(LATENTS, game.latent_dim, generator=generator).repeat(len(SAMPLES), 1).to(device)
+        self.latents = torch.randn(LATENTS, game.latent_dim, generator=generator).repeat(len(names), 1).to(device)
 
     def draw(self, path: Path) -> None:
         """Writes the grid: each name's pictures side by side, one column a latent."""
-        sheet = ContactSheet(SAMPLES, [""] * len(SAMPLES), LATENTS)
+        sheet = ContactSheet(self.names, [""] * len(self.names), LATENTS)
         pairs = zip(self.embeddings.split(LATENTS), self.latents.split(LATENTS), strict=True)
         for group, (embedding, latent) in enumerate(pairs):
             for variant, picture in enumerate(to_uint8(self.game.paint(embedding, latent).cpu())):
@@ -323,7 +326,7 @@ class Log:
         checkpoint.write_file(self.path, text.getvalue().encode())
 
 
-def write_state(path: Path, game: Stage, shown: int, seconds: float, past: dict[str, float]) -> None:
+def write_state(path: Path, game: Stage, shown: int, seconds: float, past: dict[str, Any]) -> None:
     """Everything that --resume needs, in one file, replaced atomically."""
     state = {
         "shown": shown,
@@ -337,7 +340,7 @@ def write_state(path: Path, game: Stage, shown: int, seconds: float, past: dict[
     checkpoint.write_file(path, buffer.getvalue())
 
 
-def read_state(path: Path, game: Stage) -> tuple[int, float, dict[str, float]]:
+def read_state(path: Path, game: Stage) -> tuple[int, float, dict[str, Any]]:
     """Puts a run's state back into the players: photographs shown, seconds spent, and what `build` said of the past."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
