@@ -18,7 +18,7 @@ SERVE_STAMP := $(VENV)/.serve-installed
 TEST_STAMP := $(VENV)/.test-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help serve setup test lint constraints clean
+.PHONY: help serve setup test lint bench constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,10 @@ lint: $(TEST_STAMP) ## ruff, mypy and hadolint
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/hadolint Dockerfile
+
+bench: $(TEST_STAMP) ## measure the server beside others (four minutes; leave the machine alone meanwhile)
+	@$(PIP) install --quiet --constraint constraints.txt '.[bench]'
+	@$(BIN)/python -m benchmarks.serving
 
 constraints: $(SERVE_STAMP) ## pin what pyproject.toml newly asks for (run it on the oldest Python supported)
 	@$(BIN)/python scripts/constraints.py

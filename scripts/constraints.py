@@ -12,11 +12,11 @@ FILE = ROOT / "constraints.txt"
 
 
 def resolve() -> dict[str, str]:
-    """What pip would install here for serving, training and testing: normalised name → version."""
+    """What pip would install here for everything: normalised name → version."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--dry-run", "--ignore-installed"]
-        command += ["--constraint", str(FILE), "--report", str(report), f"{ROOT}[train,test]"]
+        command += ["--constraint", str(FILE), "--report", str(report), f"{ROOT}[train,test,bench]"]
         subprocess.run(command, check=True)
         packages = [entry["metadata"] for entry in json.loads(report.read_text())["install"]]
     pins = {re.sub(r"[-_.]+", "-", package["name"]).lower(): package["version"] for package in packages}

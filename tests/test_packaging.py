@@ -48,7 +48,7 @@ def names(requirements: Iterable[str]) -> set[str]:
 
 
 def test_every_package_that_an_install_brings_is_pinned() -> None:
-    everything = [*SERVING, *EXTRAS["train"], *EXTRAS["test"]]
+    everything = [*SERVING, *EXTRAS["train"], *EXTRAS["test"], *EXTRAS["bench"]]
     pinned = pins()
     reached = list(closure(everything))
     unmet = {str(r) for r in reached if not r.specifier.contains(pinned.get(canonicalize_name(r.name), ""))}
