@@ -2,7 +2,8 @@
 
     python -m model.pack --part runs/stage1/checkpoint --part runs/stage2/checkpoint --data DATA --out checkpoints
 
-With --data it also holds an index of the training photographs' names, by which the page says how new a dish is.
+With --data it also holds an index of the training photographs' names and looks, by which the page says how new a
+dish is.
 """
 
 from __future__ import annotations
@@ -37,9 +38,7 @@ def main(parts: tuple[Path, ...], data: Path | None, out: Path) -> None:
         pipeline = Pipeline.load(out, "cpu")
         print(f"{out}: version {pipeline.version}, {size / 1e6:.1f} MB")
         if data is not None:
-            photos = load(data, SKETCH_SIZE)
-            names = [name for name in (*photos.names, *photos.names_ja) if name]
-            print(f"index: {write_index(out, names, pipeline.embed):,} names of {data}")
+            print(f"index: {write_index(out, load(data, SKETCH_SIZE), pipeline.embed):,} names of {data}")
     except (CheckpointError, DataError) as error:
         raise click.ClickException(str(error)) from error
 

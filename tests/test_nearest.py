@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 import torch
 
@@ -16,6 +19,20 @@ from model.generation import Pipeline
 from model.nearest import NamesIndex, write_index
 from tests.conftest import NAMES, make_checkpoint
 from tests.serving import serve
+
+
+@dataclass
+class Photos:
+    """Flat pictures, each of one colour, with names."""
+
+    names: list[str]
+    names_ja: list[str | None]
+    images: np.ndarray[Any, Any]
+
+
+def flat(names: list[str], seed: int = 0) -> Photos:
+    colours = np.random.default_rng(seed).integers(0, 256, (len(names), 1, 1, 3), np.uint8)
+    return Photos(names, [None] * len(names), np.broadcast_to(colours, (len(names), 64, 64, 3)))
 
 
 def cloud(count: int, seed: int = 0) -> torch.Tensor:
@@ -34,7 +51,7 @@ def test_the_nearest_names_come_first_and_a_known_name_is_not_new() -> None:
     assert found.names[0][1] == pytest.approx(0, abs=1e-3)
     assert [distance for _, distance in found.names] == sorted(distance for _, distance in found.names)
     assert len(found.names) == 8
-    assert found.novelty == 0
+    assert (found.novelty, found.exists) == (0, True)
     # Far from everything, as none of these dishes is from its neighbour.
     assert index.nearest(cloud(2, seed=1)[0], "something else").novelty == 100
     # As near to a dish as the dishes are to each other.
@@ -77,11 +94,65 @@ def test_an_index_has_its_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert not list(tmp_path.iterdir())
 
 
+def test_a_name_that_is_there_comes_first_however_it_is_read() -> None:
+    index = NamesIndex.build(["Crème Brûlée", *map(str, range(39))], cloud(40))
+    elsewhere = index.nearest(cloud(40)[20], "cre\u0300me bru\u0302le\u0301e")
+    assert (elsewhere.names[0], elsewhere.novelty, elsewhere.exists) == (("Crème Brûlée", 0.0), 0, True)
+    assert len({name for name, _ in elsewhere.names}) == 8
+    assert not index.nearest(cloud(40)[0], "creme brulee").exists
+
+
+def test_pictures_are_told_apart_by_their_colours_and_layout(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    coarse = rng.integers(0, 250, (30, 4, 4, 3), np.uint8).repeat(2, 0)
+    coarse[1::2] += 2  # two photographs a dish, nearly alike
+    images = coarse.repeat(16, 1).repeat(16, 2)
+    folder = make_checkpoint(tmp_path / "checkpoint")
+    names = [f"dish {k // 2}" for k in range(60)]
+    plain = Pipeline.load(folder, "cpu")
+    assert plain.names_index is None
+    write_index(folder, Photos(names, [None] * 60, images), plain.embed)
+    index = Pipeline.load(folder, "cpu").names_index
+    assert index is not None
+    larger = images[7].repeat(4, 0).repeat(4, 1)
+    found = index.alike(np.clip(larger.astype(int) + 3, 0, 255).astype(np.uint8))
+    assert found is not None
+    assert found.names[0][0] == "dish 3"
+    assert found.novelty < 100
+    assert found.names[0][1] < 0.1 < found.names[1][1]
+    assert len({name for name, _ in found.names}) == len(found.names) == 8  # each name once
+    other = index.alike(np.full((256, 256, 3), (255, 0, 255), np.uint8))
+    assert other is not None
+    assert other.novelty == 100
+
+
+def test_an_index_of_names_alone_knows_no_pictures(tmp_path: Path) -> None:
+    NamesIndex.build([str(k) for k in range(40)], cloud(40)).save(tmp_path)
+    index = NamesIndex.load(tmp_path, 32)
+    assert index is not None
+    assert index.alike(np.zeros((64, 64, 3), np.uint8)) is None
+
+
+def test_of_too_many_names_those_with_most_photographs_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nearest, "MAX_NAMES", 2)
+    folder = make_checkpoint(tmp_path / "checkpoint")
+    pipeline = Pipeline.load(folder, "cpu")
+    photos = flat(["tea", "Ramen", "cake", "ramen", "cake"])
+    photos.names_ja = [None, "ラーメン", None, "ラーメン", None]
+    photos.names_ja[4] = "ラーメン"
+    write_index(folder, photos, pipeline.embed)
+    index = NamesIndex.load(folder, pipeline.text.embedding_dim)
+    assert index is not None
+    assert index.names == ["ラーメン", "Ramen"]
+
+
 def test_a_checkpoint_with_an_index_tells_how_new_a_dish_is(tmp_path: Path) -> None:
     folder = make_checkpoint(tmp_path / "checkpoint")
     before = version(folder)
     plain = Pipeline.load(folder, "cpu")
-    assert write_index(folder, [*NAMES, "Pea Soup"], plain.embed) == len(NAMES)
+    assert write_index(folder, flat([*NAMES, "Pea Soup"]), plain.embed) == len(NAMES)
     assert version(folder) == before  # it changes no picture
     with (
         serve(create_app(Settings(), Pipeline.load(folder, "cpu"))) as url,
