@@ -11,10 +11,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+OUTSIDE = 2.0  # where a hole touches no picture
+
 
 @dataclass(frozen=True)
 class Augmentation:
-    """One draw for a batch: colour, translation and cutout at the strengths of the paper.
+    """One draw for a batch: colour, translation and cutout at the strengths of the paper, for a share of its pictures.
 
     `brightness`, `saturation`, `contrast`: (B, 1, 1, 1). `shift`: (B, 2) in fractions of the side. `hole`: (B, 2),
     the cutout's centre in fractions of the side; the hole measures half a side.
@@ -27,18 +29,26 @@ class Augmentation:
     hole: Tensor
 
     @classmethod
-    def draw(cls, batch: int, device: torch.device | str = "cpu") -> Augmentation:
-        """A fresh draw for `batch` pictures from torch's global generator."""
+    def draw(cls, batch: int, device: torch.device | str = "cpu", share: float = 1.0) -> Augmentation:
+        """A fresh draw for `batch` pictures from torch's global generator.
 
-        def uniform(low: float, high: float, *shape: int) -> Tensor:
-            return torch.empty(batch, *shape, device=device).uniform_(low, high)
+        Args:
+            share: chance of a picture to be augmented at all. Up to 0.8 what is augmented cannot leak into what is
+                generated, however strong it is (ADA, Karras et al. 2020, section 2.2); the full share is for sets so
+                small that the discriminator would learn them by heart.
+        """
+        chosen = torch.rand(batch, device=device) < share
+
+        def uniform(low: float, high: float, *shape: int, still: float = 0.0) -> Tensor:
+            drawn = torch.empty(batch, *shape, device=device).uniform_(low, high)
+            return torch.where(chosen.view(batch, *[1] * len(shape)), drawn, still)
 
         return cls(
             brightness=uniform(-0.5, 0.5, 1, 1, 1),
-            saturation=uniform(0.0, 2.0, 1, 1, 1),
-            contrast=uniform(0.5, 1.5, 1, 1, 1),
+            saturation=uniform(0.0, 2.0, 1, 1, 1, still=1.0),
+            contrast=uniform(0.5, 1.5, 1, 1, 1, still=1.0),
             shift=uniform(-0.125, 0.125, 2),
-            hole=uniform(0.0, 1.0, 2),
+            hole=uniform(0.0, 1.0, 2, still=OUTSIDE),
         )
 
     def apply(self, images: Tensor) -> Tensor:

@@ -37,15 +37,15 @@ class Recipe:
 
     rules: Rules = field(default_factory=Rules)
     learning_rate: float = 2e-4
-    augment: bool = True
+    augment: float = 0.5  # share of the pictures that the adversary sees augmented
     # Shares of the pull at a picture, see Balancer.
-    adversary: float = 1.0
+    adversary: float = 1.5
     reconstruction: float = 0.4
     colour: float = 0.2
-    match: float = 1.0
+    match: float = 0.8
     enter: tuple[float, float] = (0.5, 5.0)  # kimg: where the adversary's share begins to grow, and is whole
     condition_kl: float = 0.002
-    latent_kl: float = 5.0
+    latent_kl: float = 4.0
     half_life: float = 10.0  # kimg, of the average
 
 
@@ -132,13 +132,10 @@ class Stage1:
             condition, mean, log_variance = self.generator.condition(texts, latent)
             fakes = self.generator.render(condition)
 
-        seen_real, seen_fake = photos, fakes
-        if recipe.augment:
-            augmentation = Augmentation.draw(len(photos), self.device)
-            seen_real, seen_fake = augmentation.apply(photos), augmentation.apply(fakes)
+        augmentation = Augmentation.draw(len(photos), self.device, recipe.augment)
         with torch.no_grad():
-            real_taps = self.backbone(seen_real)
-        fake_taps = self.backbone(seen_fake)
+            real_taps = self.backbone(augmentation.apply(photos))
+        fake_taps = self.backbone(augmentation.apply(fakes))
 
         with self._autocast():
             stats = self.adversary.update(real_taps, fake_taps, names, texts, kimg)

@@ -35,6 +35,7 @@ class Recipe:
 
     rules: Rules = field(default_factory=lambda: Rules(ramp=(1.0, 10.0)))
     learning_rate: float = 2e-4
+    augment: float = 0.5  # as in stage 1
     pairs_only: float = 3.0  # kimg
     # Shares of the pull at a picture, see Balancer.
     adversary: float = 0.5  # each of two
@@ -116,7 +117,7 @@ class Stage2:
             condition, mean, log_variance = self.generator.condition(texts, latent)
             fakes = self.generator.render(sketches, condition)
 
-        augmentation = Augmentation.draw(len(photos), self.device)
+        augmentation = Augmentation.draw(len(photos), self.device, recipe.augment)
         corners = torch.rand(len(photos), 2, device=self.device)
 
         def look(images: Tensor) -> tuple[list[Tensor], list[Tensor]]:

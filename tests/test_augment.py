@@ -37,6 +37,13 @@ def test_a_draw_lies_within_the_papers_strengths() -> None:
     assert draw.brightness.shape == (2000, 1, 1, 1) and draw.shift.shape == (2000, 2)
 
 
+def test_a_share_of_the_pictures_is_augmented_and_the_others_stay_as_they_are() -> None:
+    x = images(400)
+    same = (Augmentation.draw(400, share=0.25).apply(x) - x).abs().amax((1, 2, 3)) < 1e-5
+    assert 0.65 < same.float().mean() < 0.85
+    torch.testing.assert_close(Augmentation.draw(400, share=0.0).apply(x), x)
+
+
 def test_a_draw_follows_from_the_seed() -> None:
     torch.manual_seed(3)
     first = Augmentation.draw(4)
