@@ -1,0 +1,49 @@
+"""Made-up dishes of a cafeteria's own words: a word of one dish, and the form of another."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable, Sequence
+
+_ASIDE = re.compile(r"[(（\[].*?[)）\]]")
+_JOINERS = frozenset("a al alla and au con da de di en et in la no of on or the to with à の と".split())
+
+
+def recombine(names: Sequence[str], count: int, seed: int, pieces: Callable[[str], Sequence[str]]) -> list[str]:
+    """At most `count` different names that are none of the given ones: "apple strudel" and "lamb biriyani" give
+    "apple biriyani".
+
+    Names with spaces are cut there; those without, such as Japanese ones, into `pieces` (`Tokenizer.pieces`). What
+    stands before "with" ends with the form; otherwise the name does. The same arguments give the same names.
+    """
+    words: dict[bool, list[str]] = {True: [], False: []}  # by whether they are joined by a space
+    forms: dict[bool, list[str]] = {True: [], False: []}
+    for name in dict.fromkeys(names):
+        plain = _ASIDE.sub("", name).strip()
+        spaced = plain.isascii() or " " in plain
+        parts = plain.split() if spaced else [piece.strip("▁") for piece in pieces(plain)]
+        end = next((i for i, part in enumerate(parts) if i and part.lower() == "with"), len(parts))
+        content = [part for part in parts if part.lower() not in _JOINERS and not part.startswith("<0x") and part]
+        if not content:
+            continue
+        form = parts[end - 1] if parts[end - 1] in content else content[-1]
+        forms[spaced].append(form)
+        words[spaced] += [part for part in content if part != form]
+    taken = {name.casefold() for name in names}
+    rng = random.Random(seed)
+    made: list[str] = []
+    choices = [
+        (word, form, " " if spaced else "")
+        for spaced in (True, False)
+        for word in dict.fromkeys(words[spaced])
+        for form in rng.sample(sorted(set(forms[spaced])), min(8, len(set(forms[spaced]))))
+        if word.casefold() != form.casefold()
+    ]
+    rng.shuffle(choices)
+    for word, form, space in choices:
+        name = f"{word}{space}{form}"
+        if name.casefold() not in taken and len(made) < count:
+            taken.add(name.casefold())
+            made.append(name)
+    return made
