@@ -67,6 +67,17 @@ class Photos:
     def __len__(self) -> int:
         return len(self.names)
 
+    def take(self, rows: Iterable[int]) -> "Photos":
+        """Some of the photographs, in the order of these rows; their pixels are copied."""
+        at = list(map(int, rows))
+        return Photos(
+            np.asarray(self.images[at]),
+            [self.names[row] for row in at],
+            [self.names_ja[row] for row in at],
+            [self.kinds[row] for row in at],
+            [self.sources[row] for row in at],
+        )
+
 
 @dataclass(frozen=True)
 class Row:

@@ -200,7 +200,7 @@ def image_features(
     bf16 = torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16(device))
     with torch.random.fork_rng(devices=[]), bf16:
         torch.manual_seed(view)
-        for i in tqdm(range(0, len(photos), 32), desc="image features", unit=" x 32 photos", disable=None):
+        for i in tqdm(range(0, len(photos), 32), desc="image features", unit=" x 32 photos", disable=None, leave=False):
             x = torch.from_numpy(np.array(photos.images[i : i + 32])).to(device)
             x = x.permute(0, 3, 1, 2).float() / 127.5 - 1
             if view >= 2:

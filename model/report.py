@@ -64,6 +64,11 @@ class Exhibits:
 
 def render(figures: dict[str, Any], exhibits: dict[str, Exhibits]) -> str:
     """One HTML page that needs no other file. Both arguments are as `model.evaluate.Evaluation` has them."""
+    return page("report.html", figures=figures, exhibits=exhibits)
+
+
+def page(template: str, **values: object) -> str:
+    """A template of this folder, filled in. Its filter `uri` makes a JPEG of a picture, to stand in the page itself."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -72,7 +77,7 @@ def render(figures: dict[str, Any], exhibits: dict[str, Exhibits]) -> str:
         lstrip_blocks=True,
     )
     environment.filters["uri"] = _uri
-    return environment.get_template("report.html").render(figures=figures, exhibits=exhibits)
+    return environment.get_template(template).render(values)
 
 
 def _uri(picture: Picture, small: bool = False) -> str:
