@@ -61,7 +61,9 @@ class Access:
             self._note(scope, status or 499, time.monotonic() - began)
 
     def _note(self, scope: Scope, status: int, seconds: float) -> None:
-        route = getattr(scope.get("route"), "path", "none")
+        # A mounted app has no route of its own, but the path that it is mounted at.
+        mounted = scope["root_path"].removeprefix(scope.get("app_root_path", scope["root_path"]))
+        route = getattr(scope.get("route"), "path", mounted or "none")
         self._metrics.answered(scope["method"], route, status, seconds)
         fields = {
             "method": scope["method"],

@@ -92,7 +92,9 @@ class Guard:
                 async with asyncio.timeout_at(deadline):
                     message = await receive()
             except TimeoutError:
-                raise ApiError(408, "too_slow", seconds=f"{self._patience:g}") from None
+                raise ApiError(
+                    408, "too_slow", headers={"Connection": "close"}, seconds=f"{self._patience:g}"
+                ) from None
             complete = not message.get("more_body", False)
             received += len(message.get("body", b""))
             if received > MAX_BODY_BYTES:

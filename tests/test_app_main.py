@@ -26,13 +26,10 @@ ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture
-def refused(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Callable[..., str]:
+def refused(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., str]:
     """Runs the command in this process; gives the one line with which it refuses to start."""
     # The command sets up the logging of its process, which here is pytest's.
     monkeypatch.setattr(logging.getLogger(), "handlers", [])
-    monkeypatch.setattr(logging.getLogger("app"), "level", logging.NOTSET)
 
     def run(**settings: object) -> str:
         for key, value in settings.items():
