@@ -1,0 +1,294 @@
+"""Makes a cafeteria of one's own: adapts the shipped checkpoint to a folder of photographs named after their dishes.
+
+    python -m model.adapt PHOTOS --out checkpoints/mine
+    make serve CHECKPOINT=checkpoints/mine
+
+Both stages are adapted, one after the other, within --minutes. Every few minutes a check paints the names of
+photographs that are held back: a stage ends by itself when its pictures come no nearer to these any more, or when they
+come too near to the others, and what --out holds is the best of all checks, the unadapted checkpoint's included.
+
+--out is a whole checkpoint folder from the first minute on. `report.html` in it shows what was found and what came of
+it; `adaptation/` holds grids, logs and, until the end, all that --resume needs. docs/small-data.md says more.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from model import adapt_report, adaptation, checkpoint
+from model.adaptation import Run
+from model.augment import flip
+from model.checkpoint import CheckpointError
+from model.data import DataError
+from model.examiner import Check, Examiner, Painter
+from model.game import Stage
+from model.generate import CHECKPOINT
+from model.generation import Pipeline, to_uint8
+from model.matching import has_bfloat16
+from model.menu import embed
+from model.nearest import write_index
+from model.networks import PICTURE_SIZE, SKETCH_SIZE
+from model.presets import build
+from model.restraint import Restrained, gentle
+from model.signals import stop_on_signal
+from model.train import Feed, Gallery, Log, begin, finite, pack, read_state, reseed, write_state
+
+MINUTES = 30.0
+CHECKS = 10  # a stage at least, if it comes to its last kimg
+PATIENCE = 4  # checks without a better one
+COPIES = 0.05  # of the pictures at most; of photographs one in a hundred comes so near
+TICK = 50  # steps between rows of the log
+BATCH = 16  # pictures painted at once in a check
+GRID = 12  # names on a grid, a third of them recombined
+
+
+@click.command(context_settings={"show_default": True, "max_content_width": 110})
+@click.argument("photos", type=click.Path(path_type=Path))
+@click.option("--out",     help="Checkpoint folder to make.",                               type=click.Path(path_type=Path, file_okay=False), required=True)
+@click.option("--minutes", help="Time for all of it, the report included; a resumed run keeps its own.  [default: 30]", type=click.FloatRange(min=0, min_open=True))
+@click.option("--resume",  help="Go on where the adaptation in --out stopped; PHOTOS is not read again.", is_flag=True)
+@click.option("--from", "source", help="Checkpoint folder to adapt.",                       type=click.Path(path_type=Path, file_okay=False), default=CHECKPOINT, show_default="the one that ships", metavar="DIR")
+@click.option("--every",   help="Minutes between checks at most.",                          type=click.FloatRange(min=0), default=2.0)
+@click.option("--seed",    help="Of the photographs held back and of every draw.",          type=click.IntRange(min=0), default=0)
+@click.option("--device",  help="auto, cpu, cuda or cuda:N.",                               default="auto")
+def main(
+    photos: Path, out: Path, minutes: float | None, resume: bool, source: Path, every: float, seed: int, device: str
+) -> None:
+    """Adapts a checkpoint to a folder of PHOTOS: of phones as they are, named after their dishes, or with a
+    metadata.csv (file_name, name). A kill at any moment loses minutes; --resume goes on."""
+    try:
+        if resume:
+            run = adaptation.reopen(out, minutes, device)
+        else:
+            run = adaptation.start(photos, out, source, minutes or MINUTES, every, seed, device)
+        adapt(run)
+    except Stopped as stopped:
+        click.echo(f"Stopped and saved: go on with --resume --out {out}")
+        sys.exit(128 + stopped.signal)
+    except (CheckpointError, DataError, ValueError, ModuleNotFoundError) as error:
+        raise click.ClickException(str(error)) from error
+    except torch.cuda.OutOfMemoryError as error:
+        raise click.ClickException(f"the GPU's memory is full: try --device cpu ({error})") from error
+
+
+class Stopped(Exception):
+    """A signal asked for the end; all is saved."""
+
+    def __init__(self, signal: int) -> None:
+        self.signal = signal
+
+
+def adapt(run: Run) -> None:
+    """Adapts both stages, best checks kept, and writes the report. Raises Stopped when a signal asked for the end."""
+    for line in run.found:
+        print(line)
+    shown, held = len(run.photos) - run.held.sum(), run.held.sum()
+    print(f"{shown} are trained on and {held} held back · {run.plan.name} · {run.minutes:g} minutes · {run.device}")
+    if not (run.out / checkpoint.CONFIG).exists():
+        begin(run.out, run.base)
+    for stage in ("1", "2"):
+        play(run, stage)
+    finish(run)
+
+
+# ---- one stage --------------------------------------------------------------------------------------------------
+
+
+def play(run: Run, stage: str) -> None:
+    """Adapts one stage, from where it was."""
+    state_file = run.folder / f"stage{stage}.pt"
+    history = read_history(state_file)
+    if history.get("finished"):
+        return
+    preset, last = gentle(stage), run.plan.kimg[int(stage) - 1]
+    built, past = build(stage, preset, run.base if stage == "1" else run.out, run.device, has_bfloat16(run.device))
+    game = Restrained(built, run.plan, run.base, run.menu.composed, preset.batch)
+    shown = 0
+    history = {"kimg": past.get("kimg", 0.0), "hours": past.get("hours", 0.0), "checks": [], "finished": ""}
+    resumed = state_file.exists()
+    if resumed:
+        shown, _, history = read_state(state_file, game)
+    checks, before, entered = history["checks"], history["kimg"], run.spent()
+
+    photos = run.part(~run.held, game.size)
+    examiner = Examiner(game.size, photos, run.part(run.held, game.size), run.device)
+    weights = run.menu.weights.clone()
+    if stage == "2":
+        weights[torch.from_numpy(run.small[~run.held]).to(weights.device)] = 0
+    names = grid_names(photos.names, run.recombined)
+    gallery = Gallery(game, names, embed(names, run.base, run.device), run.device, run.seed)
+    paint = painter(game, {*examiner.strange, *examiner.known}, run)
+    log = Log(run.folder / f"stage{stage}.csv", before + shown / 1000 if resumed else None)
+    feed, saved, seen = Feed(photos, run.device), time.monotonic(), shown
+    every = 60 * min(run.every, run.minutes / (2 * CHECKS))
+
+    def look_up(bar: tqdm[Any]) -> None:
+        """A check: keeps the checkpoint where it is the best yet, and saves all."""
+        nonlocal saved, seen
+        found = examiner.check(paint)
+        checks.append({"kimg": shown / 1000, "kid": found.kid.value, "copies": found.copies.value})
+        if len(checks) > 1 and best(checks) == len(checks) - 1:
+            pack(run.out, game, before + shown / 1000, history["hours"] + run.spent() / 3600)
+        history["finished"] = verdict(checks)
+        bar.set_postfix_str(
+            f"KID {1000 * found.kid.value:.0f} copies {found.copies.value:.0%} · "
+            f"{max(0.0, run.minutes - run.spent() / 60):.0f} min left in all"
+        )
+        gallery.draw(run.folder / "samples" / f"stage{stage}-{shown:06d}.png")
+        write_state(state_file, game, shown, run.spent(), history)
+        run.save()
+        saved, seen = time.monotonic(), shown
+        reseed(run.seed, shown, 0)
+
+    calm = 0.1 if sys.stderr.isatty() else 10.0
+    bar = tqdm(desc=f"stage {stage}", unit="img", unit_scale=True, initial=shown, dynamic_ncols=True, mininterval=calm)
+    with bar, stop_on_signal() as stop:
+        if not checks:
+            look_up(bar)
+        reseed(run.seed, shown, 0)
+        steps = 0
+        while not history["finished"]:
+            time_share = (run.spent() - entered) / max(1e-6, run.until(stage) - entered)
+            done = max(shown / 1000 / last, time_share)
+            if done >= 1:
+                history["finished"] = "its time was up" if time_share >= 1 else f"{last:g} kimg were shown"
+            elif not stop:
+                index = torch.multinomial(weights, preset.batch, replacement=True)
+                imagined = run.menu.imagined(preset.batch - preset.batch // 2)
+                log.add(game.step(flip(feed[index]), run.menu.names(index), imagined, before + shown / 1000))
+                shown, steps = shown + preset.batch, steps + 1
+                bar.total = max(shown, round(shown / max(done, 1e-3)))
+                bar.update(preset.batch)
+            ends = bool(history["finished"] or stop)
+            if log.steps and (ends or steps % TICK == 0):
+                row = log.write(before + shown / 1000, run.spent(), True)
+                if not all(map(math.isfinite, row.values())) or not finite(game):
+                    history["finished"] = "a number was none any more"
+                    write_state(state_file, game, shown, run.spent(), history)
+                    break
+            reason = history["finished"]
+            if seen < shown and (ends or time.monotonic() - saved >= every or shown - seen >= 1000 * last / CHECKS):
+                look_up(bar)
+                history["finished"] = history["finished"] or reason
+            if ends:
+                write_state(state_file, game, shown, run.spent(), history)
+            if stop and not history["finished"]:
+                raise Stopped(stop[0])
+    kept = checks[best(checks)]
+    print(f"stage {stage}: {history['finished']} after {shown / 1000:.3g} kimg; kept what it was at {kept['kimg']:.3g}")
+
+
+def read_history(state_file: Path) -> dict[str, Any]:
+    """What a stage's state says of its past: `checks`, and `finished`, which is the reason or empty."""
+    if not state_file.exists():
+        return {}
+    history: dict[str, Any] = torch.load(state_file, map_location="cpu", weights_only=True)["past"]
+    return history
+
+
+def best(checks: Sequence[dict[str, float]]) -> int:
+    """Which check is nearest to the photographs held back, of those that do not copy; the first where all do."""
+    fair = [i for i, check in enumerate(checks) if check["copies"] <= COPIES]
+    return min(fair, key=lambda i: checks[i]["kid"], default=0)
+
+
+def verdict(checks: Sequence[dict[str, float]]) -> str:
+    """Why a stage should end by itself, or nothing."""
+    if len(checks) > 2 and all(check["copies"] > COPIES for check in checks[-2:]):
+        return "it began to copy photographs"
+    if len(checks) - 1 - best(checks) >= PATIENCE:
+        return "it came no nearer to the photographs held back"
+    return ""
+
+
+def grid_names(names: Sequence[str], recombined: Sequence[str]) -> list[str]:
+    """A dozen names for the grids: some of the photographs', spread evenly, and some that no photograph has."""
+    made_up = list(recombined[: GRID // 3])
+    return [*adapt_report.spread(list(dict.fromkeys(names)), GRID - len(made_up)), *made_up]
+
+
+def painter(game: Stage, names: set[str], run: Run) -> Painter:
+    """Paints with the game's average, names that are among these."""
+    ordered = sorted(names)
+    row = {name: i for i, name in enumerate(ordered)}
+    embeddings = embed(ordered, run.base, run.device)
+
+    def latent(seed: int) -> Tensor:
+        return torch.randn(game.latent_dim, generator=torch.Generator().manual_seed(seed))
+
+    def paint(names: Sequence[str], seeds: Sequence[int]) -> np.ndarray:
+        pictures = np.empty((len(names), game.size, game.size, 3), np.uint8)
+        for i in range(0, len(names), BATCH):
+            texts = embeddings[[row[name] for name in names[i : i + BATCH]]]
+            latents = torch.stack([latent(seed) for seed in seeds[i : i + BATCH]]).to(run.device)
+            pictures[i : i + BATCH] = to_uint8(game.paint(texts, latents).cpu())
+        return pictures
+
+    return paint
+
+
+# ---- the end ----------------------------------------------------------------------------------------------------
+
+
+def finish(run: Run) -> None:
+    """Says how new a dish is by the photographs' names too, writes the report, and clears away what --resume needed."""
+    before, after = Pipeline.load(run.base, run.device), Pipeline.load(run.out, run.device)
+    # What is new is what this cafeteria has no photograph of.
+    write_index(run.out, run.part(run.held | True, SKETCH_SIZE), after.embed)
+    stages = {stage: read_history(run.folder / f"stage{stage}.pt") for stage in ("1", "2")}
+    shown, held = run.part(~run.held), run.part(run.held)
+    facts = adapt_report.Facts(
+        data=run.data, found=run.found, plan=run.plan.name, minutes=run.spent() / 60, shown=len(shown), held=len(held),
+        versions=(run.version, after.version),
+        curves={stage: adapt_report.curves(run.folder / f"stage{stage}.csv", stages[stage]["checks"],
+                                           best(stages[stage]["checks"])) for stage in stages},
+        ends={stage: history["finished"] for stage, history in stages.items()},
+    )  # fmt: skip
+    examiner = Examiner(PICTURE_SIZE, shown, held, run.device)
+    checks = adapt_report.write(
+        run.out / "report.html", facts, examiner, (before, after), run.photos, shown, run.recombined
+    )
+    describe(run, checks, after.version)
+    run.save(finished=True)
+    shutil.rmtree(run.base)
+    for name in ("photos.npz", "stage1.pt", "stage2.pt"):
+        (run.folder / name).unlink()
+    print(f"{run.out}: version {after.version}, {run.spent() / 60:.0f} minutes. See {run.out / 'report.html'}; then")
+    print(f"make serve CHECKPOINT={run.out}")
+
+
+def describe(run: Run, checks: tuple[Check, Check], version: str) -> None:
+    """The checkpoint's own words on where it comes from: a section of its config, and a short model card."""
+    training = checkpoint.read_config(run.out).get("training", {})
+    minutes = round(run.spent() / 60, 1)
+    training["adaptation"] = {"from": run.version, "photographs": len(run.photos), "minutes": minutes}
+    checkpoint.save_config(run.out, training=training)
+    kid = " | ".join(f"{1000 * check.kid.value:.0f} ± {1000 * check.kid.spread:.0f}" for check in checks)
+    copies = " | ".join(f"{check.copies.value:.0%}" for check in checks)
+    text = f"""# A cafeteria of its own
+
+Version {version}: the checkpoint {run.version}, adapted by `python -m model.adapt` to {len(run.photos)} photographs
+({run.plan.name}; {minutes:.0f} minutes on {run.device}). `report.html` shows what came of it.
+
+| at 256 px | before | after |
+|---|---|---|
+| KID × 1000 to photographs held back | {kid} |
+| copies of photographs | {copies} |
+"""
+    checkpoint.write_file(run.out / "README.md", text.encode())
+
+
+if __name__ == "__main__":
+    main()

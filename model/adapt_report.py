@@ -1,0 +1,158 @@
+"""What came of an adaptation, in one HTML file: pictures before and after, the photograph nearest to each, curves."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from model import metrics
+from model.checkpoint import write_file
+from model.data import Photos
+from model.evaluate import paint
+from model.examiner import Check, Examiner
+from model.generation import Pipeline
+from model.networks import PICTURE_SIZE
+from model.report import Picture, page
+
+GIVEN = 24  # names of photographs in the report
+SEED = 7
+WIDTH, HEIGHT = 320, 120  # of a curve, in the units of its SVG
+LOSSES = ("d_loss", "g_loss", "match", "reconstruction", "pixels", "rehearsal")
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Points of a polyline within WIDTH × HEIGHT, and what stands at its ends. `kept`: the point that was kept."""
+
+    name: str
+    points: list[tuple[float, float]]
+    first: str
+    last: str
+    kimg: float
+    kept: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the report says in words. `versions`: before and after. `curves` and `ends` by stage."""
+
+    data: str
+    found: list[str]
+    plan: str
+    minutes: float
+    shown: int
+    held: int
+    versions: tuple[str, str]
+    curves: dict[str, list[Curve]]
+    ends: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Dish:
+    """A name's picture before and after, and the photograph nearest to the latter. `photo`: of that name, if any."""
+
+    name: str
+    before: Picture
+    after: Picture
+    nearest: Picture
+    nearest_name: str
+    copy: bool
+    photo: Picture | None = None
+
+
+def write(
+    path: Path,
+    facts: Facts,
+    examiner: Examiner,
+    pipelines: tuple[Pipeline, Pipeline],
+    photos: Photos,
+    shown: Photos,
+    recombined: Sequence[str],
+) -> tuple[Check, Check]:
+    """Writes the report; the figures before and after.
+
+    Args:
+        examiner: of 256 px.
+        pipelines: before and after.
+        photos: (N, 256, 256, 3), all; shown: those of them that were trained on.
+        recombined: made-up names.
+    """
+    before, after = (examiner.check(partial(_paint, pipeline)) for pipeline in pipelines)
+    given = spread(list(dict.fromkeys(shown.names)), GIVEN)
+    html = page(
+        "adapt.html",
+        facts=facts,
+        before=before,
+        after=after,
+        given=_dishes(given, examiner, pipelines, photos, shown),
+        recombined=_dishes(recombined, examiner, pipelines, photos, None),
+        width=WIDTH,
+        height=HEIGHT,
+    )
+    write_file(path, html.encode())
+    return before, after
+
+
+def spread(items: Sequence[Item], count: int) -> list[Item]:
+    """At most `count` of the items, evenly spread over them."""
+    count = min(count, len(items))
+    return [items[k * len(items) // count] for k in range(count)]
+
+
+def _paint(pipeline: Pipeline, names: Sequence[str], seeds: Sequence[int]) -> np.ndarray:
+    return paint(pipeline, names, seeds, PICTURE_SIZE)
+
+
+def _dishes(
+    names: Sequence[str],
+    examiner: Examiner,
+    pipelines: tuple[Pipeline, Pipeline],
+    photos: Photos,
+    shown: Photos | None,
+) -> list[Dish]:
+    """Each name's pictures. Where the names are those of `shown` photographs, with the photograph."""
+    if not names:
+        return []
+    old, new = (_paint(pipeline, names, [SEED] * len(names)) for pipeline in pipelines)
+    seen = examiner.look(new)
+    _, rows = metrics.nearest(seen, examiner.look(photos.images))
+    copied = (metrics.nearest(seen, examiner.shown)[0] < examiner.threshold).tolist()
+    return [
+        Dish(
+            name, old[i], new[i], np.asarray(photos.images[row]), photos.names[row], copied[i],
+            np.asarray(shown.images[shown.names.index(name)]) if shown else None,
+        )
+        for i, (name, row) in enumerate(zip(names, rows.tolist(), strict=True))
+    ]  # fmt: skip
+
+
+def curves(log: Path, checks: Sequence[dict[str, float]], kept: int) -> list[Curve]:
+    """The curves of a stage: distance and copies at its checks, and its losses, from its log."""
+    kimg = [check["kimg"] for check in checks]
+    lines = [
+        _curve("KID × 1000, photographs held back", kimg, [1000 * check["kid"] for check in checks], kept),
+        _curve("copies, per cent", kimg, [100 * check["copies"] for check in checks], kept),
+    ]
+    rows: list[dict[str, str]] = []
+    if log.exists():
+        with log.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+    for loss in LOSSES:
+        if len(rows) > 1 and loss in rows[0]:
+            start = float(rows[0]["kimg"])
+            lines.append(_curve(loss, [float(row["kimg"]) - start for row in rows], [float(row[loss]) for row in rows]))
+    return lines
+
+
+def _curve(name: str, xs: Sequence[float], ys: Sequence[float], kept: int | None = None) -> Curve:
+    low, high, end = min(*ys, 0.0), max(*ys, 0.0) if min(ys) > 0 else max(ys), max(xs)
+    wide, tall = end or 1.0, (high - low) or 1.0
+    points = [(WIDTH * x / wide, HEIGHT * (1 - (y - low) / tall)) for x, y in zip(xs, ys, strict=True)]
+    return Curve(name, points, f"{ys[0]:.3g}", f"{ys[-1]:.3g}", end, None if kept is None else points[kept])

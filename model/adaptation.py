@@ -1,0 +1,163 @@
+"""An adaptation's folder: the photographs that it is about, and all that a killed one goes on with."""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from model import checkpoint
+from model.data import DataError, Photos
+from model.findings import look
+from model.generation import Pipeline, choose_device
+from model.menu import Menu
+from model.networks import PICTURE_SIZE
+from model.recombine import recombine
+from model.restraint import Plan, choose
+from model.text import Tokenizer
+from model.train import begin
+
+SHARE = 0.45  # of the time for stage 1; what it leaves is stage 2's
+REPORT = 90.0  # seconds kept for the report at most, or a tenth of the time
+HELD_BACK = 0.2  # of the photographs
+RECOMBINED = 20  # made-up names, for grids and the report
+
+
+@dataclass
+class Run:
+    """An adaptation in its folder.
+
+    found: the lines of the report of what was found.
+    photos: (N, 256, 256, 3), all that are used.
+    held, small: (N,) bool, which of them are held back, and which stage 1 alone is shown.
+    seconds: spent until now.
+    """
+
+    out: Path
+    minutes: float
+    every: float
+    seed: int
+    data: str
+    version: str
+    found: list[str]
+    photos: Photos
+    held: np.ndarray
+    small: np.ndarray
+    device: torch.device
+    seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.began = time.monotonic() - self.seconds
+
+    @property
+    def folder(self) -> Path:
+        return self.out / "adaptation"
+
+    @property
+    def base(self) -> Path:
+        """A copy of the checkpoint that is adapted: it may change or go while the run is interrupted."""
+        return self.folder / "base"
+
+    @property
+    def plan(self) -> Plan:
+        return choose(len(self.photos))
+
+    @cached_property
+    def menu(self) -> Menu:
+        return Menu(self.part(~self.held), self.base, self.device, self.seed)
+
+    @cached_property
+    def recombined(self) -> list[str]:
+        """Made-up names of the photographs' words, for the report and the grids. Nothing trains on them."""
+        names = [*self.photos.names, *filter(None, self.photos.names_ja)]
+        tokenizer = Tokenizer.load(self.base / checkpoint.TOKENIZER)
+        return recombine(names, RECOMBINED, self.seed, tokenizer.pieces)
+
+    def part(self, chosen: np.ndarray, size: int = PICTURE_SIZE) -> Photos:
+        """The chosen (N,) photographs, at 256 or 64 px."""
+        images = self.photos.images[chosen]
+        if size != PICTURE_SIZE:
+            smaller = (Image.fromarray(image).resize((size, size), Image.Resampling.LANCZOS) for image in images)
+            images = np.stack([np.asarray(image) for image in smaller])
+        return replace(self.photos.take(np.flatnonzero(chosen)), images=images)
+
+    def spent(self) -> float:
+        """Seconds, those before an interruption included."""
+        self.seconds = time.monotonic() - self.began
+        return self.seconds
+
+    def until(self, stage: str) -> float:
+        """Seconds at which a stage has to end."""
+        time_for_both = 60 * self.minutes - min(REPORT, 6 * self.minutes)
+        return time_for_both * (SHARE if stage == "1" else 1.0)
+
+    def save(self, finished: bool = False) -> None:
+        """Writes run.json, by which a run is known."""
+        names = ("minutes", "every", "seed", "data", "version", "found")
+        record = {name: getattr(self, name) for name in names} | {"seconds": self.spent(), "finished": finished}
+        text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+        checkpoint.write_file(self.folder / "run.json", text.encode())
+
+
+def start(data: Path, out: Path, source: Path, minutes: float, every: float, seed: int, device: str) -> Run:
+    """A new run: looks at the photographs, says what was found, and writes its folder."""
+    if (out / "adaptation" / "run.json").exists():
+        raise ValueError(f"{out} holds an adaptation already: go on with --resume, or name another --out")
+    if (out / checkpoint.CONFIG).exists():
+        raise ValueError(f"{out} holds a checkpoint already: name another --out")
+    where = choose_device(device)
+    version = Pipeline.load(source, "cpu").version  # so that what is missing is said before anything is looked at
+    began = time.monotonic()
+    findings = look(data, Tokenizer.load(source / checkpoint.TOKENIZER))
+    held, small = hold_back(findings.groups, seed), np.zeros(len(findings.photos), bool)
+    small[findings.small] = True
+    if (held | small).all():
+        raise DataError(f"{data}: all photographs are too small for stage 2, which needs some of 150 pixels a side")
+    run = Run(out, minutes, every, seed, str(data), version, findings.lines(), findings.photos, held, small, where,
+              time.monotonic() - began)  # fmt: skip
+    begin(run.base, source)
+    buffer = io.BytesIO()
+    photos = findings.photos
+    texts = {"names": photos.names, "names_ja": [name or "" for name in photos.names_ja], "kinds": photos.kinds,
+             "sources": photos.sources}  # fmt: skip
+    np.savez(buffer, images=photos.images, held=held, small=small, texts=np.array(json.dumps(texts)))
+    checkpoint.write_file(run.folder / "photos.npz", buffer.getvalue())
+    run.save()
+    return run
+
+
+def reopen(out: Path, minutes: float | None, device: str) -> Run:
+    """A run that was interrupted, as it was."""
+    file = out / "adaptation" / "run.json"
+    if not file.exists():
+        raise ValueError(f"{file} does not exist: there is nothing to resume")
+    record = json.loads(file.read_text("utf-8"))
+    if record.pop("finished"):
+        raise ValueError(f"{out} is finished: nothing is left to do")
+    with np.load(file.with_name("photos.npz")) as stored:
+        texts = json.loads(str(stored["texts"]))
+        names_ja = [name or None for name in texts["names_ja"]]
+        photos = Photos(stored["images"], texts["names"], names_ja, texts["kinds"], texts["sources"])
+        masks = {"held": stored["held"], "small": stored["small"]}
+    record["minutes"] = minutes or record["minutes"]
+    return Run(out=out, photos=photos, device=choose_device(device), **masks, **record)
+
+
+def hold_back(groups: Sequence[int], seed: int) -> np.ndarray:
+    """(N,) bool: about a fifth of the photographs, no group of them being parted."""
+    order = sorted(set(groups))
+    random.Random(seed).shuffle(order)
+    held = np.zeros(len(groups), bool)
+    for group in order:
+        if held.sum() < HELD_BACK * len(groups):
+            held |= np.array(groups) == group
+    return held

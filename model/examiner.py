@@ -1,0 +1,65 @@
+"""Is a checkpoint getting nearer to the photographs that it was not shown, and does it copy those that it was?
+
+The figures are the evaluator's (`model.metrics`, EfficientNet-Lite2), on few pictures: fit to compare checks of one
+run with each other, and no more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from model import metrics
+from model.backbone import Backbone
+from model.data import Photos
+from model.judge import RESOLUTIONS
+from model.matching import image_features
+from model.metrics import Measure
+
+PICTURES = {64: 128, 256: 64}  # of either kind at most, by their size; a check is to take seconds
+Pictures = NDArray[np.uint8]  # (N, H, W, 3)
+Painter = Callable[[Sequence[str], Sequence[int]], Pictures]
+
+
+@dataclass(frozen=True)
+class Check:
+    """kid: distance of pictures for held-back names from their photographs. copies: share of pictures for the names
+    of shown photographs that come nearer to one of these than next to all held-back photographs do."""
+
+    kid: Measure
+    copies: Measure
+
+
+class Examiner:
+    """Looks at pictures of one size.
+
+    Args:
+        size: 64 or 256.
+        shown, held: the photographs that are trained on, and those held back, at that size.
+    """
+
+    def __init__(self, size: int, shown: Photos, held: Photos, device: torch.device) -> None:
+        self.backbone = Backbone("lite2", RESOLUTIONS[size]).to(device)
+        self.shown, self.held = self.look(shown.images), self.look(held.images)
+        self.threshold = float(metrics.nearest(self.held, self.shown)[0].quantile(0.01))
+        most = PICTURES[size]
+        self.strange = [held.names[i % len(held)] for i in range(most)]
+        self.known = list(dict.fromkeys(shown.names))[:most]
+
+    def look(self, pictures: Pictures) -> Tensor:
+        """(N, H, W, 3) → (N, 1280): the network's last layer."""
+        n = len(pictures)
+        features = image_features(Photos(pictures, [""] * n, [None] * n, [""] * n, [""] * n), self.backbone)
+        return torch.from_numpy(features).float()[:, sum(self.backbone.channels) :]
+
+    def check(self, paint: Painter) -> Check:
+        """`paint` makes pictures of names with seeds; the same ones every time."""
+        strange = self.look(paint(self.strange, range(len(self.strange))))
+        known = self.look(paint(self.known, range(len(self.known))))
+        near = metrics.nearest(known, self.shown)[0]
+        return Check(metrics.kid(self.held, strange)[0], metrics.share(near < self.threshold))

@@ -1,0 +1,352 @@
+"""Adapting a checkpoint to a folder of photographs: what it keeps, how it stops, and how it goes on."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import re
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from torch import Tensor
+
+from model import adapt, adaptation, checkpoint, examiner, menu, presets, restraint
+from model.adapt import best, verdict
+from model.checkpoint import load_network, read_config, weights_path
+from model.discriminator import Heads
+from model.examiner import Check
+from model.generation import Pipeline
+from model.metrics import Measure
+from model.nearest import NamesIndex
+from model.networks import Stage1Generator, Stage2Generator
+from model.restraint import PLANS, Plan, Restrained, choose, restrain
+from tests.conftest import make_checkpoint
+from tests.training import add_players, backbone, hurry
+
+pytest.importorskip("efficientnet_lite_pytorch")
+
+EXAMPLE = Path(__file__).parent.parent / "examples" / "cafeteria"
+STEPS = 2  # of each stage, with a check behind each
+KIMG = 4 * STEPS / 1000
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return add_players(make_checkpoint(tmp_path_factory.mktemp("source")), 800.0)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _quick() -> Iterator[None]:
+    """Two steps a stage, in batches of four, and a check after each."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(menu, "COMPOSED", menu.COMPOSED)
+        patch.setattr(adapt.Gallery, "draw", adapt.Gallery.draw)
+        patch.setattr(os, "fsync", os.fsync)
+        hurry()
+        patch.setattr(presets, "Backbone", lambda _variant: backbone())
+        patch.setattr(examiner, "PICTURES", {64: 6, 256: 4})
+        patch.setattr(examiner, "RESOLUTIONS", {64: 64, 256: 64})
+        patch.setattr(adapt, "CHECKS", STEPS)
+        patch.setattr(adapt, "TICK", 1)
+        patch.setattr(adapt, "GRID", 3)
+        patch.setattr(adapt.adapt_report, "GIVEN", 3)
+        patch.setattr(adaptation, "RECOMBINED", 3)
+        for stage, preset in presets.PRESETS["cpu"].items():
+            patch.setitem(presets.PRESETS["cpu"], stage, presets.replace(preset, batch=4))
+        patch.setattr(restraint, "PLANS", tuple(Plan(p.name, p.fewest, p.learning, (KIMG, KIMG)) for p in PLANS))
+        yield
+
+
+Run = Callable[..., Result]
+
+
+def invoke(source: Path, out: Path, expect: int = 0, photos: Path = EXAMPLE, **options: Any) -> Result:
+    """The command in this process."""
+    values = {"out": out, "from": source, **options}
+    flags = [f"--{name}" if value is True else f"--{name}={value}" for name, value in values.items()]
+    result = CliRunner().invoke(adapt.main, [str(photos), *flags])
+    assert result.exit_code == expect, result.output
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result
+
+
+@pytest.fixture
+def run(source: Path, tmp_path: Path) -> Run:
+    """Adapts to the example, from `source` into tmp_path/mine unless told otherwise."""
+    return functools.partial(invoke, source, tmp_path / "mine")
+
+
+@pytest.fixture(scope="module")
+def finished(source: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A whole adaptation that got better from check to check, and what it printed."""
+    out = tmp_path_factory.mktemp("finished") / "mine"
+    with pytest.MonkeyPatch.context() as patch:
+        figures(patch, [0.9, 0.8, 0.7, 0.9, 0.8, 0.7], [0.0] * 6)
+        return out, invoke(source, out, minutes=9).output
+
+
+def figures(monkeypatch: pytest.MonkeyPatch, kids: list[float], copies: list[float]) -> None:
+    """Has the checks find these, one after the other, and then the last again and again."""
+    found = iter([*zip(kids, copies, strict=True)])
+    last = (1.0, 0.0)
+
+    def check(_self: examiner.Examiner, _paint: object) -> Check:
+        nonlocal last
+        last = next(found, last)
+        return Check(Measure(last[0], 0.1, 4), Measure(last[1], 0.1, 4))
+
+    monkeypatch.setattr(examiner.Examiner, "check", check)
+
+
+def at_step(monkeypatch: pytest.MonkeyPatch, when: int, act: Callable[[Restrained], None]) -> None:
+    """Has `act` happen at the end of that step, of all stages counted together."""
+    step, count = Restrained.step, 0
+
+    def stepped(self: Restrained, *args: Any) -> dict[str, Tensor]:
+        nonlocal count
+        stats = step(self, *args)
+        count += 1
+        if count == when:
+            act(self)
+        return stats
+
+    monkeypatch.setattr(Restrained, "step", stepped)
+
+
+def weights(folder: Path, name: str) -> bytes:
+    return weights_path(folder, name).read_bytes()
+
+
+def record(out: Path) -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads((out / "adaptation" / "run.json").read_text("utf-8"))
+    return loaded
+
+
+# ---- what comes of it --------------------------------------------------------------------------------------
+
+
+def test_an_adapted_checkpoint_serves_and_tells_its_story(finished: tuple[Path, str], source: Path) -> None:
+    out, output = finished
+    for part in ("24 photographs of 24 dishes", "19 are trained on and 5 held back", "adaptor and affines", "9 minutes",
+                 f"stage 1: {KIMG:g} kimg were shown", "left in all", f"make serve CHECKPOINT={out}"):  # fmt: skip
+        assert part in output
+    pipeline = Pipeline.load(out, "cpu")
+    assert pipeline.generate(["borscht"], [0]).shape == (1, 256, 256, 3)
+    for stage in ("stage1", "stage2"):
+        assert weights(out, stage) != weights(source, stage)
+        assert weights(out, f"{stage}-heads") != weights(source, f"{stage}-heads")
+    for same in ("text", "matching-64"):
+        assert weights(out, same) == weights(source, same)
+    training = read_config(out)["training"]
+    assert training["stage1"]["kimg"] == pytest.approx(800 + KIMG)
+    assert training["adaptation"]["photographs"] == 24
+    assert training["adaptation"]["from"] == Pipeline.load(source, "cpu").version
+    index = NamesIndex.load(out, pipeline.text.embedding_dim)
+    assert index is not None and "ティラミス" in index.names
+    assert pipeline.version in (out / "README.md").read_text("utf-8")
+
+
+
+def test_a_finished_run_leaves_grids_and_a_report_in_one_file(finished: tuple[Path, str]) -> None:
+    out, _ = finished
+    folder = out / "adaptation"
+    assert len(list((folder / "samples").glob("stage1-*.png"))) == 3  # the start, halfway, the end
+    assert not {"base", "photos.npz", "stage1.pt", "stage2.pt"} & {path.name for path in folder.iterdir()}
+    html = (out / "report.html").read_text("utf-8")
+    assert not re.search(r'(src|href)="(?!data:)|url\(|@import', html)
+    assert html.count("data:image/jpeg;base64,") == 3 * 4 + 3 * 3
+    version = Pipeline.load(out, "cpu").version
+    for part in ("24 photographs of 24 dishes", version, "copies", "d_loss", "700 → 700", "0 % → 0 %"):
+        assert part in html
+    shown_names = set(re.findall(r"<strong>(.*?)</strong>", html))
+    photographed = {path.stem.replace("_", " ") for path in EXAMPLE.glob("*.jpg")}
+    assert len(shown_names - photographed) == 3  # the recombined ones
+
+
+def test_the_best_check_is_kept_and_not_the_last(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Stage 1 gets worse after its second check, and stage 2 never comes to be better than it was.
+    figures(monkeypatch, [0.9, 0.5, 0.8, 0.9, 0.95, 0.95], [0.0] * 6)
+    out = tmp_path / "mine"
+    halfway: list[Tensor] = []
+    key = "augmentation.project.weight"
+    at_step(monkeypatch, 1, lambda game: halfway.append(game.modules()["average"].state_dict()[key].clone()))
+    with monkeypatch.context() as patch:
+        patch.setattr(adapt, "finish", lambda _run: None)
+        result = run()
+    kept = load_network(out, "stage1", Stage1Generator).state_dict()[key]
+    torch.testing.assert_close(kept, halfway[0].half().float(), rtol=0, atol=0)
+    assert weights(out, "stage2") == weights(out / "adaptation" / "base", "stage2")
+    assert "kept what it was at 0.004" in result.output and "kept what it was at 0\n" in result.output
+
+
+def test_a_copy_is_not_the_best_however_near_it_comes() -> None:
+    checks = [{"kid": kid, "copies": copies} for kid, copies in ((0.9, 0.0), (0.7, 0.02), (0.2, 0.5), (0.1, 0.6))]
+    assert best(checks) == 1
+    assert "copy" in verdict(checks) and not verdict(checks[:3])
+    assert best([{"kid": 0.9, "copies": 0.3}, {"kid": 0.5, "copies": 0.3}]) == 0  # all of them copy: as it was
+    worse = [{"kid": 0.1 * n, "copies": 0.0} for n in range(1, adapt.PATIENCE + 2)]
+    assert "no nearer" in verdict(worse) and not verdict(worse[:-1])
+
+
+def test_the_time_bounds_both_stages(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures(monkeypatch, [0.9], [0.0])
+    plans = tuple(Plan(p.name, p.fewest, p.learning, (100.0, 100.0)) for p in PLANS)
+    monkeypatch.setattr(restraint, "PLANS", plans)
+    monkeypatch.setattr(adapt, "finish", lambda _run: None)
+    monkeypatch.setattr(adapt, "PATIENCE", 99)
+    result = run(minutes=0.03)
+    assert result.output.count("its time was up") == 2
+    assert record(tmp_path / "mine")["seconds"] > 0.9 * 0.03 * 60
+
+
+# ---- what may change ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("photos", "frozen", "free"), [
+    (20, {"blocks.4.conv1.weight", "to_rgb.weight", "start.weight"},
+     {"augmentation.project.weight", "style.0.weight", "blocks.0.affine1.style.weight", "last.style.bias"}),
+    (134, {"blocks.0.conv1.weight", "start.weight"}, {"blocks.4.conv1.weight", "to_rgb.weight"}),
+    (999, set(), {"blocks.0.conv1.weight", "start.weight"}),
+])  # fmt: skip
+def test_the_fewer_the_photographs_the_less_may_change(photos: int, frozen: set[str], free: set[str]) -> None:
+    generator = Stage1Generator(channels=(16,) * 5)
+    restrain(generator, choose(photos))
+    learning = {name for name, parameter in generator.named_parameters() if parameter.requires_grad}
+    assert free <= learning and not frozen & learning
+    second = Stage2Generator(channels=(16, 16, 16))
+    restrain(second, choose(photos))
+    learning = {name for name, parameter in second.named_parameters() if parameter.requires_grad}
+    assert "think.0.affine1.style.weight" in learning
+    assert ("block128.conv1.weight" in learning) is (photos > 20)
+    assert ("read64.weight" in learning) is (photos > 200)
+
+
+def test_a_run_changes_what_its_plan_lets_it_change(finished: tuple[Path, str], source: Path) -> None:
+    out, _ = finished
+    for name, kind, may in (
+        ("stage1", Stage1Generator, r"augmentation\.|style\.|.*\.style\."),
+        ("stage2", Stage2Generator, r"augmentation\.|style\.|.*\.style\."),
+        ("stage1-heads", Heads, r"heads\.[23]\.|.*\._[uv]$"),  # u and v only estimate norms
+        ("stage2-window-heads", Heads, r"heads\.[23]\.|.*\._[uv]$"),
+    ):
+        old = load_network(source, name, kind).state_dict()
+        new = load_network(out, name, kind).state_dict()
+        moved = {key for key in old if not torch.equal(old[key], new[key])}
+        assert moved and all(re.match(may, key) for key in moved), name
+
+
+def test_rehearsing_brings_a_generator_back_to_what_it_painted(source: Path) -> None:
+    torch.manual_seed(0)
+    composed = torch.randn(20, 32)
+    generator = load_network(source, "stage1", Stage1Generator)
+    with torch.no_grad():
+        generator.augmentation.project.weight.add_(0.3 * torch.randn_like(generator.augmentation.project.weight))
+    rehearsal = restraint.Rehearsal(generator, source, composed, 8)
+    for group in rehearsal.optimizer.param_groups:
+        group["lr"] = 1e-3
+    apart = [float(rehearsal.step()) for _ in range(30)]
+    assert sum(apart[-5:]) < 0.8 * sum(apart[:5])
+
+
+def test_jittered_names_are_near_and_of_one_norm() -> None:
+    names = torch.nn.functional.normalize(torch.randn(50, 256), dim=1) * 16
+    moved = restraint.jitter(names)
+    torch.testing.assert_close(moved.norm(dim=1), names.norm(dim=1))
+    cosines = torch.nn.functional.cosine_similarity(names, moved, dim=1)
+    assert 0.9 < cosines.mean() < 0.99
+
+
+# ---- stopping and going on ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("step", [1, STEPS + 1])
+def test_a_stopped_adaptation_goes_on_without_photos_or_source(
+    run: Run, tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    out = tmp_path / "mine"
+    photos, base = tmp_path / "photos", tmp_path / "base"
+    shutil.copytree(EXAMPLE, photos), shutil.copytree(source, base)
+    with monkeypatch.context() as patch:
+        at_step(patch, step, lambda _game: os.kill(os.getpid(), signal.SIGTERM))
+        stopped = run(128 + signal.SIGTERM, photos, **{"from": base})
+    assert f"--resume --out {out}" in stopped.output
+    assert Pipeline.load(out, "cpu").generate(["borscht"], [0]).shape == (1, 256, 256, 3)  # whole at any moment
+    before = record(out)["seconds"]
+    shutil.rmtree(photos), shutil.rmtree(base)
+    steps: list[int] = []
+    with monkeypatch.context() as patch:
+        taken = Restrained.step
+        patch.setattr(Restrained, "step", lambda *args: (steps.append(1), taken(*args))[1])
+        run(photos=photos, resume=True)
+    assert len(steps) == 2 * STEPS - step
+    assert (out / "report.html").exists()
+    assert record(out)["finished"] and record(out)["seconds"] > before
+    assert "is finished" in run(1, resume=True).output
+
+
+def test_a_kill_between_saves_loses_only_what_came_since(
+    run: Run, tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(_game: Restrained) -> None:
+        raise KeyboardInterrupt  # nothing is saved on the way out, as with SIGKILL
+
+    with monkeypatch.context() as patch:
+        at_step(patch, 2, die)
+        arguments = [EXAMPLE, "--out", tmp_path / "mine", "--from", source]
+        assert CliRunner().invoke(adapt.main, list(map(str, arguments))).exit_code == 1
+    steps: list[float] = []
+    with monkeypatch.context() as patch:
+        taken = Restrained.step
+        patch.setattr(Restrained, "step", lambda self, *args: (steps.append(args[-1]), taken(self, *args))[1])
+        patch.setattr(adapt, "finish", lambda _run: None)
+        run(resume=True)
+    assert steps[0] == pytest.approx(800.004)  # the second step again, after the check behind the first
+    assert len(steps) == 2 * STEPS - 1
+
+
+def test_numbers_that_are_none_end_a_stage_and_keep_what_was_before(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lose(game: Restrained) -> None:
+        with torch.no_grad():
+            game.modules()["generator"].augmentation.project.bias[0] = torch.nan  # type: ignore[index,union-attr]
+
+    figures(monkeypatch, [0.9, 0.8, 0.7], [0.0] * 3)
+    monkeypatch.setattr(adapt, "finish", lambda _run: None)
+    at_step(monkeypatch, 2, lose)
+    result = run()
+    assert "stage 1: a number was none any more" in result.output
+    assert f"stage 2: {KIMG:g} kimg were shown" in result.output
+    assert Pipeline.load(tmp_path / "mine", "cpu")
+
+
+# ---- mistakes ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("options", "code", "message"), [
+    ({"photos": Path("absent")}, 1, "absent: there is no such file or folder"),
+    ({"photos": Path(__file__).parent}, 1, "no photographs there"),
+    ({"from": Path("absent-run")}, 1, "absent-run does not exist"),
+    ({"resume": True}, 1, "there is nothing to resume"),
+    ({"minutes": 0}, 2, "--minutes"),
+    ({"device": "tpu"}, 1, "'tpu' is none of auto, cpu, cuda"),
+])  # fmt: skip
+def test_a_mistake_is_named(run: Run, tmp_path: Path, options: dict[str, Any], code: int, message: str) -> None:
+    assert message in " ".join(run(code, **options).output.split())
+    assert not (tmp_path / "mine").exists()
+
+
+def test_a_checkpoint_is_not_written_over(run: Run, tmp_path: Path, source: Path) -> None:
+    other = shutil.copytree(source, tmp_path / "mine")
+    before = weights(other, "stage1")
+    assert "holds a checkpoint already" in run(1).output
+    checkpoint.write_file(other / "adaptation" / "run.json", b"{}")
+    assert "holds an adaptation already: go on with --resume" in run(1).output
+    assert weights(other, "stage1") == before
