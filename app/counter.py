@@ -18,6 +18,11 @@ from model.words import words
 CHILDREN = 4
 STEPS = 7  # of the morph strip
 PANTRY = 12  # ingredients on offer at a time
+# What is on offer first: everybody knows these, and each shows in a picture.
+STAPLES = (
+    "egg", "tomato", "cheese", "shrimp", "spinach", "chocolate", "strawberry", "pumpkin", "salmon", "broccoli",
+    "lemon", "mushroom", "beetroot", "blueberry", "matcha", "nori",
+)  # fmt: skip
 PINCH = 0.5  # of an ingredient, added or taken away
 
 
@@ -44,13 +49,14 @@ class Portion:
 
 @dataclass(frozen=True)
 class Counter:
-    """`mixed` is what is in the dish, or has been taken from it, and not on offer in the `pantry`."""
+    """`mixed` is what is in the dish, or has been taken from it; `elsewhere` is on the way to another number."""
 
     dish: Dish
     ancestors: list[Dish]
     children: list[Dish]
     other_children: int
     another: Dish
+    elsewhere: Dish
     pieces: list[Piece]
     mixed: list[Portion]
     pantry: list[Portion]
@@ -68,28 +74,32 @@ def lay(
         for number in range(child, min(child + CHILDREN, MAX_CHILD + 1))
         if len(dish.path) < MAX_DEPTH
     ]
-    offered = _pantry(dish, language, pantry)
     return Counter(
         dish,
         ancestors,
         children,
         child + CHILDREN if child + 2 * CHILDREN <= MAX_CHILD else 1,
         replace(dish, seed=random.randrange(MAX_SEED + 1), path=()),
+        replace(dish, to_seed=random.randrange(MAX_SEED + 1), t=0.5),
         _pieces(dish, pieces(dish.name)),
-        [_portion(dish, name) for _, name in dish.mix if name not in {portion.name for portion in offered}],
-        offered,
-        [replace(dish, t=round(k / (STEPS - 1), 2)) for k in range(STEPS)] if dish.to is not None else [],
+        [_portion(dish, name) for _, name in dish.mix],
+        _pantry(dish, language, pantry),
+        [replace(dish, t=round(k / (STEPS - 1), 2)) for k in range(STEPS)] if dish.morphs else [],
     )
 
 
 def with_pinch(dish: Dish, name: str, pinch: float) -> Dish | None:
     """The dish with the weight of `name` changed by `pinch`; None where there is no room for it."""
+    before = {there: weight for weight, there in dish.mix}.get(name, 0.0)
+    return with_weight(dish, name, before + pinch)
+
+
+def with_weight(dish: Dish, name: str, weight: float) -> Dish | None:
+    """The dish with `weight` of `name`; None where there is no room for it."""
     weights = {there: weight for weight, there in dish.mix}
-    before = weights.get(name, 0.0)
-    after = round(before + pinch, 2)
-    if abs(after) > MAX_WEIGHT or (name not in weights and len(weights) >= MAX_MIXED):
+    if abs(weight) > MAX_WEIGHT or (name not in weights and len(weights) >= MAX_MIXED):
         return None
-    weights[name] = after
+    weights[name] = round(weight, 2)
     return replace(dish, mix=tuple((weight, there) for there, weight in weights.items() if weight))
 
 
@@ -110,15 +120,15 @@ def _pieces(dish: Dish, pieces: list[str]) -> list[Piece]:
 
 
 def _pantry(dish: Dish, language: Language, which: int) -> list[Portion]:
-    """Ingredients with a colour of their own, since they show best; others for each name and each `which`.
+    """The staples, and then ingredients with a colour of their own, since they show best; others for each `which`.
 
     What is in the dish stays where it is, so that one can add to it again.
     """
-    names = [
-        word.before[0] if language == "ja" else word.en
-        for word in words("ingredient")
-        if word.colour and word.before
-    ]
+    offered = [word for word in words("ingredient") if word.before and (word.colour or word.en in STAPLES)]
+    if which:
+        random.Random(zlib.crc32(dish.name.encode()) + which).shuffle(offered)
+    else:
+        offered = sorted((word for word in offered if word.en in STAPLES), key=lambda w: STAPLES.index(w.en))
+    names = [word.before[0] if language == "ja" else word.en for word in offered]
     names = [name for name in dict.fromkeys(names) if name not in dish.name]
-    random.Random(zlib.crc32(dish.name.encode()) + which).shuffle(names)
     return [_portion(dish, name) for name in names[:PANTRY]]

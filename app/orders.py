@@ -160,10 +160,11 @@ def check(
         mix=_mix(valid.mix, pictures),
         to=to,
         to_seed=valid.to_seed,
-        t=t or 0.0,
     )
-    morphs = (to is not None or valid.to_seed is not None) and t is None
-    return Order(name, notices, pictures.version, tuple(_several(dish, valid.n or default_n, morphs)))
+    if dish.morphs and t:
+        dish = replace(dish, t=t)
+    strip = dish.morphs and t is None
+    return Order(name, notices, pictures.version, tuple(_several(dish, valid.n or default_n, strip)))
 
 
 def check_menu(queries: Sequence[str], pictures: Pictures) -> list[Dish]:
@@ -178,9 +179,9 @@ def check_menu(queries: Sequence[str], pictures: Pictures) -> list[Dish]:
     return menu
 
 
-def _several(dish: Dish, n: int, morphs: bool) -> list[Dish]:
+def _several(dish: Dish, n: int, strip: bool) -> list[Dish]:
     """`n` dishes from this one on: steps of its morph, its siblings, or the next seeds."""
-    if morphs and n > 1:
+    if strip and n > 1:
         return [replace(dish, t=round(k / (n - 1), 2)) for k in range(n)]
     if dish.path:
         *before, last = dish.path

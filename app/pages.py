@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -19,8 +20,8 @@ from app import negotiation, texts, today
 from app.counter import Counter
 from app.errors import ApiError, from_exception
 from app.orders import Order
+from app.pictures import Novelty, Pictures
 from model.dishes import Dish
-from model.nearest import Nearest
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -38,7 +39,7 @@ def dish_url(request: Request, dish: Dish) -> str:
     return f"{request.scope.get('root_path', '')}/dish.png?{dish.query()}"
 
 
-def counter_url(request: Request, dish: Dish, **more: int) -> str:
+def counter_url(request: Request, dish: Dish, **more: int | str) -> str:
     """The seat at the counter where this dish can be played with: its permalink for people."""
     path = f"{request.scope.get('root_path', '')}/dish?{dish.query(size=False)}"
     return path + "".join(f"&{key}={value}" for key, value in more.items())
@@ -53,11 +54,13 @@ def front_page(
     request: Request,
     *,
     n: int,
+    seed: int | str = "",
     order: Order | None = None,
     typed: object = None,
     error: ApiError | None = None,
 ) -> Response:
-    """The page with the form for `n` pictures, and below it what was ordered, or what was wrong with `typed`."""
+    """The page with the form for `n` pictures of `seed`, and below it what was ordered, or what was wrong with
+    `typed`."""
     language = texts.of(request)
     kept = typed[:200] if isinstance(typed, str) and typed.isprintable() else ""
     return _page(
@@ -68,27 +71,26 @@ def front_page(
         order=order,
         name=order.name if order else kept,
         n=n,
+        seed=seed,
         error=error.message(language) if error else None,
         menu=today.menu(datetime.date.today(), language),
-        script_texts={key: texts.text(language, key) for key in texts.SCRIPT_TEXTS},
+        script_texts=texts.FORM_TEXTS,
     )
 
 
 def counter_page(
-    request: Request, order: Order, counter: Counter, *, pantry: int, nearest: Nearest | None, has_index: bool
+    request: Request, order: Order, counter: Counter, *, pantry: int, novelty: Novelty | None
 ) -> Response:
     """One dish and everything that can be done with it."""
-    language = texts.of(request)
     return _page(
         request,
         "counter.html",
         counter=counter,
         notices=order.notices,
         pantry=pantry,
-        nearest=nearest,
-        has_index=has_index,
+        novelty=novelty,
         none_of_it=replace(counter.dish, to=None, to_seed=None, t=0.0),
-        script_texts={key: texts.text(language, key) for key in texts.COUNTER_TEXTS},
+        script_texts=texts.COUNTER_TEXTS,
     )
 
 
@@ -154,7 +156,7 @@ def _open_graph(request: Request, language: texts.Language, dish: Dish) -> Marku
         "og:site_name": texts.text(language, "title"),
         "og:description": texts.text(language, "tagline").replace("\n", ""),
         "og:locale": "ja_JP" if language == "ja" else "en_US",
-        "og:url": base + counter_url(request, dish),
+        "og:url": base + counter_url(request, dish, model=_version(request)),
         "og:image": base + dish_url(request, dish),
         "og:image:type": "image/png",
         "og:image:width": str(dish.size),
@@ -176,17 +178,24 @@ def _page(
     *,
     status: int = 200,
     headers: Mapping[str, str] | None = None,
+    script_texts: Sequence[str] = (),
     **values: Any,
 ) -> Response:
     language = texts.of(request)
-    pictures = getattr(request.app.state, "pictures", None) if "app" in request.scope else None
+    pictures = _pictures(request)
+    version = _version(request)
+    made_by = request.query_params.get("model", "")
     html = _templates.get_template(template).render(
         language=language,
         languages={key: (label, _in_language(request, key)) for key, label in texts.LANGUAGES.items()},
         text=partial(texts.text, language),
         say=partial(texts.notice, language),
         root=request.scope.get("root_path", ""),
-        version=pictures.version if pictures else None,
+        version=version,
+        has_index=pictures is not None and pictures.has_index,
+        # The model that a permalink was made by, where it is not this one.
+        made_by=made_by if re.fullmatch("[0-9a-f]{12}", made_by) and made_by != version else None,
+        script_texts={key: texts.text(language, key) for key in (*texts.PAGE_TEXTS, *script_texts)},
         dish_url=lambda dish, size=256: dish_url(request, replace(dish, size=size)),
         page_url=partial(page_url, request),
         at=partial(counter_url, request),
@@ -208,6 +217,15 @@ def _page(
             samesite="lax",
         )
     return response
+
+
+def _pictures(request: Request) -> Pictures | None:
+    return getattr(request.app.state, "pictures", None) if "app" in request.scope else None
+
+
+def _version(request: Request) -> str:
+    pictures = _pictures(request)
+    return pictures.version if pictures else ""
 
 
 def _in_language(request: Request, language: str) -> str:

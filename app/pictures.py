@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import math
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+from PIL import Image
 
 from app.engine import Engine, Ticket, Watch, served
 from model import dishes, png
@@ -157,6 +159,13 @@ class _Recent:
                 self._size -= len(self._data.popitem(last=False)[1])
 
 
+class Novelty(NamedTuple):
+    """What of the training data a dish is nearest to, by its name and, where the index can tell, by its picture."""
+
+    name: Nearest
+    picture: Nearest | None
+
+
 class Pictures:
     """Takes orders of dishes, from memory where it can and from the engine where it must."""
 
@@ -185,11 +194,16 @@ class Pictures:
         """Whether the checkpoint knows the names that the model was trained on."""
         return self._index is not None
 
-    def nearest(self, dish: Dish) -> Nearest | None:
-        """The training names nearest to what the generators are told of this dish."""
+    def novelty(self, dish: Dish, picture: bytes) -> Novelty | None:
+        """What is near to what the generators are told of this dish, and to its picture (a PNG file)."""
         if self._index is None:
             return None
-        return self._index.nearest(dishes.embeddings(self._pipeline, [dish])[0], dish.name)
+        told = dishes.embeddings(self._pipeline, [dish])[0]
+        # A dish that has been changed is not the one that its name says.
+        name = "" if dish.off or dish.mix or (dish.to is not None and dish.t) else dish.name
+        with Image.open(io.BytesIO(picture)) as image:
+            pixels = np.asarray(image.convert("RGB"))
+        return Novelty(self._index.nearest(told, name), self._index.alike(pixels))
 
     def missing(self, items: Sequence[Dish]) -> int:
         """How many of these are not in memory, and so have to be made."""

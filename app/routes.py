@@ -28,9 +28,11 @@ from app.orders import (
     read_body,
     read_query,
 )
+from app.pictures import Novelty
 from model.dishes import MAX_MIXED, MAX_WEIGHT, Dish
 from model.generation import MAX_SEED
 from model.names import NameError_, normalize
+from model.nearest import Nearest
 from model.words import surprise
 
 router = APIRouter()
@@ -55,6 +57,23 @@ class Served(BaseModel):
     notices: list[str]
     model: str
     pictures: list[Picture]
+
+
+class Near(BaseModel):
+    """The JSON answer of `GET /nearest`. `exists` where the very name is among the training data."""
+
+    class Side(BaseModel):
+        class Name(BaseModel):
+            name: str
+            distance: float
+
+        novelty: int
+        names: list[Name]
+
+    name: str
+    exists: bool
+    by_name: Side
+    by_picture: Side | None
 
 
 class Problem(BaseModel):
@@ -103,7 +122,8 @@ async def home(request: Request) -> Response:
     try:
         fields = read_query(request, ("name", "n", "seed"))
         if not fields.get("name"):
-            return pages.front_page(request, n=PAGE_PICTURES)
+            seed = _seed(fields.get("seed"))
+            return pages.front_page(request, n=PAGE_PICTURES, seed="" if seed is None else seed)
         order = check(fields, kitchen.of(request), default_n=PAGE_PICTURES)
     except ApiError as error:
         return pages.front_page(request, n=PAGE_PICTURES, typed=fields.get("name"), error=error)
@@ -117,24 +137,25 @@ async def dish_at_the_counter(request: Request) -> Response:
     keys = tuple(key for key in RECIPE if key != "size")
     order = check(read_query(request, keys), pictures, default_n=1, default_seed=0)
     dish = order.dishes[0]
-    view = read_query(request, ("word", "how", "child", "pantry", "nearest"))
+    view = read_query(request, ("word", "how", "amount", "child", "pantry", "nearest"))
     if view.get("word"):
         # A word of the visitor's own: it becomes a part of the recipe, and so of the address.
         try:
             word = normalize(view["word"]).text
         except NameError_ as error:
             raise ApiError(422, error.code, field="word") from None
-        pinch = counter.PINCH if view.get("how") != "take" else -1.0
-        changed = counter.with_pinch(dish, word, pinch)
+        amount = view.get("amount", "")
+        if re.fullmatch(r"-?[0-9](\.[0-9]{1,2})?", amount):
+            changed = counter.with_weight(dish, word, float(amount))
+        else:
+            changed = counter.with_pinch(dish, word, counter.PINCH if view.get("how") != "take" else -1.0)
         if changed is None:
             raise ApiError(422, "invalid_mix", field="mix", most=MAX_MIXED, weight=f"{MAX_WEIGHT:g}")
         return RedirectResponse(pages.counter_url(request, changed), status_code=303)
     child, pantry = (_small(view.get(key), default) for key, default in (("child", 1), ("pantry", 0)))
     laid = counter.lay(dish, texts.of(request), pictures.pieces, child=max(child, 1), pantry=pantry)
-    nearest = await asyncio.to_thread(pictures.nearest, dish) if view.get("nearest") else None
-    return pages.counter_page(
-        request, order, laid, pantry=pantry, nearest=nearest, has_index=pictures.has_index
-    )
+    novelty = await _novelty(request, dish) if view.get("nearest") and pictures.has_index else None
+    return pages.counter_page(request, order, laid, pantry=pantry, novelty=novelty)
 
 
 @router.get("/table", include_in_schema=False)
@@ -209,6 +230,48 @@ async def docs(request: Request) -> Response:
 
 
 @router.get(
+    "/nearest",
+    summary="What of the training data a dish is nearest to",
+    response_model=Near,
+    responses={
+        404: {"model": Problem, "description": texts.text("en", "error.no_index")},
+        **{status: PROBLEMS[status] for status in (400, 422, 429, 500, 503)},
+    },
+    openapi_extra={"parameters": _parameters([key for key in RECIPE if key != "size"])},
+)
+async def nearest(request: Request) -> Response:
+    """Names of the training photographs that are nearest by name and by colours and layout, with cosine distances
+    (0: the same), and how new that is: the share of the training data that has a nearer neighbour, in percent."""
+    keys = tuple(key for key in RECIPE if key != "size")
+    dish = check(read_query(request, keys), kitchen.of(request), default_n=1, default_seed=0).dishes[0]
+    novelty = await _novelty(request, dish)
+
+    def sides(near: Nearest) -> dict[str, object]:
+        return {"novelty": near.novelty, "names": [{"name": n, "distance": d} for n, d in near.names]}
+
+    return JSONResponse(
+        {
+            "name": dish.title,
+            "exists": novelty.name.exists,
+            "by_name": sides(novelty.name),
+            "by_picture": sides(novelty.picture) if novelty.picture else None,
+        }
+    )
+
+
+async def _novelty(request: Request, dish: Dish) -> Novelty:
+    """ApiError, QueueFull, EngineClosed."""
+    pictures = kitchen.of(request)
+    (made,) = await answers.made(request, kitchen.order(request, [dish]))
+    if isinstance(made, ApiError):
+        raise made
+    novelty = await asyncio.to_thread(pictures.novelty, dish, made)
+    if novelty is None:
+        raise ApiError(404, "no_index")
+    return novelty
+
+
+@router.get(
     "/surprise",
     summary="A name that nobody has written before",
     responses={
@@ -223,7 +286,8 @@ async def surprise_me(request: Request) -> Response:
     name = surprise(texts.of(request), random.Random())
     headers = {"Cache-Control": "no-store", "Vary": "Accept, Accept-Language, Cookie"}
     if negotiation.media_type(request.headers.get("accept"), (JSON, HTML)) == HTML:
-        dish = Dish(name, random.randrange(MAX_SEED + 1))
+        seed = _seed(request.query_params.get("seed"))
+        dish = Dish(name, random.randrange(MAX_SEED + 1) if seed is None else seed)
         n = request.query_params.get("n", "")
         many = int(n) if n in map(str, range(1, MAX_PICTURES + 1)) else PAGE_PICTURES
         return RedirectResponse(pages.page_url(request, dish, many), status_code=303, headers=headers)
@@ -315,8 +379,9 @@ async def _generate_page(request: Request) -> Response:
         return pages.front_page(
             request, n=PAGE_PICTURES, typed=fields.get("name"), error=from_exception(error)
         )
-    # The pictures are in memory now, where their addresses find them.
-    return pages.front_page(request, order=order, n=len(order.dishes))
+    # The pictures are in memory now, where their addresses find them. A number that was asked for stays.
+    seed = order.dishes[0].seed if fields.get("seed") else ""
+    return pages.front_page(request, order=order, n=len(order.dishes), seed=seed)
 
 
 @router.head("/dish.png", include_in_schema=False)
@@ -384,6 +449,11 @@ async def readyz(request: Request) -> dict[str, str]:
 )
 async def figures(request: Request) -> Response:
     return Response(request.app.state.metrics.text(), media_type=metrics.CONTENT_TYPE)
+
+
+def _seed(text: str | None) -> int | None:
+    """A seed that a page's form is filled with, if it is one."""
+    return int(text) if text and re.fullmatch("[0-9]{1,10}", text) and int(text) <= MAX_SEED else None
 
 
 def _small(text: str | None, default: int) -> int:

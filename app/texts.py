@@ -72,13 +72,47 @@ _TEXTS: dict[str, tuple[str, str]] = {
     # The seat at the counter
     "another": ("Another one", "別の一皿"),
     "is_it_new": ("Is it new?", "本当に新しい？"),
-    "novelty": ("{percent}% new", "新しさ {percent}%"),
-    "nearest_note": (
-        "The dishes that the model has seen whose names are nearest to this one, with their distances "
-        "(0 is the same). The figure says how many of those dishes have a neighbour nearer than this.",
-        "モデルが学んだ料理のうち、名前がこれに近いものとその距離です（0なら同じ）。"
-        "新しさは、学んだ料理のうち、もっと近い仲間がいるものの割合です。",
+    "new": ("New?", "新しい？"),
+    "is_it_new_of": ("Is picture no. {seed} of {name} new?", "「{name}」{seed}番は本当に新しい？"),
+    "exists": ("“{name}” exists", "「{name}」は実在します"),
+    "exists_note": (
+        "The model has learnt from photographs of this very dish.",
+        "モデルは、まさにこの料理の写真から学んでいます。",
     ),
+    "by_name": ("Its name: {percent}% new", "名前の新しさ {percent}%"),
+    "by_picture": ("Its picture: {percent}% new", "絵の新しさ {percent}%"),
+    "by_name_note": (
+        "Names that the model has seen, the nearest first, and how far they are (0 is the same).",
+        "モデルが学んだ名前を近い順に。数字は距離です（0なら同じ）。",
+    ),
+    "by_picture_note": (
+        "What is on the photographs whose colours and layout are nearest to the picture’s. Colours and layout "
+        "only: they find a copy, but know nothing of food.",
+        "色と配置がこの絵に近い写真の料理名です。比べているのは色と配置だけで、"
+        "写しなら見つかりますが、料理のことはわかりません。",
+    ),
+    "novelty_note": (
+        "100% new is further from everything seen than any two things seen are from each other: the figure is "
+        "the share of them that have a nearer neighbour.",
+        "新しさは、学んだもののうち、もっと近い仲間がいるものの割合です。"
+        "100%なら、学んだどの二つの間よりも遠いということです。",
+    ),
+    "distance": ("distance", "距離"),
+    "other_model": (
+        "This link was made with model {model}. This is model {version}, so the picture may be another one.",
+        "このリンクはモデル{model}で作られました。今のモデルは{version}なので、絵が違うかもしれません。",
+    ),
+    "number": ("No.", "番号"),
+    "number_title": ("Plate number: the same one makes the same plate", "皿の番号。同じ番号なら同じ皿になります"),
+    "at_random": ("random", "おまかせ"),
+    "keep_number": ("Use no. {seed} for the next order too", "次の注文も{seed}番にする"),
+    "kept_number": (
+        "No. {seed} is kept: other names now come on the same plate. Empty the box for new ones.",
+        "{seed}番に決めました。別の名前も同じ皿に盛ります。空にすると毎回変わります。",
+    ),
+    "many_names": ("Several names at once", "いくつもの名前をまとめて"),
+    "keys": ("Keys", "キー操作"),
+    "keys_on": ("Single keys do this", "一文字のキーを使う"),
     "like_this": ("More like this", "これに似た皿"),
     "family": ("Family tree", "系図"),
     "first": ("first", "はじめ"),
@@ -93,7 +127,7 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "more_of": ("More {name}", "{name}を足す"),
     "less_of": ("Less {name}", "{name}を減らす"),
     "none_of": ("Leave {name} as it was", "{name}を元に戻す"),
-    "any_word": ("Any word or dish", "好きな言葉や料理"),
+    "any_word": ("Any word or dish (each gets a slider)", "好きな言葉や料理（つまみが付きます）"),
     "word_example": ("egg", "卵"),
     "add": ("Add", "足す"),
     "take": ("Take away", "引く"),
@@ -113,6 +147,13 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "play": ("Watch it change", "変わるところを見る"),
     "stop": ("Stop", "止める"),
     "no_morph": ("Without the morph", "変身をやめる"),
+    "to_number": ("to no.", "番号"),
+    "morph_note": (
+        "Into another name, another plate number, or both.",
+        "別の名前へ、別の番号の皿へ、または両方へ。",
+    ),
+    "elsewhere": ("Into another plate of the same dish", "同じ料理の別の皿へ"),
+    "amount_of": ("How much {name}", "{name}の量"),
     "redrawn": ("{name}: redrawn.", "「{name}」描き直しました。"),
     "table": ("A table of names", "名前の表"),
     "table_names": ("Names, one a line (at most {most})", "料理名を一行に一つ（{most}つまで）"),
@@ -199,6 +240,10 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "error.invalid_t": (
         "“t” must be a number from 0 to 1, such as 0.4.",
         "「t」は0から1までの数です。例：0.4",
+    ),
+    "error.no_index": (
+        "This checkpoint has no index of what its model has seen.",
+        "このチェックポイントには、学んだものの索引がありません。",
     ),
     "error.unknown_field": (
         "There is no such field. Known are name, n, seed, size, path, off, mix, to, to_seed and t.",
@@ -287,14 +332,14 @@ _TEXTS: dict[str, tuple[str, str]] = {
     ),
 }
 
-SCRIPT_TEXTS = (
-    "alt", "seed", "save", "save_of", "taste", "taste_of", "making", "ahead", "done", "retrying", "again",
-    "offline", "spoilt", "error.empty_name", "not_ours", "forget_sure",
+# What the scripts of every page, of the order form and of the counter say.
+PAGE_TEXTS = ("offline", "not_ours")
+FORM_TEXTS = (
+    "alt", "seed", "save_of", "taste_of", "is_it_new_of", "keep_number", "kept_number", "making", "ahead", "done",
+    "retrying", "spoilt", "error.empty_name", "forget_sure",
 )  # fmt: skip
-
 COUNTER_TEXTS = (
-    "making", "redrawn", "offline", "retrying", "not_ours",
-    "reopened_same", "reopened_alike", "reopened_other", "reopened_model",
+    "making", "redrawn", "retrying", "reopened_same", "reopened_alike", "reopened_other", "reopened_model",
 )  # fmt: skip
 
 

@@ -77,14 +77,19 @@ class Dish:
 
     @property
     def title(self) -> str:
-        """The dish in a line: 親子丼 − 卵 + ½ サーモン → カレー 40%."""
+        """The dish in a line: 親子丼 − 卵 + 0.5 サーモン → カレー #7 40%."""
         parts = [self.name]
         for weight, name in self.mix:
             amount = "" if abs(weight) == 1 else f"{abs(weight):g} "
             parts.append(f"{'−' if weight < 0 else '+'} {amount}{name}")
-        if self.to is not None:
-            parts.append(f"→ {self.to} {self.t:.0%}")
+        if self.morphs:
+            ends = [self.to or "", "" if self.to_seed is None else f"#{self.to_seed}"]
+            parts.append(f"→ {' '.join(filter(None, ends))} {self.t:.0%}")
         return " ".join(parts)
+
+    @property
+    def morphs(self) -> bool:
+        return self.to is not None or self.to_seed is not None
 
     def recipe(self, size: bool = True) -> list[tuple[str, str]]:
         """The fields that are not at their defaults, in one order: the canonical query."""

@@ -14,13 +14,22 @@ let leaving = new AbortController();
 function pictureOf(address, size) {
   const url = new URL(address, location.href);
   url.pathname = url.pathname.replace(/dish$/, "dish.png");
-  for (const key of ["child", "pantry", "nearest"]) url.searchParams.delete(key);
+  for (const key of ["child", "pantry", "nearest", "model"]) url.searchParams.delete(key);
   if (size) url.searchParams.set("size", size);
   return url;
 }
 
+/** Where a form leads. An `amount` of a `word` is its weight in the mix, which needs no detour by the server. */
 function addressOf(form) {
-  const fields = [...new FormData(form)].filter(([, value]) => value !== "");
+  const data = new FormData(form);
+  const [word, amount] = [data.get("word"), data.get("amount")];
+  if (amount !== null) for (const key of ["word", "amount"]) data.delete(key);
+  const fields = [...data]
+    .filter(([, value]) => value !== "")
+    .map(([key, value]) => {
+      const other = key !== "mix" || amount === null || value.slice(value.indexOf(":") + 1) !== word;
+      return [key, other ? value : `${amount}:${word}`];
+    });
   const url = new URL(form.action, location.href);
   url.search = new URLSearchParams(fields);
   return url;
@@ -196,11 +205,13 @@ document.addEventListener("input", (event) => {
   const form = event.target.closest("#counter form.live");
   if (!form) return;
   stop();
+  const output = form.querySelector("output");
+  if (output) output.value = `${event.target.value > 0 ? "+" : ""}${event.target.value.replace("-", "−")}`;
   if (form.checkValidity()) scrub(addressOf(form));
 });
 
 document.addEventListener("change", (event) => {
-  if (event.target.type !== "range") return;
+  if (event.target.type !== "range" && event.target.id !== "seed") return;
   const form = event.target.closest("#counter form.live");
   if (form?.checkValidity()) go(addressOf(form).href);
 });

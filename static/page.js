@@ -1,7 +1,6 @@
 // The order form, brought to life. Without this script it posts itself, and the server answers with a page.
 import { keep } from "./history.js";
 import * as kitchen from "./kitchen.js";
-import "./reopen.js";
 import { show } from "./shelf.js";
 import { Order } from "./table.js";
 import { text } from "./texts.js";
@@ -12,13 +11,15 @@ const plates = document.getElementById("n");
 const problem = document.getElementById("problem");
 const status = document.getElementById("status");
 const again = document.getElementById("again");
+const number = document.getElementById("seed");
+const clock = document.getElementById("clock");
 const surprise = document.getElementById("surprise");
 const home = form.action.replace(/generate$/, "");
 
 let current = new AbortController();
 
-function pageAddress(name, seed, n) {
-  return `${home}?${new URLSearchParams({ name, seed, n })}`;
+function pageAddress(name, seed, n, model) {
+  return `${home}?${new URLSearchParams({ name, seed, n, model })}`;
 }
 
 function complain(message) {
@@ -56,10 +57,10 @@ async function serve(fields, signal) {
     for await (const event of kitchen.order(form.action, fields, signal)) {
       if (event.event === "order") {
         table = new Order(event);
-        const { name, ahead } = event;
+        const { name, ahead, model } = event;
         status.textContent = text(ahead ? "ahead" : "making", { name, ahead });
         const [{ seed }] = event.pictures;
-        history.replaceState(null, "", pageAddress(name, seed, event.pictures.length));
+        history.replaceState(null, "", pageAddress(name, seed, event.pictures.length, model));
       } else if (event.event === "sketch") {
         drawn.push(table.sketch(event.index, event.png));
       } else if (event.event === "picture") {
@@ -85,9 +86,14 @@ async function place(name, seed) {
   const { signal } = (current = new AbortController());
   complain("");
   again.hidden = true;
-  const fields = { name, n: plates.value, ...(seed === undefined ? {} : { seed }) };
+  const fields = { name, n: plates.value, seed: seed ?? number.value };
   status.textContent = text("making", { name });
   form.classList.add("busy");
+  const began = performance.now();
+  const ticking = setInterval(() => {
+    const seconds = (performance.now() - began) / 1000;
+    if (seconds > 1) clock.textContent = `${seconds.toFixed(1)} s`;
+  }, 100);
   try {
     for (;;) {
       try {
@@ -102,6 +108,8 @@ async function place(name, seed) {
     status.textContent = "";
     complain(error instanceof kitchen.Refused ? error.message : text("offline"));
   } finally {
+    clearInterval(ticking);
+    clock.textContent = "";
     if (!signal.aborted) form.classList.remove("busy");
   }
 }
@@ -135,3 +143,20 @@ for (const link of document.querySelectorAll(".menu a")) {
     form.scrollIntoView({ block: "start" });
   });
 }
+
+// The number under a picture makes the next order's plates the same.
+document.getElementById("orders").addEventListener("click", (event) => {
+  const link = event.target.closest(".seed");
+  if (!link || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
+  event.preventDefault();
+  number.value = link.dataset.seed;
+  status.textContent = text("kept_number", { seed: link.dataset.seed });
+  input.select();
+});
+
+// A streamed picture has no address, and so no file name: it gets both before the browser's menu offers to save it.
+document.addEventListener("contextmenu", (event) => {
+  const plate = event.target.closest?.("[data-picture]");
+  const image = plate?.querySelector(".picture");
+  if (image?.src.startsWith("data:")) image.src = plate.dataset.picture;
+});

@@ -39,13 +39,23 @@ export class Order {
       const plate = clone("plate-template");
       const about = { seed: picture.seed, name: event.name };
       plate.classList.add("empty");
-      plate.querySelector(".seed").textContent = text("seed", about);
+      const seed = plate.querySelector(".seed");
+      seed.textContent = text("seed", about);
+      seed.ariaLabel = text("keep_number", about);
+      seed.dataset.seed = picture.seed;
+      seed.href = `?seed=${picture.seed}`;
       const save = plate.querySelector(".save");
       save.href = `${picture.url}&download=1`;
       save.ariaLabel = text("save_of", about);
       const taste = plate.querySelector(".taste");
       taste.href = picture.url.replace("/dish.png?", "/dish?");
       taste.ariaLabel = text("taste_of", about);
+      const isNew = plate.querySelector(".new");
+      if (isNew) {
+        isNew.href = `${taste.href}&nearest=1`;
+        isNew.ariaLabel = text("is_it_new_of", about);
+      }
+      plate.dataset.picture = picture.url;
       plate.alt = text("alt", { name: event.name, k: index + 1, n: event.pictures.length });
       return plate;
     });
@@ -74,7 +84,7 @@ export class Order {
     note.textContent = message;
     plate.classList.remove("empty");
     plate.querySelector(".dish").replaceChildren(note);
-    plate.querySelector(".links").remove();
+    plate.querySelector("figcaption").remove();
   }
 
   /** Takes away the plates that nobody waits for any more. */

@@ -8,6 +8,8 @@ import sentencepiece
 import torch
 
 from model import checkpoint
+from model.generation import Pipeline
+from model.nearest import NamesIndex, look
 from model.networks import Stage1Generator, Stage2Generator
 from model.text import TextEncoder
 
@@ -111,6 +113,15 @@ def make_checkpoint(folder: Path, seed: int = 0) -> Path:
         training={"note": "random weights"},
     )
     return folder
+
+
+def knowing(pipeline: Pipeline) -> Pipeline:
+    """This pipeline with an index of `NAMES` and of flat pictures by those names."""
+    index = NamesIndex.build(NAMES, pipeline.embed(NAMES))
+    colours = torch.rand(len(NAMES), 3, 1, 1, generator=torch.Generator().manual_seed(0))
+    index.add_looks(look(colours.expand(-1, -1, 64, 64)), range(len(NAMES)))
+    pipeline.names_index = index
+    return pipeline
 
 
 @pytest.fixture(scope="session")

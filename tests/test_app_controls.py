@@ -24,6 +24,7 @@ from app.server import create_app
 from app.settings import Settings
 from model import png
 from model.generation import Pipeline
+from tests.conftest import NAMES, knowing
 from tests.serving import serve, until
 
 NAME = "親子丼"
@@ -32,7 +33,7 @@ BROWSER = "text/html,application/xhtml+xml,*/*;q=0.8"
 
 @pytest.fixture(scope="module")
 def client(tiny_checkpoint: Path) -> Iterator[httpx.Client]:
-    app = create_app(Settings(), Pipeline.load(tiny_checkpoint, "cpu"))
+    app = create_app(Settings(), knowing(Pipeline.load(tiny_checkpoint, "cpu")))
     with serve(app) as url, httpx.Client(base_url=url, trust_env=False) as client:
         until(lambda: client.get("/readyz").status_code == 200)
         yield client
@@ -88,6 +89,7 @@ def test_a_png_knows_the_recipe_that_makes_it_again(client: httpx.Client, contro
         ({"mix": ["1:卵", "-1:卵"]}, {}),
         ({"to": "カレー", "t": "1.00"}, {"to": "カレー", "t": "1"}),
         ({"path": "", "off": "", "mix": "", "to": "", "to_seed": "", "t": ""}, {}),
+        ({"t": "0.5"}, {}),
     ],
 )
 def test_two_spellings_of_a_recipe_are_one_dish(
@@ -237,14 +239,28 @@ def test_the_counter_adds_and_takes_ingredients_in_the_pages_language(client: ht
     assert ("mix", dict(fields(more))["mix"].replace("0.5:", "1:")) in fields(link(added, "pantry-1-more"))
 
 
-def test_what_is_in_the_dish_and_not_on_offer_is_listed(client: httpx.Client) -> None:
+def test_what_is_in_the_dish_has_a_slider_each(client: httpx.Client) -> None:
     mixed = page(client, mix=["-1:雪男", "0.5:虹"])
-    assert fields(link(mixed, "mixed-1-more")) == [
-        ("name", NAME), ("seed", "7"), ("mix", "-0.5:雪男"), ("mix", "0.5:虹"),
-    ]  # fmt: skip
+    assert re.findall(r'name="amount"[^>]* value="([^"]+)"', mixed) == ["-1.0", "0.5"]
     assert fields(link(mixed, "mixed-2-none")) == [("name", NAME), ("seed", "7"), ("mix", "-1:雪男")]
     full = page(client, mix=[f"1:{k}" for k in range(6)])
-    assert 'id="pantry-1-more"' not in full and 'id="mixed-6-more"' in full
+    assert 'id="pantry-1-more"' not in full and 'id="amount-6"' in full
+
+
+def test_an_amount_is_set_in_its_place(client: httpx.Client) -> None:
+    query = {"name": NAME, "seed": 7, "mix": ["-1:卵", "0.5:鮭"], "word": "卵"}
+    for amount, entries in (("0.35", ["0.35:卵", "0.5:鮭"]), ("-2", ["-2:卵", "0.5:鮭"]), ("0", ["0.5:鮭"])):
+        answer = client.get("/dish", params={**query, "amount": amount})  # type: ignore[arg-type]
+        assert answer.status_code == 303
+        assert [value for key, value in fields(answer.headers["location"]) if key == "mix"] == entries
+    assert client.get("/dish", params={**query, "amount": "2.05"}).status_code == 422  # type: ignore[arg-type]
+
+
+def test_the_first_ingredients_are_such_as_everybody_knows(client: httpx.Client) -> None:
+    first = page(client, lang="en")
+    assert ("mix", "0.5:tomato") in fields(link(first, "pantry-2-more"))
+    others = client.get(link(first, "pantry") + "&lang=en").text
+    assert fields(link(others, "pantry-2-more")) != fields(link(first, "pantry-2-more"))
 
 
 def test_a_word_of_ones_own_becomes_part_of_the_address(client: httpx.Client) -> None:
@@ -262,6 +278,46 @@ def test_the_morph_is_a_strip_of_dishes(client: httpx.Client) -> None:
         "0", "0.17", "0.33", "0.5", "0.67", "0.83", "1",
     ]  # fmt: skip
     assert fields(link(text, "no-morph")) == [("name", NAME), ("seed", "7")]
+
+
+def test_a_morph_may_lead_to_another_number_alone(client: httpx.Client) -> None:
+    elsewhere = fields(link(page(client), "elsewhere"))
+    assert [key for key, _ in elsewhere] == ["name", "seed", "to_seed", "t"]
+    text = page(client, to_seed="9", t="0.5")
+    assert [dict(fields(link(text, f"step-{k}"))).get("t", "0") for k in (1, 4, 7)] == ["0", "0.5", "1"]
+    assert "→ #9 50%" in text
+    assert dish(client, to_seed="9", t="0.5").content != dish(client, to_seed="9", t="1").content
+    there, nine = (
+        Image.open(io.BytesIO(dish(client, **query).content)) for query in ({"to_seed": "9", "t": "1"}, {"seed": 9})
+    )
+    assert np.array_equal(np.asarray(there), np.asarray(nine))
+
+
+def test_a_permalink_says_which_model_made_it(client: httpx.Client) -> None:
+    model = client.get("/readyz").json()["model"]
+    permalink = link(page(client, path="3"), "permalink")
+    assert fields(permalink)[-1] == ("model", model)
+    said = "so the picture may be another one"
+    assert said not in client.get(permalink, params={"lang": "en"}).text
+    for at in ("/", "/dish"):
+        assert said in page(client, at, lang="en", model="0123456789ab")
+        assert "script" not in page(client, at, lang="en", model="<script>").partition("<main")[2][:400]
+
+
+def test_a_number_can_be_kept_without_a_script(client: httpx.Client) -> None:
+    def number(text: str) -> str:
+        found = re.search(r'<input id="seed"[^>]* value="([^"]*)"', text)
+        assert found
+        return found[1]
+
+    assert number(client.get("/", params={"seed": "9"}).text) == "9"
+    assert number(client.get("/", params={"seed": "<9"}).text) == ""
+    headers = {"Accept": BROWSER}
+    assert number(client.post("/generate", data={"name": NAME, "seed": "9"}, headers=headers).text) == "9"
+    assert number(client.post("/generate", data={"name": NAME, "seed": ""}, headers=headers).text) == ""
+    assert number(page(client, "/")) == ""  # a permalink's own number is not the next order's
+    surprise = client.get("/surprise", params={"seed": "9"}, headers=headers)
+    assert dict(fields(surprise.headers["location"]))["seed"] == "9"
 
 
 def test_a_permalink_shows_its_picture_where_it_is_shared(client: httpx.Client) -> None:
@@ -315,6 +371,34 @@ def test_a_table_that_cannot_be_laid_says_why(client: httpx.Client, query: str) 
     assert 'id="problem"' in answer.text
 
 
+# What is near
+
+
+def test_what_exists_is_told_from_what_is_new(client: httpx.Client) -> None:
+    known = client.get("/nearest", params={"name": NAME, "seed": 7}).json()
+    assert (known["name"], known["exists"], known["by_name"]["novelty"]) == (NAME, True, 0)
+    assert known["by_name"]["names"][0] == {"name": NAME, "distance": 0}
+    for changed in ({"name": NAME, "mix": "-1:卵"}, {"name": NAME, "off": "0"}, {"name": "雪男丼"}):
+        assert client.get("/nearest", params=changed).json()["exists"] is False
+    near = known["by_picture"]["names"]
+    assert {one["name"] for one in near} <= set(NAMES)
+    assert [one["distance"] for one in near] == sorted(one["distance"] for one in near)
+    # The picture decides, not the name.
+    other = client.get("/nearest", params={"name": NAME, "seed": 8}).json()
+    assert (other["by_name"], other["by_picture"]) != (known["by_name"], known["by_picture"])
+    assert other["by_name"] == known["by_name"]
+    text = page(client, nearest=1, lang="en")
+    assert f"“{NAME}” exists" in text and "Its picture:" in text
+    assert "Its name:" in page(client, nearest=1, lang="en", name="雪男丼")
+
+
+def test_nothing_is_said_of_what_is_new_without_an_index(tiny_checkpoint: Path) -> None:
+    app = create_app(Settings(), Pipeline.load(tiny_checkpoint, "cpu"))
+    with serve(app) as url, httpx.Client(base_url=url, trust_env=False) as client:
+        answer = client.get("/nearest?name=tea")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (404, "no_index")
+
+
 # The menu of one's own
 
 
@@ -359,7 +443,7 @@ def test_every_curl_line_of_the_documentation_works(
 ) -> None:
     text = client.get("/docs", params={"lang": language}).text
     lines = [html.unescape(line) for line in re.findall(r"<code id=\"[^\"]+\">(curl [^<]+)</code>", text)]
-    assert len(lines) == 8
+    assert len(lines) == 9
     for line in lines:
         command, *arguments = shlex.split(line)
         done = subprocess.run(

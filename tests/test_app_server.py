@@ -459,7 +459,7 @@ def test_health(client: httpx.Client, pipeline: Pipeline) -> None:
 def test_openapi_describes_every_route(client: httpx.Client) -> None:
     schema = client.get("/openapi.json").json()
     assert set(schema["paths"]) == {
-        "/generate", "/dish.png", "/menu.zip", "/surprise", "/healthz", "/readyz", "/metrics",
+        "/generate", "/dish.png", "/menu.zip", "/nearest", "/surprise", "/healthz", "/readyz", "/metrics",
         "/v1/images/generations",
     }  # fmt: skip
     generate = schema["paths"]["/generate"]["post"]

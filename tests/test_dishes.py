@@ -107,5 +107,6 @@ def test_the_recipe_says_everything_in_one_way() -> None:
     )
     assert Dish("tea", 0).query() == "name=tea&seed=0"
     assert (dish.number, Dish("tea", 7).number) == ("7.3.1", "7")
-    assert dish.title == "a&b − 0.5 egg + サ → curry 40%"
+    assert dish.title == "a&b − 0.5 egg + サ → curry #9 40%"
+    assert Dish("tea", 0, to_seed=9, t=0.5).title == "tea → #9 50%"
     assert Dish("tea", 0, 64).plain and not dish.plain

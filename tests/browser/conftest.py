@@ -12,6 +12,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from app.server import create_app
 from app.settings import Settings
 from model.generation import Pipeline
+from tests.conftest import knowing
 from tests.serving import chromium, serve, until
 
 JAPANESE = "ja-JP"
@@ -36,7 +37,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def url(tiny_checkpoint: Path) -> Iterator[str]:
-    with serve(create_app(Settings(), Pipeline.load(tiny_checkpoint, "cpu"))) as url:
+    with serve(create_app(Settings(), knowing(Pipeline.load(tiny_checkpoint, "cpu")))) as url:
         yield url
 
 
