@@ -38,7 +38,7 @@ class Recipe:
     augment: float = 0.5  # as in stage 1
     pairs_only: float = 3.0  # kimg
     # Shares of the pull at a picture, see Balancer.
-    adversary: float = 0.5  # each of two
+    adversary: float = 0.75  # each of two
     features: float = 0.5  # each of two
     pixels: float = 0.5
     layout: float = 0.25
