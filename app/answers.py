@@ -34,6 +34,8 @@ class ClientGone(Exception):
 async def made(request: Request, tickets: Sequence[Ticket]) -> list[bytes | ApiError]:
     """Each ticket's PNG, or what went wrong with it. ClientGone."""
     work = asyncio.gather(*(asyncio.wrap_future(t.picture) for t in tickets), return_exceptions=True)
+    # A gathering that is cancelled holds that as an exception, and asyncio complains of one that nobody has read.
+    work.add_done_callback(lambda done: done.cancelled() or done.exception())
     gone = asyncio.create_task(_disconnected(request))
     waiting: tuple[asyncio.Future[Any], ...] = (work, gone)
     try:

@@ -11,7 +11,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
@@ -77,7 +77,11 @@ def create_app(settings: Settings, pipeline: Pipeline | None = None) -> FastAPI:
     app.mount("/static", _Static(directory=pages.ROOT / "static"), name="static")
     for kind in (ApiError, QueueFull, EngineClosed, HTTPException):
         app.add_exception_handler(kind, _respond)
-    app.add_exception_handler(ClientGone, _nobody_there)
+    for kind in (
+        ClientGone,
+        ClientDisconnect,
+    ):  # waiting for its pictures, or in the middle of its own request
+        app.add_exception_handler(kind, _nobody_there)
     return app
 
 
