@@ -77,11 +77,8 @@ def create_app(settings: Settings, pipeline: Pipeline | None = None) -> FastAPI:
     app.mount("/static", _Static(directory=pages.ROOT / "static"), name="static")
     for kind in (ApiError, QueueFull, EngineClosed, HTTPException):
         app.add_exception_handler(kind, _respond)
-    for kind in (
-        ClientGone,
-        ClientDisconnect,
-    ):  # waiting for its pictures, or in the middle of its own request
-        app.add_exception_handler(kind, _nobody_there)
+    app.add_exception_handler(ClientGone, _nobody_there)
+    app.add_exception_handler(ClientDisconnect, _nobody_there)  # in the middle of its own request
     return app
 
 
