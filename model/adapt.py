@@ -47,6 +47,7 @@ from model.train import Feed, Gallery, Log, begin, finite, pack, read_state, res
 
 MINUTES = 30.0
 CHECKS = 10  # a stage at least, if it comes to its last kimg
+CHECK_SHARE = 0.1  # of the time that checks may take, on whatever machine
 PATIENCE = 4  # checks without a better one
 COPIES = 0.05  # of the pictures at most; of photographs one in a hundred comes so near
 TICK = 50  # steps between rows of the log
@@ -129,34 +130,32 @@ def play(run: Run, stage: str) -> None:
         weights[torch.from_numpy(run.small[~run.held]).to(weights.device)] = 0
     names = grid_names(photos.names, run.recombined)
     gallery = Gallery(game, names, embed(names, run.base, run.device), run.device, run.seed)
-    paint = painter(game, {*examiner.strange, *examiner.known}, run)
+    paint = painter(game, {*examiner.strange, *examiner.known}, run.base, run.device)
     log = Log(run.folder / f"stage{stage}.csv", before + shown / 1000 if resumed else None)
     feed, saved, seen = Feed(photos, run.device), time.monotonic(), shown
     every = 60 * min(run.every, run.minutes / (2 * CHECKS))
 
-    def look_up(bar: tqdm[Any]) -> None:
+    def look_up() -> None:
         """A check: keeps the checkpoint where it is the best yet, and saves all."""
-        nonlocal saved, seen
+        nonlocal saved, seen, every
+        began = time.monotonic()
         found = examiner.check(paint)
         checks.append({"kimg": shown / 1000, "kid": found.kid.value, "copies": found.copies.value})
         if len(checks) > 1 and best(checks) == len(checks) - 1:
             pack(run.out, game, before + shown / 1000, history["hours"] + run.spent() / 3600)
-        history["finished"] = verdict(checks)
-        bar.set_postfix_str(
-            f"KID {1000 * found.kid.value:.0f} copies {found.copies.value:.0%} · "
-            f"{max(0.0, run.minutes - run.spent() / 60):.0f} min left in all"
-        )
+        history["finished"] = history["finished"] or verdict(checks)
         gallery.draw(run.folder / "samples" / f"stage{stage}-{shown:06d}.png")
         write_state(state_file, game, shown, run.spent(), history)
         run.save()
         saved, seen = time.monotonic(), shown
+        every = max(every, (saved - began) / CHECK_SHARE)
         reseed(run.seed, shown, 0)
 
     calm = 0.1 if sys.stderr.isatty() else 10.0
     bar = tqdm(desc=f"stage {stage}", unit="img", unit_scale=True, initial=shown, dynamic_ncols=True, mininterval=calm)
     with bar, stop_on_signal() as stop:
         if not checks:
-            look_up(bar)
+            look_up()
         reseed(run.seed, shown, 0)
         steps = 0
         while not history["finished"]:
@@ -170,6 +169,7 @@ def play(run: Run, stage: str) -> None:
                 log.add(game.step(flip(feed[index]), run.menu.names(index), imagined, before + shown / 1000))
                 shown, steps = shown + preset.batch, steps + 1
                 bar.total = max(shown, round(shown / max(done, 1e-3)))
+                bar.set_postfix_str(progress(checks, run.minutes - run.spent() / 60), refresh=False)
                 bar.update(preset.batch)
             ends = bool(history["finished"] or stop)
             if log.steps and (ends or steps % TICK == 0):
@@ -178,16 +178,22 @@ def play(run: Run, stage: str) -> None:
                     history["finished"] = "a number was none any more"
                     write_state(state_file, game, shown, run.spent(), history)
                     break
-            reason = history["finished"]
-            if seen < shown and (ends or time.monotonic() - saved >= every or shown - seen >= 1000 * last / CHECKS):
-                look_up(bar)
-                history["finished"] = history["finished"] or reason
-            if ends:
+            due = time.monotonic() - saved >= every or shown - seen >= 1000 * last / CHECKS
+            if seen < shown and (history["finished"] or due) and not stop:
+                look_up()
+            elif ends:
                 write_state(state_file, game, shown, run.spent(), history)
-            if stop and not history["finished"]:
+                run.save()
+            if stop:
                 raise Stopped(stop[0])
     kept = checks[best(checks)]
     print(f"stage {stage}: {history['finished']} after {shown / 1000:.3g} kimg; kept what it was at {kept['kimg']:.3g}")
+
+
+def progress(checks: Sequence[dict[str, float]], minutes: float) -> str:
+    """What the bar says besides: the last check, the best, and the time that is left."""
+    last, kept, left = checks[-1], checks[best(checks)], math.ceil(max(0.0, minutes))
+    return f"KID {1000 * last['kid']:.0f} (best {1000 * kept['kid']:.0f}) copies {last['copies']:.0%} · {left} min left in all"
 
 
 def read_history(state_file: Path) -> dict[str, Any]:
@@ -219,11 +225,11 @@ def grid_names(names: Sequence[str], recombined: Sequence[str]) -> list[str]:
     return [*adapt_report.spread(list(dict.fromkeys(names)), GRID - len(made_up)), *made_up]
 
 
-def painter(game: Stage, names: set[str], run: Run) -> Painter:
-    """Paints with the game's average, names that are among these."""
+def painter(game: Stage, names: set[str], source: Path, device: torch.device) -> Painter:
+    """Paints with the game's average, names that are among these; `source` has the text encoder."""
     ordered = sorted(names)
     row = {name: i for i, name in enumerate(ordered)}
-    embeddings = embed(ordered, run.base, run.device)
+    embeddings = embed(ordered, source, device)
 
     def latent(seed: int) -> Tensor:
         return torch.randn(game.latent_dim, generator=torch.Generator().manual_seed(seed))
@@ -232,7 +238,7 @@ def painter(game: Stage, names: set[str], run: Run) -> Painter:
         pictures = np.empty((len(names), game.size, game.size, 3), np.uint8)
         for i in range(0, len(names), BATCH):
             texts = embeddings[[row[name] for name in names[i : i + BATCH]]]
-            latents = torch.stack([latent(seed) for seed in seeds[i : i + BATCH]]).to(run.device)
+            latents = torch.stack([latent(seed) for seed in seeds[i : i + BATCH]]).to(device)
             pictures[i : i + BATCH] = to_uint8(game.paint(texts, latents).cpu())
         return pictures
 
@@ -257,9 +263,7 @@ def finish(run: Run) -> None:
         ends={stage: history["finished"] for stage, history in stages.items()},
     )  # fmt: skip
     examiner = Examiner(PICTURE_SIZE, shown, held, run.device)
-    checks = adapt_report.write(
-        run.out / "report.html", facts, examiner, (before, after), run.photos, shown, run.recombined
-    )
+    checks = adapt_report.write(run.out / "report.html", facts, examiner, (before, after), shown, run.recombined)
     describe(run, checks, after.version)
     run.save(finished=True)
     shutil.rmtree(run.base)

@@ -11,7 +11,6 @@ from typing import TypeVar
 
 import numpy as np
 
-from model import metrics
 from model.checkpoint import write_file
 from model.data import Photos
 from model.evaluate import paint
@@ -21,7 +20,7 @@ from model.networks import PICTURE_SIZE
 from model.report import Picture, page
 
 GIVEN = 24  # names of photographs in the report
-SEED = 7
+SEED = 7  # of the first picture; each has its own
 WIDTH, HEIGHT = 320, 120  # of a curve, in the units of its SVG
 LOSSES = ("d_loss", "g_loss", "match", "reconstruction", "pixels", "rehearsal")
 Item = TypeVar("Item")
@@ -72,7 +71,6 @@ def write(
     facts: Facts,
     examiner: Examiner,
     pipelines: tuple[Pipeline, Pipeline],
-    photos: Photos,
     shown: Photos,
     recombined: Sequence[str],
 ) -> tuple[Check, Check]:
@@ -81,7 +79,7 @@ def write(
     Args:
         examiner: of 256 px.
         pipelines: before and after.
-        photos: (N, 256, 256, 3), all; shown: those of them that were trained on.
+        shown: (N, 256, 256, 3), the photographs that were trained on.
         recombined: made-up names.
     """
     before, after = (examiner.check(partial(_paint, pipeline)) for pipeline in pipelines)
@@ -91,8 +89,8 @@ def write(
         facts=facts,
         before=before,
         after=after,
-        given=_dishes(given, examiner, pipelines, photos, shown),
-        recombined=_dishes(recombined, examiner, pipelines, photos, None),
+        given=_dishes(given, examiner, pipelines, shown),
+        recombined=_dishes(recombined, examiner, pipelines, shown),
         width=WIDTH,
         height=HEIGHT,
     )
@@ -114,20 +112,19 @@ def _dishes(
     names: Sequence[str],
     examiner: Examiner,
     pipelines: tuple[Pipeline, Pipeline],
-    photos: Photos,
-    shown: Photos | None,
+    shown: Photos,
 ) -> list[Dish]:
-    """Each name's pictures. Where the names are those of `shown` photographs, with the photograph."""
     if not names:
         return []
-    old, new = (_paint(pipeline, names, [SEED] * len(names)) for pipeline in pipelines)
+    seeds = range(SEED, SEED + len(names))
+    old, new = (_paint(pipeline, names, seeds) for pipeline in pipelines)
     seen = examiner.look(new)
-    _, rows = metrics.nearest(seen, examiner.look(photos.images))
-    copied = (metrics.nearest(seen, examiner.shown)[0] < examiner.threshold).tolist()
+    _, rows = examiner.nearest(seen)
+    copied = examiner.copies(seen).tolist()
     return [
         Dish(
-            name, old[i], new[i], np.asarray(photos.images[row]), photos.names[row], copied[i],
-            np.asarray(shown.images[shown.names.index(name)]) if shown else None,
+            name, old[i], new[i], np.asarray(shown.images[row]), shown.names[row], copied[i],
+            np.asarray(shown.images[shown.names.index(name)]) if name in shown.names else None,
         )
         for i, (name, row) in enumerate(zip(names, rows.tolist(), strict=True))
     ]  # fmt: skip

@@ -17,7 +17,7 @@ import torch
 from click.testing import CliRunner, Result
 from torch import Tensor
 
-from model import adapt, adaptation, checkpoint, examiner, menu, presets, restraint
+from model import adapt, adaptation, checkpoint, examiner, menu, presets, restraint, train
 from model.adapt import best, verdict
 from model.checkpoint import load_network, read_config, weights_path
 from model.discriminator import Heads
@@ -47,10 +47,12 @@ def _quick() -> Iterator[None]:
     """Two steps a stage, in batches of four, and a check after each."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(menu, "COMPOSED", menu.COMPOSED)
-        patch.setattr(adapt.Gallery, "draw", adapt.Gallery.draw)
+        patch.setattr(train, "SAMPLES", train.SAMPLES)
+        patch.setattr(train, "LATENTS", 1)
         patch.setattr(os, "fsync", os.fsync)
         hurry()
         patch.setattr(presets, "Backbone", lambda _variant: backbone())
+        patch.setattr(examiner, "Backbone", functools.cache(examiner.Backbone))
         patch.setattr(examiner, "PICTURES", {64: 6, 256: 4})
         patch.setattr(examiner, "RESOLUTIONS", {64: 64, 256: 64})
         patch.setattr(adapt, "CHECKS", STEPS)
