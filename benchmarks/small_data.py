@@ -1,0 +1,252 @@
+"""What adapting does with some hundred photographs, beside what it replaces: `python -m benchmarks.small_data`.
+
+Every fold leaves a fifth of the photographs out, trains each recipe on the others, and measures what it paints against
+those left out. Writes the table, the figure and the goals into docs/small-data.md. What has been measured is kept in
+--out, so that a second call goes on where the first was stopped.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import random
+import shutil
+import statistics
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import torch
+from PIL import Image
+
+from model import adaptation, baselines, checkpoint, metrics
+from model.adapt import adapt, painter
+from model.augment import flip
+from model.data import Photos, default_cache, load
+from model.evaluate import MIN_PIXELS, paint
+from model.examiner import Examiner, Painter
+from model.findings import look
+from model.generate import CHECKPOINT
+from model.generation import Pipeline, choose_device
+from model.judge import STEPS, Judge, appoint
+from model.matching import has_bfloat16
+from model.menu import Menu
+from model.networks import PICTURE_SIZE, SKETCH_SIZE
+from model.presets import Preset, build
+from model.recombine import recombine
+from model.sheet import ContactSheet
+from model.text import Tokenizer
+from model.train import Feed
+
+RECIPES = {
+    "DCGAN": baselines.Recipe(conditional=False),
+    "StackGAN from scratch, BCE": baselines.Recipe(),
+    "StackGAN from scratch, BCE, DiffAugment": baselines.Recipe(augment=True),
+    "StackGAN from scratch, hinge": baselines.Recipe(loss="hinge"),
+    "StackGAN from scratch, hinge, DiffAugment": baselines.Recipe(loss="hinge", augment=True),
+}
+BASE, ADAPTED, PHOTOGRAPHS = "shipped, not adapted", "adapted", "photographs"
+BATCH = 64  # of the recipes from scratch
+PICTURES = {64: 400, 256: 200}  # a figure
+AMONG = 100  # names that a picture's own competes with
+RECOMBINED = 100
+SHOWN = 4  # pictures of each recipe in the figure, half of them of recombined names
+MARKS = "<!-- results -->\n", "<!-- end of results -->\n"
+
+
+@click.command(context_settings={"show_default": True})
+@click.option("--data", type=click.Path(path_type=Path), required=True, help="The photographs to adapt to.")
+@click.option("--judge", "judge_data", type=click.Path(path_type=Path), required=True,
+              help="Photographs that the judge of names is fit on, with a train split; many, and none of --data.")
+@click.option("--from", "source", type=click.Path(path_type=Path), default=CHECKPOINT, help="What is adapted.")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("runs/small-data"), help="For what is measured.")
+@click.option("--page", type=click.Path(path_type=Path), default=Path("docs/small-data.md"), help="Gets the results.")
+@click.option("--folds", type=click.IntRange(2, 5), default=5, help="How many fifths are left out, one at a time.")
+@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), default=30.0, help="For every recipe.")
+@click.option("--device", default="auto", help="auto, cpu, cuda or cuda:N.")
+def main(
+    data: Path, judge_data: Path, source: Path, out: Path, page: Path, folds: int, minutes: float, device: str
+) -> None:
+    """Measures every recipe on every fold, five or six times --minutes a fold, and writes the results."""
+    where = choose_device(device)
+    findings = look(data, Tokenizer.load(source / checkpoint.TOKENIZER))
+    parts = split(findings.groups)
+    judges = {
+        size: appoint(size, load(judge_data, size, min_pixels=MIN_PIXELS[size]), default_cache(), STEPS, where)
+        for size in (SKETCH_SIZE, PICTURE_SIZE)
+    }
+    for number in range(folds):
+        fold = Fold(findings.photos, parts == number, judges, source, out / f"fold{number}", minutes, where)
+        fold.measure()
+    write(page, out, folds, minutes, where)
+
+
+def split(groups: Sequence[int], folds: int = 5) -> np.ndarray:
+    """(N,): which fifth a photograph is in; groups are not parted."""
+    order = sorted(set(groups))
+    random.Random(0).shuffle(order)
+    fold = {group: i * folds // len(order) for i, group in enumerate(order)}
+    return np.array([fold[group] for group in groups])
+
+
+class Fold:
+    """One fifth of the photographs left out, and every recipe on the others."""
+
+    def __init__(
+        self, photos: Photos, left_out: np.ndarray, judges: dict[int, Judge], source: Path, folder: Path,
+        minutes: float, device: torch.device,
+    ) -> None:  # fmt: skip
+        self.judges, self.source, self.folder, self.minutes, self.device = judges, source, folder, minutes, device
+        self.shown, self.held = (photos.take(np.flatnonzero(mask)) for mask in (~left_out, left_out))
+        self.small = (resize(self.shown, SKETCH_SIZE), resize(self.held, SKETCH_SIZE))
+        self.examiners = {
+            SKETCH_SIZE: Examiner(SKETCH_SIZE, *self.small, device, PICTURES[SKETCH_SIZE]),
+            PICTURE_SIZE: Examiner(PICTURE_SIZE, self.shown, self.held, device, PICTURES[PICTURE_SIZE]),
+        }
+        self.given = list(dict.fromkeys(self.shown.names))
+        pieces = Tokenizer.load(source / checkpoint.TOKENIZER).pieces
+        self.recombined = recombine(self.given, RECOMBINED, 0, pieces)
+
+    def measure(self) -> None:
+        """Measures what has not been measured yet, recipe after recipe."""
+        for name in (PHOTOGRAPHS, *RECIPES, BASE, ADAPTED):
+            file = self.folder / f"{name}.json"
+            if not file.exists():
+                print(f"{self.folder.name}: {name}")
+                rows, pictures = self._one(name)
+                strip = io.BytesIO()
+                Image.fromarray(np.concatenate(list(pictures), 1)).save(strip, "PNG")
+                checkpoint.write_file(file.with_suffix(".png"), strip.getvalue())
+                checkpoint.write_file(file, json.dumps(rows, indent=1).encode())
+
+    def _one(self, name: str) -> tuple[dict[str, Any], np.ndarray]:
+        """The figures of a recipe, by size, and the pictures that stand for it in the figure."""
+        names, seeds = [*self.given[: SHOWN // 2], *self.recombined[: SHOWN - SHOWN // 2]], range(SHOWN)
+        if name == PHOTOGRAPHS:
+            return {str(size): self._photographs(size) for size in self.judges}, self.shown.images[:SHOWN]
+        if name in RECIPES:
+            paint_small, minutes = self._from_scratch(RECIPES[name])
+            rows = {str(SKETCH_SIZE): {**self._judge(SKETCH_SIZE, paint_small), "minutes": minutes}}
+            return rows, paint_small(names, seeds)
+        folder, minutes = (self.source, 0.0) if name == BASE else self._adapt()
+        pipeline = Pipeline.load(folder, self.device)
+        painters = {size: partial(paint, pipeline, size=size) for size in self.judges}
+        rows = {str(size): {**self._judge(size, paints), "minutes": minutes} for size, paints in painters.items()}
+        return rows, painters[PICTURE_SIZE](names, seeds)
+
+    def _from_scratch(self, recipe: baselines.Recipe) -> tuple[Painter, float]:
+        torch.manual_seed(0)
+        game, _ = build("1", Preset(BATCH, recipe), self.source, self.device, has_bfloat16(self.device))
+        photos, began, shown = self.small[0], time.monotonic(), 0
+        menu, feed = Menu(photos, self.source, self.device), Feed(photos, self.device)
+        while time.monotonic() - began < 60 * self.minutes:
+            index = torch.multinomial(menu.weights, BATCH, replacement=True)
+            game.step(flip(feed[index]), menu.names(index), menu.imagined(BATCH - BATCH // 2), shown / 1000)
+            shown += BATCH
+        names = {*self.given, *self.recombined, *self.held.names}
+        return painter(game, names, self.source, self.device), (time.monotonic() - began) / 60
+
+    def _adapt(self) -> tuple[Path, float]:
+        """As a user would: from a folder of photographs, of which it holds some back in its turn."""
+        photos, out = self.folder / "photos", self.folder / "adapted"
+        for leftover in (photos, out):  # of a measurement that was stopped
+            shutil.rmtree(leftover, ignore_errors=True)
+        photos.mkdir(parents=True)
+        with (photos / "metadata.csv").open("w", encoding="utf-8", newline="") as file:
+            table = csv.writer(file)
+            table.writerow(["file_name", "name", "name_ja"])
+            for i, image in enumerate(self.shown.images):
+                Image.fromarray(image).save(photos / f"{i}.png")
+                table.writerow([f"{i}.png", self.shown.names[i], self.shown.names_ja[i] or ""])
+        began = time.monotonic()
+        adapt(adaptation.start(photos, out, self.source, self.minutes, 2.0, 0, str(self.device)))
+        return out, (time.monotonic() - began) / 60
+
+    def _judge(self, size: int, paints: Painter) -> dict[str, float]:
+        check, judge = self.examiners[size].check(paints), self.judges[size]
+        menu = [*self.given, *self.recombined]
+        read = judge.read(menu)
+        precision = {}
+        for kind, names in (("given", self.given), ("recombined", self.recombined)):
+            asked = [names[i % len(names)] for i in range(PICTURES[size])]
+            seen = judge.see(judge.features(paints(asked, range(len(asked)))))
+            precision[kind] = metrics.r_precision(seen, [menu.index(name) for name in asked], read, AMONG).value
+        return {"kid": check.kid.value, "copies": check.copies.value, **precision}
+
+    def _photographs(self, size: int) -> dict[str, float]:
+        """What the photographs themselves come to."""
+        judge, examiner, shown = self.judges[size], self.examiners[size], resize(self.shown, size)
+        menu = [*self.given, *self.recombined]
+        own = [menu.index(name) for name in shown.names]
+        precision = metrics.r_precision(judge.see(judge.features(shown.images)), own, judge.read(menu), AMONG)
+        return {"kid": metrics.kid(examiner.held, examiner.shown)[0].value, "given": precision.value}
+
+
+def resize(photos: Photos, size: int) -> Photos:
+    images = [np.asarray(Image.fromarray(i).resize((size, size), Image.Resampling.LANCZOS)) for i in photos.images]
+    return Photos(np.stack(images), photos.names, photos.names_ja, photos.kinds, photos.sources)
+
+
+def write(page: Path, out: Path, folds: int, minutes: float, device: torch.device) -> None:
+    """Puts table, figure and goals into the page, between its marks."""
+    rows: dict[tuple[str, str], dict[str, list[float]]] = {}
+    for name in (*RECIPES, BASE, ADAPTED, PHOTOGRAPHS):
+        for number in range(folds):
+            for size, figures in json.loads((out / f"fold{number}" / f"{name}.json").read_text("utf-8")).items():
+                for figure, value in figures.items():
+                    rows.setdefault((size, name), {}).setdefault(figure, []).append(value)
+
+    def cell(values: list[float] | None, scale: float, digits: int = 1) -> str:
+        if not values:
+            return ""
+        return f"{scale * statistics.mean(values):.{digits}f} ± {scale * statistics.stdev(values):.{digits}f}"
+
+    where = "a GPU" if device.type == "cuda" else f"the CPU, {torch.get_num_threads()} threads"
+    lines = [
+        f"{folds} folds, {minutes:g} minutes a recipe on {where}; mean ± standard deviation over the folds.", "",
+        "| px | | KID × 1000 | R-precision, given names | recombined names | copy rate | minutes |",
+        "|---|---|---|---|---|---|---|",
+    ]  # fmt: skip
+    for (size, name), figures in sorted(rows.items(), key=lambda item: int(item[0][0])):
+        cells = [cell(figures.get("kid"), 1000, 0)]
+        cells += [cell(figures.get(key), 100) + (" %" if key in figures else "") for key in ("given", "recombined")]
+        cells += [cell(figures.get("copies"), 100) + (" %" if "copies" in figures else "")]
+        cells += [f"{statistics.mean(figures['minutes']):.0f}" if "minutes" in figures else ""]
+        lines.append(f"| {size} | {name} | {' | '.join(cells)} |")
+    lines += ["", *goals({key: {k: statistics.mean(v) for k, v in figures.items()} for key, figures in rows.items()})]
+    names = (*RECIPES, BASE, ADAPTED, PHOTOGRAPHS)
+    sheet = ContactSheet(names, [""] * len(names), SHOWN)
+    for group, name in enumerate(names):
+        strip = np.asarray(Image.open(out / "fold0" / f"{name}.png").convert("RGB"))
+        for variant, picture in enumerate(np.split(strip, SHOWN, 1)):
+            sheet.paste(group, variant, picture)
+    buffer = io.BytesIO()
+    sheet.image.save(buffer, "JPEG", quality=85)
+    checkpoint.write_file(page.parent / "pictures" / "small-data.jpg", buffer.getvalue())
+    lines += ["", "![The same four names by every recipe](pictures/small-data.jpg)", ""]
+    text = page.read_text("utf-8")
+    start, end = text.index(MARKS[0]) + len(MARKS[0]), text.index(MARKS[1])
+    checkpoint.write_file(page, (text[:start] + "\n".join(lines) + text[end:]).encode())
+
+
+def goals(means: dict[tuple[str, str], dict[str, float]]) -> list[str]:
+    """The project's own targets, at 64 px, and whether they are reached."""
+    small = {name: figures for (size, name), figures in means.items() if size == str(SKETCH_SIZE)}
+    scratch = min(figures["kid"] for name, figures in small.items() if name.startswith("StackGAN"))
+    own, base, dcgan = small[ADAPTED], small[BASE], small["DCGAN"]
+    reached = {
+        "KID at most half of the best StackGAN from scratch": own["kid"] <= scratch / 2,
+        "KID below that of the shipped checkpoint": own["kid"] < base["kid"],
+        "copy rate at most a tenth of DCGAN's": own["copies"] <= dcgan["copies"] / 10,
+        "R-precision on recombined names at least half of that on given ones": own["recombined"] >= own["given"] / 2,
+    }
+    return [f"- {goal}: {'reached' if yes else '**not reached**'}" for goal, yes in reached.items()]
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m benchmarks.small_data")

@@ -1,0 +1,75 @@
+"""The comparison of recipes for few photographs, rehearsed on a handful with tiny networks."""
+
+from __future__ import annotations
+
+import functools
+import os
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from benchmarks import small_data
+from model import adapt, examiner, findings, judge, menu, presets, restraint, train
+from model.restraint import Plan
+from tests.conftest import make_checkpoint
+from tests.training import add_players, backbone, hurry
+
+pytest.importorskip("efficientnet_lite_pytorch")
+
+EXAMPLE = Path(__file__).parent.parent / "examples" / "cafeteria"
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(menu, "COMPOSED", menu.COMPOSED)
+    monkeypatch.setattr(train, "SAMPLES", train.SAMPLES)
+    monkeypatch.setattr(os, "fsync", os.fsync)
+    hurry()
+    monkeypatch.setattr(presets, "Backbone", lambda _variant: backbone())
+    monkeypatch.setattr(examiner, "Backbone", functools.cache(examiner.Backbone))
+    monkeypatch.setattr(judge, "Backbone", examiner.Backbone)
+    monkeypatch.setattr(train, "LATENTS", 1)
+    monkeypatch.setattr(adapt, "finish", lambda _run: None)  # the report is tested elsewhere
+    monkeypatch.setattr(examiner, "PICTURES", {64: 4, 256: 2})
+    for module in (examiner, judge):
+        monkeypatch.setattr(module, "RESOLUTIONS", {64: 32, 256: 32})
+    monkeypatch.setattr(findings, "FEWEST", 10)
+    monkeypatch.setattr(restraint, "PLANS", (Plan("little", 10, (), (0.016, 0.008)),))
+    monkeypatch.setattr(adapt, "CHECKS", 1)
+    for name, value in {"PICTURES": {64: 6, 256: 4}, "STEPS": 2, "BATCH": 4, "RECOMBINED": 6, "AMONG": 5}.items():
+        monkeypatch.setattr(small_data, name, value)
+    few = ("DCGAN", "StackGAN from scratch, hinge, DiffAugment")
+    monkeypatch.setattr(small_data, "RECIPES", {name: small_data.RECIPES[name] for name in few})
+
+
+def test_table_figure_and_goals_come_of_one_command_that_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, page = add_players(make_checkpoint(tmp_path / "source"), 800.0), tmp_path / "docs" / "small-data.md"
+    page.parent.mkdir()
+    page.write_text(f"before\n{small_data.MARKS[0]}of yore\n{small_data.MARKS[1]}after\n", "utf-8")
+    options = {"data": EXAMPLE, "judge": EXAMPLE, "from": source, "out": tmp_path / "out", "page": page,
+               "folds": 2, "minutes": 0.005, "device": "cpu"}  # fmt: skip
+    arguments = [f"--{name}={value}" for name, value in options.items()]
+    result = CliRunner().invoke(small_data.main, arguments, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    text = page.read_text("utf-8")
+    assert text.startswith("before\n") and text.endswith("after\n") and "of yore" not in text
+    for row in ("64 | DCGAN", "64 | StackGAN from scratch, hinge, DiffAugment", "64 | shipped, not adapted",
+                "64 | adapted", "256 | adapted", "64 | photographs"):  # fmt: skip
+        assert f"| {row} | " in text
+    assert text.count("reached") == 4
+    assert (page.parent / "pictures" / "small-data.jpg").stat().st_size > 10_000
+    monkeypatch.setattr(small_data.Fold, "_one", lambda *_: pytest.fail("measured again"))
+    CliRunner().invoke(small_data.main, arguments, catch_exceptions=False)
+    assert page.read_text("utf-8") == text
+
+
+def test_every_photograph_is_left_out_once_and_groups_are_not_parted() -> None:
+    groups = [0, 0, 0, *range(1, 20)]
+    parts = small_data.split(groups)
+    assert set(parts.tolist()) == {0, 1, 2, 3, 4}
+    assert len(set(parts[:3].tolist())) == 1
+    assert all(2 <= (parts == part).sum() <= 6 for part in range(5))
