@@ -5,6 +5,10 @@ PYTHON ?= python3
 # For `make serve`; what is left empty is the server's own default.
 PORT ?=
 CHECKPOINT ?=
+# For `make adapt`.
+DATA ?=
+OUT ?= checkpoints/mine
+MINUTES ?=
 # Not ?=, since some shells export HOST as the machine's name, which is nothing to listen on.
 HOST :=
 
@@ -18,15 +22,21 @@ SERVE_STAMP := $(VENV)/.serve-installed
 TEST_STAMP := $(VENV)/.test-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help serve setup test lint bench constraints clean
+.PHONY: help serve adapt setup test lint bench constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo "  make serve PORT=9000 HOST=0.0.0.0 CHECKPOINT=FOLDER   elsewhere, or with other weights"
+	@echo "  make adapt DATA=PHOTOS OUT=checkpoints/mine MINUTES=30   called again, it goes on where it was stopped"
 
 serve: $(SERVE_STAMP) ## set everything up and serve the page at http://127.0.0.1:8000
 	@$(if $(HOST),CAFETERIA_HOST="$(HOST)") $(if $(PORT),CAFETERIA_PORT="$(PORT)") \
 		$(if $(CHECKPOINT),CAFETERIA_CHECKPOINT="$(CHECKPOINT)") $(BIN)/python -m app
+
+adapt: $(TEST_STAMP) ## adapt the weights to a folder of photographs named after their dishes (docs/small-data.md)
+	@$(if $(DATA),,$(error Name the folder of photographs: make adapt DATA=path/to/photos))
+	@$(BIN)/python -m model.adapt "$(DATA)" --out "$(OUT)" $(if $(MINUTES),--minutes "$(MINUTES)") \
+		$(if $(wildcard $(OUT)/adaptation/run.json),--resume)
 
 setup: $(TEST_STAMP) ## install what training and the tests need besides
 
