@@ -205,8 +205,8 @@ document.addEventListener("input", (event) => {
   const form = event.target.closest("#counter form.live");
   if (!form) return;
   stop();
-  const output = form.querySelector("output");
-  if (output) output.value = `${event.target.value > 0 ? "+" : ""}${event.target.value.replace("-", "−")}`;
+  const amount = form.querySelector(".amount");
+  if (amount) amount.textContent = `${event.target.value > 0 ? "+" : ""}${event.target.value.replace("-", "−")}`;
   if (form.checkValidity()) scrub(addressOf(form));
 });
 

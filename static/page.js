@@ -124,6 +124,7 @@ form.addEventListener("submit", async (event) => {
       return;
     }
   }
+  if (!number.reportValidity()) return;
   if (input.value.trim()) place(input.value);
   else complain(text("error.empty_name"));
 });

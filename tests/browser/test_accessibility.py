@@ -20,7 +20,7 @@ PAGES = (
     "/",
     "/?name=tea&seed=1&n=2",
     "/?name=%E2%80%8B",
-    "/dish?name=親子丼&seed=7&path=2.1&off=0&mix=-1:卵&mix=0.5:鮭&to=カレー&t=0.5",
+    "/dish?name=親子丼&seed=7&path=2.1&off=0&mix=-1:卵&mix=0.5:鮭&to=カレー&t=0.5&nearest=1",
     "/table?names=tea%0Acake&n=2&seed=1",
     "/menu?dish=name%3Dtea%26seed%3D1",
     "/docs",
@@ -56,4 +56,6 @@ def test_axe_finds_nothing_while_one_plays(url: str, visit: Open) -> None:
     page.get_by_role("link", name="Play with").first.click()
     page.locator("#pantry-1-more").click()
     expect(page.get_by_role("status")).to_contain_text("redrawn")
+    page.get_by_text("Keys", exact=True).click()
+    expect(page.locator("#keys dt")).not_to_have_count(0)
     assert faults(page) == []

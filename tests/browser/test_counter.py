@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import unquote
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -86,8 +87,92 @@ def test_an_ingredient_is_added_and_another_taken(url: str, visit: Open) -> None
     page.locator("#pantry-3-more").click()
     settled(page, "mix=0.5")
     expect(page.locator(".portion b")).to_have_count(2)
-    page.get_by_role("link", name="卵を元に戻す").click()
+    page.locator(".mixed").get_by_role("link", name="卵を元に戻す").click()
     expect(page.locator(".portion b")).to_have_text(["+0.5"])
+
+
+def test_what_is_mixed_in_has_a_slider(url: str, visit: Open) -> None:
+    page = visit(url + "/dish?name=親子丼&seed=7&mix=-1:卵&mix=0.5:鮭", ENGLISH)
+    settled(page)
+    before = drawn(page)
+    slider = page.get_by_role("slider", name="How much 卵")
+    asked: list[str] = []
+    page.on("request", lambda request: "dish.png" in request.url and asked.append(unquote(request.url)))
+    slider.evaluate("s => { s.value = 0.35; s.dispatchEvent(new Event('input', { bubbles: true })); }")
+    expect(page.locator(".seat img.live")).to_have_count(1)
+    assert [at for at in asked if "mix=0.35:卵&mix=0.5:鮭" in at and "size=64" in at]
+    expect(page.locator(".mixed .amount").first).to_have_text("+0.35")
+    slider.focus()
+    page.keyboard.press("End")
+    settled(page, "mix=2%3A", "mix=0.5%3A")
+    assert drawn(page) != before
+    assert page.evaluate("document.activeElement.id") == "amount-1"  # its place is kept
+
+
+def test_a_number_is_typed_and_another_comes_at_random(url: str, visit: Open) -> None:
+    page = visit(url + DISH, ENGLISH)
+    settled(page)
+    before = drawn(page)
+    number = page.get_by_role("spinbutton", name="No.", exact=True)
+    number.fill("9")
+    expect(page.locator(".seat img.live")).to_have_count(1)
+    page.keyboard.press("Enter")
+    assert settled(page, "seed=9").endswith("seed=9")
+    assert drawn(page) != before
+    page.keyboard.press("ArrowUp")
+    settled(page, "seed=10")
+    page.locator("#another").click()
+    until(lambda: page.wait_for_timeout(20) or "seed=10&" not in page.url)
+    settled(page)
+    assert f"seed={number.input_value()}&" in page.url + "&"
+
+
+def test_a_dish_walks_to_another_plate_of_its_own(url: str, visit: Open) -> None:
+    page = visit(url + DISH, ENGLISH)
+    page.get_by_role("link", name="Into another plate of the same dish").click()
+    settled(page, "to_seed=", "t=0.5")
+    expect(page.locator(".steps img")).to_have_count(7)
+    number = page.get_by_role("spinbutton", name="to no.")
+    number.fill("9")
+    page.keyboard.press("Enter")
+    settled(page, "to_seed=9")
+    page.get_by_role("slider").focus()
+    page.keyboard.press("End")
+    settled(page, "t=1")
+    end = drawn(page)
+    page.goto(f"{url}/dish?name=親子丼&seed=9")
+    settled(page)
+    assert drawn(page) == end
+
+
+def test_single_keys_play_until_they_are_switched_off(url: str, visit: Open) -> None:
+    page = visit(url + DISH, ENGLISH)
+    settled(page)
+    page.keyboard.press("2")
+    settled(page, "path=2")
+    page.keyboard.press("u")
+    until(lambda: page.wait_for_timeout(20) or "path" not in page.url)
+    settled(page)
+    page.keyboard.press("/")
+    page.keyboard.type("1n")  # written, not obeyed
+    expect(page.get_by_role("textbox", name="Same plate, another name")).to_have_value("1n")
+    page.keyboard.press("Escape")
+    page.get_by_text("Keys", exact=True).click()
+    expect(page.locator("#keys dd").filter(has_text="Another one")).to_be_visible()
+    page.get_by_role("checkbox", name="Single keys").uncheck()
+    page.reload()
+    settled(page)
+    page.keyboard.press("n")
+    page.wait_for_timeout(200)
+    assert "seed=7" in page.url
+
+
+def test_whether_a_dish_is_new_is_said_on_demand(url: str, visit: Open) -> None:
+    page = visit(url + DISH, ENGLISH)
+    page.get_by_role("link", name="Is it new?").click()
+    expect(page.get_by_role("heading", name="“親子丼” exists")).to_be_visible()
+    expect(page.get_by_role("heading", name=re.compile("Its picture: [0-9]+% new"))).to_be_visible()
+    expect(page.locator(".nearest ol")).to_have_count(2)
 
 
 def test_a_word_piece_is_switched_off(url: str, visit: Open) -> None:
@@ -152,11 +237,13 @@ def test_the_counter_by_keyboard_alone(url: str, visit: Open) -> None:
             "rename",
             "word",
             "to",
+            "to-seed",
         )  # boxes show their focus by their line
-        if seen[-1] == "t":
+        if seen[-1] == "to-seed":
             break
     order = [
         "permalink",
+        "seed",
         "another",
         "child-1",
         "others",
@@ -165,7 +252,7 @@ def test_the_counter_by_keyboard_alone(url: str, visit: Open) -> None:
         "pantry-1-more",
         "word",
         "to",
-        "t",
+        "to-seed",
     ]
     assert [at for at in seen if at in order] == order
     page.locator("#pantry-1-more").focus()
@@ -226,8 +313,10 @@ def test_everything_at_the_counter_works_without_javascript(url: str, visit: Ope
     page.get_by_role("textbox", name="Morph into another dish").fill("cake")
     page.get_by_role("button", name="Morph", exact=True).click()
     page.get_by_role("textbox", name="Same plate, another name").fill("tea")
-    page.get_by_role("button", name="Redraw").click()
-    for part in ("name=tea", "seed=7", "path=1", "egg", "to=cake", "t=0.5"):
+    page.get_by_role("region", name="Same plate, another name").get_by_role("button", name="Redraw").click()
+    page.get_by_role("slider", name="How much egg").press("Home")
+    page.get_by_role("list", name="In the dish").get_by_role("button", name="Redraw").last.click()
+    for part in ("name=tea", "seed=7", "path=1", "-2%3Aegg", "to=cake", "t=0.5"):
         assert part in page.url
     assert "off=" not in page.url  # other names have other pieces
     expect(page.locator(".seat .picture")).to_be_visible()

@@ -7,6 +7,7 @@ import re
 import zipfile
 from pathlib import Path
 
+import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -59,6 +60,17 @@ def test_a_saved_picture_dropped_on_the_page_opens_its_dish(url: str, visit: Ope
     plain = save(visit(f"{url}/?name=tea&seed=5&n=1", ENGLISH))
     drop(page, plain)
     expect(page.get_by_role("heading", level=1)).to_have_text("tea")
+    expect(page.get_by_role("status")).to_contain_text("exactly the same picture", timeout=15_000)
+
+
+@pytest.mark.parametrize("path", ["/table", "/menu?dish=name%3Dtea", "/docs", "/nowhere"])
+def test_a_saved_picture_is_taken_on_every_page(url: str, visit: Open, path: str) -> None:
+    data = httpx.get(f"{url}/dish.png?name=tea&seed=5&size=64", trust_env=False).content
+    page = visit(url + path, ENGLISH)
+    drop(page, b"GIF89a")
+    expect(page.get_by_role("status")).to_contain_text("no picture saved here")
+    drop(page, data)
+    expect(page).to_have_url(re.compile("/dish\\?name=tea&seed=5"))
     expect(page.get_by_role("status")).to_contain_text("exactly the same picture", timeout=15_000)
 
 

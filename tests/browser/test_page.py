@@ -179,6 +179,34 @@ def test_a_name_that_cannot_be_read_is_said_at_the_box(url: str, visit: Open) ->
     expect(box).not_to_have_attribute("aria-invalid", "true")
 
 
+def test_a_number_is_kept_for_the_next_order(url: str, visit: Open) -> None:
+    page = visit(url, ENGLISH)
+    page.get_by_role("textbox").fill("tea")
+    page.keyboard.press("Enter")
+    expect(pictures(page)).to_have_count(4)
+    seed = page.locator("#orders .seed").nth(1)
+    number = seed.inner_text().removeprefix("No. ")
+    seed.click()
+    expect(page.get_by_role("spinbutton")).to_have_value(number)
+    expect(page.get_by_role("status")).to_contain_text(f"No. {number} is kept")
+    page.keyboard.type("cake")  # the name is ready to be typed over
+    page.keyboard.press("Enter")
+    expect(page.locator(".order h3").first).to_have_text("cake")
+    assert page.locator("#orders .seed").first.inner_text() == f"No. {number}"
+
+
+def test_a_streamed_picture_has_a_file_name_for_the_browsers_own_menu(url: str, visit: Open) -> None:
+    page = visit(url, ENGLISH)
+    page.get_by_role("textbox").fill("tea")
+    page.keyboard.press("Enter")
+    image = pictures(page).first
+    expect(image).to_be_visible()
+    image.dispatch_event("contextmenu")
+    address = image.evaluate("image => image.src")
+    assert address.startswith(f"{url}/dish.png?name=tea&seed=")
+    assert "tea-" in page.request.get(address).headers["content-disposition"]
+
+
 def test_a_picture_can_be_saved(url: str, visit: Open) -> None:
     page = visit(f"{url}/?name=tea&seed=5&n=1", ENGLISH)
     with page.expect_download() as waiting:
