@@ -31,12 +31,34 @@ def test_variables_set_their_settings() -> None:
         ("CAFETERIA_QUEUE", "9" * 5000),
         ("CAFETERIA_HOST", " "),
         ("CAFETERIA_PROT", "9000"),
+        ("CAFETERIA_WAIT", "0"),
+        ("CAFETERIA_CORS", "menu.example"),
+        ("CAFETERIA_CORS", "https://menu.example/page"),
+        ("CAFETERIA_CORS", "https://*.example"),
+        ("CAFETERIA_PROXIES", "10.0.0.0/40"),
+        ("CAFETERIA_PROXIES", "my-proxy"),
+        ("CAFETERIA_LOG_LEVEL", "loud"),
     ],
 )
 def test_an_unusable_value_is_named(variable: str, value: str) -> None:
     with pytest.raises(SettingError) as error:
         read({variable: value})
     assert f"{variable}={value!r}" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("CAFETERIA_CORS", "*"),
+        ("CAFETERIA_CORS", "https://menu.example, http://127.0.0.1:8080"),
+        ("CAFETERIA_PROXIES", "*"),
+        ("CAFETERIA_PROXIES", "10.0.0.0/8, 2001:db8::1"),
+        ("CAFETERIA_LOG_LEVEL", "debug"),
+    ],
+)
+def test_lists_and_levels_are_taken(variable: str, value: str) -> None:
+    name = variable.removeprefix("CAFETERIA_").lower()
+    assert getattr(read({variable: value}), name) == value
 
 
 def test_a_misspelt_setting_is_recognised() -> None:
