@@ -19,18 +19,22 @@ from torch import Tensor, nn
 from model.augment import Augmentation
 from model.game import Stateful, descend, follow, place
 from model.losses import ADVERSARIAL, kl_divergence, mismatched
-from model.networks import SKETCH_SIZE
+from model.networks import SKETCH_SIZE, Stage1Generator
 
 WIDTH = 48  # the papers have 128 (generator) and 64 (discriminator)
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """conditional: StackGAN's stage 1, which reads the name; otherwise DCGAN, which does not."""
+    """conditional: StackGAN's stage 1, which reads the name; otherwise DCGAN, which does not.
+    ours: our generator instead of theirs.
+    augment: share of the pictures that the discriminator sees augmented.
+    """
 
     conditional: bool = True
+    ours: bool = False
     loss: str = "bce"
-    augment: bool = False
+    augment: float = 0.0
     learning_rate: float = 2e-4
     condition_kl: float = 2.0
     half_life: float = 10.0  # kimg, of the average
@@ -76,6 +80,15 @@ class BaselineGenerator(nn.Module):
         return self.layers(self.start(latent)).float(), kl
 
 
+class OurGenerator(Stage1Generator):
+    """Our own first stage, for playing against the original discriminator."""
+
+    def paint(self, embedding: Tensor, latent: Tensor) -> tuple[Tensor, Tensor]:
+        """As `BaselineGenerator.paint`."""
+        condition, mean, log_variance = self.condition(embedding, latent)
+        return self.render(condition), kl_divergence(mean, log_variance)
+
+
 class BaselineDiscriminator(nn.Module):
     """(B, 3, 64, 64) and, under `conditional`, names (B, E) -> logits (B,)."""
 
@@ -114,7 +127,7 @@ class Baseline:
 
     def __init__(
         self,
-        generator: BaselineGenerator,
+        generator: BaselineGenerator | OurGenerator,
         discriminator: BaselineDiscriminator,
         recipe: Recipe,
         device: torch.device,
@@ -122,8 +135,9 @@ class Baseline:
     ) -> None:
         self.recipe, self.device, self.bf16 = recipe, device, bf16
         self.latent_dim = generator.latent_dim
-        for module in (generator, discriminator):
-            module.apply(_initialise)
+        discriminator.apply(_initialise)
+        if isinstance(generator, BaselineGenerator):
+            generator.apply(_initialise)
         self.generator = place(generator, device)
         self.discriminator = place(discriminator, device)
         self.average = copy.deepcopy(self.generator).requires_grad_(False).eval()
@@ -139,15 +153,16 @@ class Baseline:
         return {"generator": self.generator_optimizer, "discriminator": self.discriminator_optimizer}
 
     def shipped(self) -> dict[str, nn.Module]:
-        return {"baseline": self.average, "baseline-discriminator": self.discriminator}
+        name = "stage1" if self.recipe.ours else "baseline"
+        return {name: self.average, "baseline-discriminator": self.discriminator}
 
     def step(self, photos: Tensor, names: Tensor, imagined: Tensor, kimg: float) -> dict[str, Tensor]:
         """As both papers: every fake has a photograph's name, and a photograph's other half is a mismatch."""
         loss, discriminator = self.loss, self.discriminator.requires_grad_(True)
-        augmentation = Augmentation.draw(len(photos), self.device) if self.recipe.augment else None
+        augmentation = Augmentation.draw(len(photos), self.device, self.recipe.augment)
 
         def seen(images: Tensor) -> Tensor:
-            return augmentation.apply(images) if augmentation else images
+            return augmentation.apply(images)
 
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             fakes, kl = self.generator.paint(names, torch.randn(len(photos), self.latent_dim, device=self.device))

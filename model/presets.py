@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from model import baselines, stage1, stage2
 from model.backbone import Backbone
@@ -16,6 +17,8 @@ from model.discriminator import Heads
 from model.game import Stage
 from model.matching import MatchingHead
 from model.networks import Stage1Generator, Stage2Generator
+
+AnyRecipe = stage1.Recipe | stage2.Recipe | baselines.Recipe
 
 
 @dataclass(frozen=True)
@@ -26,11 +29,15 @@ class Preset:
     generator: keyword arguments of the stage's generator. All that ships has to fit into `model.pack.MAX_BYTES`, so
         that a GPU's is wider where that costs time and few weights, at high resolution.
     recipe: weights and rates; its type says whose recipe it is.
+    imagined: half of the fakes are dishes that do not exist; otherwise they too have photographs' names.
+    everywhere: name and latent enter every block of the generator; otherwise the name enters at the bottom only.
     """
 
     batch: int
-    recipe: stage1.Recipe | stage2.Recipe | baselines.Recipe
+    recipe: AnyRecipe
     generator: Mapping[str, Any] = field(default_factory=dict)
+    imagined: bool = True
+    everywhere: bool = True
 
 
 PRESETS: dict[str, dict[str, Preset]] = {
@@ -47,20 +54,62 @@ PRESETS: dict[str, dict[str, Preset]] = {
 }
 
 
-def find(name: str, stage: str, loss: str | None = None) -> Preset:
-    """The preset of a stage, with another adversarial loss than its own where one is named.
+# What the experiments take away from stage 1, one at a time (docs/experiments.md).
+ABLATIONS = ("projection", "mismatched", "ramp", "imagined", "blocks", "match", "reconstruction")
 
-    Raises ValueError where the preset has no such stage: the original recipes end with stage 1.
+
+def find(
+    name: str, stage: str, loss: str | None = None, augment: float | None = None, without: str | None = None
+) -> Preset:
+    """The preset of a stage, with another adversarial loss, share of augmented pictures, or less of the recipe.
+
+    Raises ValueError where the preset has no such stage, since the original recipes end with stage 1, or where there is
+    no such thing to take away from it.
     """
     if stage not in PRESETS[name]:
         raise ValueError(f"preset {name} has no stage {stage}: it is a baseline for stage {', '.join(PRESETS[name])}")
     preset = PRESETS[name][stage]
-    if loss is None:
-        return preset
-    recipe = preset.recipe
+    if augment is not None:
+        preset = replace(preset, recipe=replace(preset.recipe, augment=augment))
+    if loss is not None:
+        preset = replace(preset, recipe=_with_loss(preset.recipe, loss))
+    return preset if without is None else _without(preset, without)
+
+
+def _with_loss(recipe: AnyRecipe, loss: str) -> AnyRecipe:
     if isinstance(recipe, baselines.Recipe):
-        return replace(preset, recipe=replace(recipe, loss=loss))
-    return replace(preset, recipe=replace(recipe, rules=replace(recipe.rules, loss=loss)))
+        return replace(recipe, loss=loss)
+    return replace(recipe, rules=replace(recipe.rules, loss=loss))
+
+
+def _without(preset: Preset, what: str) -> Preset:
+    recipe = preset.recipe
+    if not isinstance(recipe, stage1.Recipe):
+        raise ValueError(f"--without {what} is for our own stage 1")
+    if what == "projection":
+        loss, augment, kl = recipe.rules.loss, recipe.augment, recipe.condition_kl
+        return replace(preset, recipe=baselines.Recipe(ours=True, loss=loss, augment=augment, condition_kl=kl))
+    if what in ("imagined", "blocks"):
+        return replace(preset, imagined=what != "imagined", everywhere=what != "blocks")
+    lesser = {
+        "mismatched": replace(recipe, rules=replace(recipe.rules, mismatched=0.0)),
+        "ramp": replace(recipe, rules=replace(recipe.rules, ramp=(0.0, 0.0))),
+        "match": replace(recipe, match=0.0),
+        "reconstruction": replace(recipe, reconstruction=0.0, colour=0.0),
+    }
+    return replace(preset, recipe=lesser[what])
+
+
+def _name_at_the_bottom(generator: Stage1Generator) -> None:
+    """Cuts the name off from every affine, for good: the network stays what `load_network` reads."""
+    first = generator.style[0]
+    assert isinstance(first, nn.Linear)
+    weight = first.weight
+    kept = torch.zeros_like(weight)
+    kept[:, : generator.z_dim] = 1.0
+    with torch.no_grad():
+        weight *= kept
+    weight.register_hook(lambda gradient: gradient * kept.to(gradient.device))
 
 
 def build(
@@ -77,7 +126,11 @@ def build(
     recipe = preset.recipe
     if isinstance(recipe, baselines.Recipe):
         conditional = {"conditional": recipe.conditional}
-        generator = baselines.BaselineGenerator(**embedding, **conditional)
+        generator = (
+            baselines.OurGenerator(**embedding, **preset.generator)
+            if recipe.ours
+            else baselines.BaselineGenerator(**embedding, **conditional)
+        )
         discriminator = baselines.BaselineDiscriminator(**embedding, **conditional)
         return baselines.Baseline(generator, discriminator, recipe, device, bf16), {}
 
@@ -90,6 +143,8 @@ def build(
     heads = {**embedding, "channels": backbone.channels}
     if isinstance(recipe, stage1.Recipe):
         painter = network("stage1", Stage1Generator, {**embedding, **preset.generator})
+        if not preset.everywhere:
+            _name_at_the_bottom(painter)
         return stage1.Stage1(
             painter,
             network("stage1-heads", Heads, heads),

@@ -44,7 +44,7 @@ from model.generation import choose_device, to_uint8
 from model.losses import ADVERSARIAL
 from model.matching import has_bfloat16
 from model.menu import Menu, embed
-from model.presets import PRESETS, build, find
+from model.presets import ABLATIONS, PRESETS, build, find
 from model.sheet import ContactSheet
 from model.signals import stop_on_signal
 
@@ -66,6 +66,8 @@ SMALLEST = 4  # photographs a process and step: half of them are for dishes that
 @click.option("--from",    help="Checkpoint folder with what this stage builds on; where it has this stage too, training goes on from it. Not looked at by --resume.", type=click.Path(path_type=Path, file_okay=False), default=Path("checkpoints"), metavar="DIR")
 @click.option("--preset",  help="Widths, batch and recipe; stackgan-v1 and dcgan are the original recipes.", type=click.Choice(list(PRESETS)), default="cpu")
 @click.option("--loss",    help="Adversarial loss; otherwise the preset's: bce for the original recipes, hinge for ours.", type=click.Choice(list(ADVERSARIAL)))
+@click.option("--augment", help="Share of the pictures that the discriminator sees augmented; otherwise the preset's. 1 for a few hundred photographs.", type=click.FloatRange(0, 1))
+@click.option("--without", help="Take one thing away from our stage 1, to see what it is good for.", type=click.Choice(ABLATIONS))
 @click.option("--kimg",    help="Stop when this run has shown so many thousands of photographs.", type=click.FloatRange(min=0, min_open=True))
 @click.option("--minutes", help="Stop after so many minutes of this run, earlier parts of it included.", type=click.FloatRange(min=0, min_open=True))
 @click.option("--resume",  help="Go on where the run in --out stopped.",                     is_flag=True)
@@ -141,6 +143,8 @@ def train(
     seed: int,
     device: str,
     loss: str | None = None,
+    augment: float | None = None,
+    without: str | None = None,
     dry_run: bool = False,
 ) -> None:
     """Trains stage "1" or "2". The arguments are the command's; raises TrainingStopped, DataError, CheckpointError,
@@ -149,7 +153,7 @@ def train(
     check_run(out, state_file, resume)
     if resume:
         source = target  # it has all that the run began with, whatever became of that since
-    plan = find(preset, stage, loss)
+    plan = find(preset, stage, loss, augment, without)
     where, rank, processes = parallel.start(choose_device(device))
     main_process = rank == 0
     batch, rest = divmod(batch or plan.batch, processes)
@@ -193,7 +197,8 @@ def train(
         done = False
         while not done:
             index = torch.multinomial(menu.weights, batch, replacement=True)
-            names, imagined = menu.names(index), menu.imagined(batch - batch // 2)
+            names, half = menu.names(index), batch - batch // 2
+            imagined = menu.imagined(half) if plan.imagined else names[-half:]
             log.add(game.step(flip(pictures[index]), names, imagined, before + shown / 1000))
             shown += batch * processes
             spent = time.monotonic() - began
