@@ -75,8 +75,9 @@ def png(request: Request, order: Order, dish: Dish, data: bytes, headers: dict[s
 
 
 def file_name(dish: Dish) -> str:
-    """A name for the picture's file: without what some file systems refuse."""
-    return re.sub(r'[\\/:*?"<>|]', "-", f"{dish.title}-{dish.number}.png")
+    """A name for the picture's file: without what some file systems refuse, and never over 255 bytes."""
+    title = dish.title if len(dish.title) <= 50 else f"{dish.title[:49]}…"
+    return re.sub(r'[\\/:*?"<>|]', "-", f"{title}-{dish.number}.png")
 
 
 def packed(dishes: Sequence[Dish], made: Sequence[bytes]) -> Response:

@@ -5,14 +5,16 @@ The page works by links and forms alone; `static/counter.js` only saves the relo
 
 from __future__ import annotations
 
+import contextlib
 import random
+import re
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from app.orders import draw_seed
 from app.texts import Language
 from model.dishes import MAX_CHILD, MAX_DEPTH, MAX_MIXED, MAX_WEIGHT, Dish
-from model.generation import MAX_SEED
 from model.words import words
 
 CHILDREN = 4
@@ -28,7 +30,7 @@ PINCH = 0.5  # of an ingredient, added or taken away
 
 @dataclass(frozen=True)
 class Piece:
-    """A word piece of the name, at its place from 0; `dish` is the one with this piece switched over."""
+    """A word piece of the name, at its first place from 0; `dish` is the one with this piece switched over."""
 
     place: int
     text: str
@@ -79,8 +81,8 @@ def lay(
         ancestors,
         children,
         child + CHILDREN if child + 2 * CHILDREN <= MAX_CHILD else 1,
-        replace(dish, seed=random.randrange(MAX_SEED + 1), path=()),
-        replace(dish, to_seed=random.randrange(MAX_SEED + 1), t=0.5),
+        replace(dish, seed=draw_seed(), path=()),
+        replace(dish, to_seed=draw_seed(), t=0.5),
         _pieces(dish, pieces(dish.name)),
         [_portion(dish, name) for _, name in dish.mix],
         _pantry(dish, language, pantry),
@@ -111,12 +113,30 @@ def _portion(dish: Dish, name: str) -> Portion:
 
 def _pieces(dish: Dish, pieces: list[str]) -> list[Piece]:
     switched = []
-    for k, text in enumerate(pieces):
-        shown = text.replace("▁", " ").strip()
-        if shown or k in dish.off:  # a space alone changes next to nothing
-            off = tuple(sorted(set(dish.off) ^ {k}))
-            switched.append(Piece(k, shown or "␣", k not in dish.off, replace(dish, off=off)))
+    for places, text in _letters(pieces):
+        shown, k = text.replace("▁", " ").strip(), places[0]
+        on = k not in dish.off
+        if shown or not on:  # a space alone changes next to nothing
+            off = set(dish.off).union(places) if on else set(dish.off).difference(places)
+            switched.append(Piece(k, shown or "␣", on, replace(dish, off=tuple(sorted(off)))))
     return switched
+
+
+def _letters(pieces: list[str]) -> list[tuple[list[int], str]]:
+    """The pieces with their places; the bytes of a letter that the model has no piece for (<0xE5>…) as that letter."""
+    letters: list[tuple[list[int], str]] = []
+    places: list[int] = []
+    spelled = b""
+    for k, piece in enumerate(pieces):
+        if not (byte := re.fullmatch("<0x([0-9A-F]{2})>", piece)):
+            letters.append(([k], piece))
+            continue
+        places.append(k)
+        spelled += bytes.fromhex(byte[1])
+        with contextlib.suppress(UnicodeDecodeError):  # until the letter is whole
+            letters.append((places, spelled.decode()))
+            places, spelled = [], b""
+    return letters
 
 
 def _pantry(dish: Dish, language: Language, which: int) -> list[Portion]:

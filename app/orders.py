@@ -26,6 +26,7 @@ from model.names import NameError_, normalize
 MAX_PICTURES = 8
 PAGE_PICTURES = 4
 MAX_MENU = 24
+DRAWN = 1_000_000  # seeds drawn at random are below this: people read them to each other, and a million will do
 RECIPE = ("name", "seed", "path", "off", "mix", "to", "to_seed", "t", "size")  # what one picture depends on
 
 
@@ -149,7 +150,7 @@ def check(
         notices = tuple(dict.fromkeys((*notices, *more)))
     first = valid.seed if valid.seed is not None else default_seed
     if first is None:
-        first = secrets.randbelow(MAX_SEED + 1)
+        first = draw_seed()
     t = _t(valid.t)
     dish = Dish(
         name,
@@ -165,6 +166,11 @@ def check(
         dish = replace(dish, t=t)
     strip = dish.morphs and t is None
     return Order(name, notices, pictures.version, tuple(_several(dish, valid.n or default_n, strip)))
+
+
+def draw_seed() -> int:
+    """A seed nobody has asked for."""
+    return secrets.randbelow(DRAWN)
 
 
 def check_menu(queries: Sequence[str], pictures: Pictures) -> list[Dish]:

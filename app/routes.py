@@ -25,6 +25,7 @@ from app.orders import (
     Fields,
     check,
     check_menu,
+    draw_seed,
     read_body,
     read_query,
 )
@@ -287,7 +288,7 @@ async def surprise_me(request: Request) -> Response:
     headers = {"Cache-Control": "no-store", "Vary": "Accept, Accept-Language, Cookie"}
     if negotiation.media_type(request.headers.get("accept"), (JSON, HTML)) == HTML:
         seed = _seed(request.query_params.get("seed"))
-        dish = Dish(name, random.randrange(MAX_SEED + 1) if seed is None else seed)
+        dish = Dish(name, draw_seed() if seed is None else seed)
         n = request.query_params.get("n", "")
         many = int(n) if n in map(str, range(1, MAX_PICTURES + 1)) else PAGE_PICTURES
         return RedirectResponse(pages.page_url(request, dish, many), status_code=303, headers=headers)

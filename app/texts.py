@@ -104,7 +104,7 @@ _TEXTS: dict[str, tuple[str, str]] = {
     ),
     "number": ("No.", "番号"),
     "number_title": ("Plate number: the same one makes the same plate", "皿の番号。同じ番号なら同じ皿になります"),
-    "at_random": ("random", "おまかせ"),
+    "at_random": ("random", "毎回変わる"),
     "keep_number": ("Use no. {seed} for the next order too", "次の注文も{seed}番にする"),
     "kept_number": (
         "No. {seed} is kept: other names now come on the same plate. Empty the box for new ones.",
@@ -171,6 +171,7 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "print": ("Print", "印刷する"),
     "zip": ("Save all (zip)", "まとめて保存（zip）"),
     "forget": ("Forget them", "消す"),
+    "forget_one": ("Forget {name}", "「{name}」を消す"),
     "forget_sure": ("Forget all your dishes?", "あなたの料理をすべて消しますか？"),
     "reopen": ("Open a saved picture", "保存した絵を開く"),
     "reopen_note": (
@@ -336,7 +337,8 @@ _TEXTS: dict[str, tuple[str, str]] = {
 PAGE_TEXTS = ("offline", "not_ours")
 FORM_TEXTS = (
     "alt", "seed", "save_of", "taste_of", "is_it_new_of", "keep_number", "kept_number", "making", "ahead", "done",
-    "retrying", "spoilt", "error.empty_name", "forget_sure",
+    "retrying", "spoilt", "error.empty_name", "forget_one",
+    "forget_sure",
 )  # fmt: skip
 COUNTER_TEXTS = (
     "making", "redrawn", "retrying", "reopened_same", "reopened_alike", "reopened_other", "reopened_model",

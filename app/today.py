@@ -5,9 +5,9 @@ from __future__ import annotations
 import datetime
 import random
 
+from app.orders import DRAWN
 from app.texts import Language
 from model.dishes import Dish
-from model.generation import MAX_SEED
 
 COUNT = 6
 
@@ -44,4 +44,4 @@ def menu(day: datetime.date, language: Language) -> list[Dish]:
     """The day's dishes, with the names and so the pictures of one language."""
     rng = random.Random(day.toordinal())
     names = rng.sample(NAMES, COUNT)
-    return [Dish(name[language == "ja"], rng.randrange(MAX_SEED + 1)) for name in names]
+    return [Dish(name[language == "ja"], rng.randrange(DRAWN)) for name in names]

@@ -25,6 +25,7 @@ export function keep(query, title) {
   store([{ query, title }, ...kept().filter((one) => one.query !== query)].slice(0, MOST));
 }
 
-export function forget() {
-  store([]);
+/** Forgets one dish, or all of them. */
+export function forget(query = null) {
+  store(query === null ? [] : kept().filter((one) => one.query !== query));
 }

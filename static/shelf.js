@@ -22,8 +22,19 @@ export function show() {
     const caption = document.createElement("span");
     caption.textContent = title;
     link.append(image, caption);
+    const drop = document.createElement("button");
+    drop.type = "button";
+    drop.className = "drop";
+    drop.textContent = "×";
+    drop.ariaLabel = text("forget_one", { name: title });
+    drop.addEventListener("click", () => {
+      const place = [...list.children].indexOf(item);
+      forget(query);
+      show();
+      (list.children[Math.min(place, list.children.length - 1)]?.lastChild ?? document.getElementById("name")).focus();
+    });
     const item = document.createElement("li");
-    item.append(link);
+    item.append(link, drop);
     return item;
   });
   list.replaceChildren(...items);

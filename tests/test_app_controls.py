@@ -13,7 +13,7 @@ import subprocess
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import parse_qsl, quote
+from urllib.parse import parse_qsl, quote, unquote
 
 import httpx
 import numpy as np
@@ -228,6 +228,18 @@ def test_the_counter_switches_pieces_off_and_on(client: httpx.Client) -> None:
     assert "off" not in dict(fields(link(client.get(off).text, "piece-1")))
 
 
+def test_a_letter_without_a_piece_is_one_chip(client: httpx.Client) -> None:
+    text = page(client, name="鰻丼")  # no name of the tokenizer's training has an eel
+    chips = re.findall(r'<a id="(piece-\d+)"[^>]*>([^<]+)</a>', text)
+    assert [shown for _, shown in chips] == ["鰻", "丼"]
+    off = link(text, chips[0][0])
+    places = dict(fields(off))["off"].split(",")
+    assert len(places) == 3  # its bytes
+    again = client.get(off).text
+    assert 'class="piece off"' in again
+    assert "off" not in dict(fields(link(again, chips[0][0])))
+
+
 def test_the_counter_adds_and_takes_ingredients_in_the_pages_language(client: httpx.Client) -> None:
     japanese, english = page(client, lang="ja"), page(client, lang="en")
     more, less = link(japanese, "pantry-1-more"), link(japanese, "pantry-1-less")
@@ -369,6 +381,14 @@ def test_a_table_that_cannot_be_laid_says_why(client: httpx.Client, query: str) 
     answer = client.get(f"/table?{query}")
     assert 400 <= answer.status_code < 500
     assert 'id="problem"' in answer.text
+
+
+def test_a_file_name_fits_every_file_system(client: httpx.Client) -> None:
+    query = {"name": "長" * 80, "path": ".".join(["9999"] * 16), "mix": "-1:卵", "download": "1", "size": 64}
+    disposition = client.get("/dish.png", params=query).headers["content-disposition"]  # type: ignore[arg-type]
+    name = unquote(disposition.partition("UTF-8''")[2])
+    assert len(name.encode()) <= 255
+    assert name.endswith(".9999.png")
 
 
 # What is near

@@ -107,7 +107,7 @@ def test_ones_own_dishes_are_remembered_and_become_a_menu(url: str, visit: Open)
     page.locator("#child-3").click()
     expect(page.get_by_role("status")).to_contain_text("redrawn")
     page.goto(url)
-    expect(shelf.locator("li")).to_have_text(["cake", "cake", "tea"])
+    expect(shelf.locator("li a")).to_have_text(["cake", "cake", "tea"])
     assert "path=3" in (shelf.get_by_role("link").first.get_attribute("href") or "")
     with page.expect_download() as waiting:
         shelf.get_by_role("link", name="Save all").click()
@@ -122,6 +122,9 @@ def test_ones_own_dishes_are_remembered_and_become_a_menu(url: str, visit: Open)
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     page.emulate_media(media="screen")
     page.goto(url)
+    shelf.get_by_role("button", name="Forget tea").click()
+    expect(shelf.locator("li a")).to_have_text(["cake", "cake"])
+    assert page.evaluate("document.activeElement.ariaLabel") == "Forget cake"
     page.on("dialog", lambda dialog: dialog.accept())
     shelf.get_by_role("button", name="Forget them").click()
     expect(shelf).to_be_hidden()
