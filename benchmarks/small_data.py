@@ -46,9 +46,9 @@ from model.train import Feed
 RECIPES = {
     "DCGAN": baselines.Recipe(conditional=False),
     "StackGAN from scratch, BCE": baselines.Recipe(),
-    "StackGAN from scratch, BCE, DiffAugment": baselines.Recipe(augment=True),
+    "StackGAN from scratch, BCE, DiffAugment": baselines.Recipe(augment=1.0),
     "StackGAN from scratch, hinge": baselines.Recipe(loss="hinge"),
-    "StackGAN from scratch, hinge, DiffAugment": baselines.Recipe(loss="hinge", augment=True),
+    "StackGAN from scratch, hinge, DiffAugment": baselines.Recipe(loss="hinge", augment=1.0),
 }
 BASE, ADAPTED, PHOTOGRAPHS = "shipped, not adapted", "adapted", "photographs"
 BATCH = 64  # of the recipes from scratch
