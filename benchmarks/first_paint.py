@@ -21,7 +21,7 @@ def main(url: str, runs: int) -> None:
     """Prints medians and the worst of some visits, in milliseconds, after one visit that warms the server up."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox", "--disable-gpu"])
-        click.echo(f"{'page':45}{'first paint':>12}{'worst':>8}{'load':>14}{'own bytes':>11}")
+        click.echo(f"{'page':45}{'first paint':>12}{'worst':>8}{'load':>8}{'own bytes':>11}")
         for path in PATHS:
             visits = [visit(browser, url + path) for _ in range(runs + 1)][1:]
             paints, pictures, sizes = zip(*visits, strict=True)
