@@ -92,10 +92,9 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "写しなら見つかりますが、料理のことはわかりません。",
     ),
     "novelty_note": (
-        "100% new is further from everything seen than any two things seen are from each other: the figure is "
-        "the share of them that have a nearer neighbour.",
-        "新しさは、学んだもののうち、もっと近い仲間がいるものの割合です。"
-        "100%なら、学んだどの二つの間よりも遠いということです。",
+        "The figures say how many of the things seen have a neighbour that is nearer to them than these are: at "
+        "100%, all of them have.",
+        "新しさは、学んだもののうち、これより近い仲間をもつものの割合です。100%なら、すべてがもっています。",
     ),
     "distance": ("distance", "距離"),
     "other_model": (

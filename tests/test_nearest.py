@@ -159,7 +159,7 @@ def test_a_checkpoint_with_an_index_tells_how_new_a_dish_is(tmp_path: Path) -> N
         httpx.Client(base_url=url, trust_env=False, headers={"Accept-Language": "en"}) as client,
     ):
         known = client.get("/dish?name=pea+soup&nearest=1").text
-        assert "0% new" in known
+        assert "“pea soup” exists" in known
         assert "<span>pea soup</span>" in known
         assert 'id="nearest"' in client.get("/dish?name=pea+soup").text
     with serve(create_app(Settings(), plain)) as url, httpx.Client(base_url=url, trust_env=False) as client:
