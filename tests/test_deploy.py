@@ -1,0 +1,63 @@
+"""The Kubernetes manifests agree with the image and with the server that they run."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from starlette.testclient import TestClient
+
+from app.server import create_app
+from app.settings import Settings, read
+from tests.serving import FakePipeline
+
+ROOT = Path(__file__).resolve().parents[1]
+MANIFESTS: dict[str, dict[str, Any]] = {
+    part["kind"]: part for part in yaml.safe_load_all((ROOT / "deploy/kubernetes.yaml").read_text())
+}
+POD = MANIFESTS["Deployment"]["spec"]["template"]
+CONTAINER = POD["spec"]["containers"][0]
+ENVIRONMENT = {entry["name"]: entry["value"] for entry in CONTAINER["env"]}
+
+
+@pytest.fixture(scope="module")
+def client() -> Any:
+    with TestClient(create_app(Settings(), FakePipeline())) as client:
+        yield client
+
+
+def test_every_setting_is_one() -> None:
+    assert read(ENVIRONMENT).drain < POD["spec"]["terminationGracePeriodSeconds"]
+
+
+@pytest.mark.parametrize("probe", ["startupProbe", "readinessProbe", "livenessProbe"])
+def test_probes_ask_what_the_server_answers(client: Any, probe: str) -> None:
+    asked = CONTAINER[probe]["httpGet"]
+    assert client.get(asked["path"]).status_code == 200
+    assert asked["port"] == CONTAINER["ports"][0]["name"]
+
+
+def test_user_and_port_are_the_images() -> None:
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    user = POD["spec"]["securityContext"]["runAsUser"]
+    assert re.search(rf"^USER {user}:", dockerfile, re.MULTILINE)
+    port = CONTAINER["ports"][0]["containerPort"]
+    assert re.search(rf"^EXPOSE {port}$", dockerfile, re.MULTILINE)
+    assert POD["metadata"]["annotations"]["prometheus.io/port"] == str(port)
+
+
+def test_the_autoscaler_reads_a_figure_that_is_there(client: Any) -> None:
+    figure = MANIFESTS["HorizontalPodAutoscaler"]["spec"]["metrics"][0]["pods"]["metric"]["name"]
+    path = POD["metadata"]["annotations"]["prometheus.io/path"]
+    assert re.search(rf"^{figure} ", client.get(path).text, re.MULTILINE)
+    assert f"seriesQuery: '{figure}{{" in (ROOT / "docs/scaling.md").read_text()
+
+
+def test_everything_is_about_the_same_pods() -> None:
+    labels = POD["metadata"]["labels"]
+    assert MANIFESTS["Deployment"]["spec"]["selector"]["matchLabels"] == labels
+    assert MANIFESTS["Service"]["spec"]["selector"] == labels
+    assert MANIFESTS["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"] == labels
+    scaled = MANIFESTS["HorizontalPodAutoscaler"]["spec"]["scaleTargetRef"]
+    assert scaled["name"] == MANIFESTS["Deployment"]["metadata"]["name"]
