@@ -36,8 +36,9 @@ def _serve(settings: Settings) -> int:
     from model.generation import Pipeline
 
     logs.configure(settings.log_level)
-    # Torch counts the machine's cores, of which a container may have been given few.
-    torch.set_num_threads(min(torch.get_num_threads(), cpus.usable()))
+    # Torch counts the machine's cores, of which a container may have been given few. The model's own thread gets them.
+    threads = min(torch.get_num_threads(), cpus.usable())
+    torch.set_num_threads(1)
     try:
         pipeline = Pipeline.load(settings.checkpoint, settings.device)
     except CheckpointError as error:
@@ -59,7 +60,7 @@ def _serve(settings: Settings) -> int:
 
     # Uvicorn raises the signals that stopped it once more when it is done; being told to stop is no failure.
     before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGTERM, signal.SIGINT)}
-    server = Server(serving.config(create_app(settings, pipeline), settings))
+    server = Server(serving.config(create_app(settings, pipeline, threads), settings))
     try:
         server.run()
     except SystemExit:  # the address is taken, or not ours: uvicorn has logged which

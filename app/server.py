@@ -30,8 +30,9 @@ from model.generation import Pipeline as LoadedPipeline
 DESCRIPTION = "Pictures of dishes that do not exist, imagined from their names by a StackGAN."
 
 
-def create_app(settings: Settings, pipeline: Pipeline | None = None) -> FastAPI:
+def create_app(settings: Settings, pipeline: Pipeline | None = None, threads: int | None = None) -> FastAPI:
     """The server. Without a `pipeline`, the one of `settings.checkpoint` is loaded when the server starts.
+    `threads` as for `app.pictures.PipelineModel`.
 
     Starting raises CheckpointError or ValueError where the checkpoint or the device cannot be used. The models
     are warmed after that, and only then `/readyz` says yes.
@@ -52,6 +53,7 @@ def create_app(settings: Settings, pipeline: Pipeline | None = None) -> FastAPI:
             cache_bytes=settings.cache_mb * 2**20,
             max_wait=settings.wait,
             watch=metrics,
+            threads=threads,
         )
         metrics.watch_queue(pictures.engine)
         app.state.pictures = pictures

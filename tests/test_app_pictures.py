@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 import torch
 from torch import Tensor
@@ -53,3 +55,22 @@ def test_a_cpu_fills_nothing_up() -> None:
     items = [Dish("tea", seed) for seed in range(3)]
     model.refine(items[:1], model.sketch(items)[:1])
     assert pipeline.shapes == [("sketch", 3), ("refine", 1)]
+
+
+def test_the_models_thread_has_the_cpus_and_later_ones_have_one_each() -> None:
+    before, found = torch.get_num_threads(), {}
+
+    def work() -> None:
+        PipelineModel(FakePipeline(), threads=3).warm()
+        later = threading.Thread(target=lambda: found.update(later=torch.get_num_threads()))
+        later.start()
+        later.join()
+        found["model"] = torch.get_num_threads()
+
+    try:
+        model = threading.Thread(target=work)
+        model.start()
+        model.join()
+        assert found == {"model": 3, "later": 1}
+    finally:
+        torch.set_num_threads(before)
