@@ -117,7 +117,8 @@ def test_who_has_left_costs_nothing_more(
         until(lambda: app.state.pictures.engine.depth <= 1)  # what is in the oven stays there
         pipeline.gate.set()
         assert client.get("/dish.png?name=tea&seed=99").status_code == 200
-        assert pipeline.refined in ([1, 99], [99])
+        # One at most was in the oven when its client left: the first, or on a busy machine a later one.
+        assert pipeline.refined[-1] == 99 and len(pipeline.refined) <= 2
         until(lambda: app.state.pictures.engine.depth == 0)
 
 

@@ -10,7 +10,7 @@ from starlette.testclient import TestClient
 
 from app.server import create_app
 from app.settings import Settings, read
-from tests.serving import FakePipeline
+from tests.serving import FakePipeline, until
 
 ROOT = Path(__file__).resolve().parents[1]
 MANIFESTS: dict[str, dict[str, Any]] = {
@@ -24,6 +24,7 @@ ENVIRONMENT = {entry["name"]: entry["value"] for entry in CONTAINER["env"]}
 @pytest.fixture(scope="module")
 def client() -> Any:
     with TestClient(create_app(Settings(), FakePipeline())) as client:
+        until(lambda: client.get("/readyz").status_code == 200)
         yield client
 
 
