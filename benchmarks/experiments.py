@@ -23,6 +23,7 @@ import click
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from benchmarks.results import fill
 from model import checkpoint
 from model.evaluate import open_checkpoint, paint
 from model.generate import CHECKPOINT
@@ -61,7 +62,6 @@ ROWS = {
 SHOWN = ("smoky beetroot ramen", "抹茶カレー", "green pea soup", "chocolate pizza")
 SEEDS = 3  # pictures of each
 LABEL = 280  # pixels beside them
-MARKS = ("<!-- results -->\n", "<!-- end of results -->\n")
 
 
 @click.group()
@@ -150,11 +150,7 @@ def page(out: Path, docs: Path) -> None:
     figure = io.BytesIO()
     sheet.save(figure, "PNG", optimize=True)
     checkpoint.write_file(docs / "experiments.png", figure.getvalue())
-    text = (docs / "experiments.md").read_text("utf-8")
-    before, rest = text.split(MARKS[0])
-    after = rest.split(MARKS[1])[1]
-    content = before + MARKS[0] + table(done) + MARKS[1] + after
-    checkpoint.write_file(docs / "experiments.md", content.encode())
+    fill(docs / "experiments.md", table(done))
 
 
 def table(done: dict[str, dict[str, Any]]) -> str:

@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from benchmarks.results import fill
 from model import adaptation, baselines, checkpoint, metrics
 from model.adapt import adapt, painter
 from model.augment import flip
@@ -56,7 +57,6 @@ PICTURES = {64: 400, 256: 200}  # a figure
 AMONG = 100  # names that a picture's own competes with
 RECOMBINED = 100
 SHOWN = 4  # pictures of each recipe in the figure, half of them of recombined names
-MARKS = "<!-- results -->\n", "<!-- end of results -->\n"
 
 
 @click.command(context_settings={"show_default": True})
@@ -229,9 +229,7 @@ def write(page: Path, out: Path, folds: int, minutes: float, device: torch.devic
     sheet.image.save(buffer, "JPEG", quality=85)
     checkpoint.write_file(page.parent / "pictures" / "small-data.jpg", buffer.getvalue())
     lines += ["", "![The same four names by every recipe](pictures/small-data.jpg)", ""]
-    text = page.read_text("utf-8")
-    start, end = text.index(MARKS[0]) + len(MARKS[0]), text.index(MARKS[1])
-    checkpoint.write_file(page, (text[:start] + "\n".join(lines) + text[end:]).encode())
+    fill(page, "\n".join(lines))
 
 
 def goals(means: dict[tuple[str, str], dict[str, float]]) -> list[str]:

@@ -67,6 +67,12 @@ class Photos:
     def __len__(self) -> int:
         return len(self.names)
 
+    @classmethod
+    def unnamed(cls, images: np.ndarray) -> "Photos":
+        """Pictures, (N, size, size, 3) uint8, of which nothing else is known."""
+        n = len(images)
+        return cls(images, [""] * n, [None] * n, [""] * n, [""] * n)
+
     def take(self, rows: Iterable[int]) -> "Photos":
         """Some of the photographs, in the order of these rows; their pixels are copied."""
         at = list(map(int, rows))

@@ -58,8 +58,7 @@ class Examiner:
 
     def look(self, pictures: Pictures) -> Tensor:
         """(N, H, W, 3) → (N, 1280): the network's last layer."""
-        n = len(pictures)
-        features = image_features(Photos(pictures, [""] * n, [None] * n, [""] * n, [""] * n), self.backbone)
+        features = image_features(Photos.unnamed(pictures), self.backbone)
         return torch.from_numpy(features).float()[:, sum(self.backbone.channels) :]
 
     def nearest(self, features: Tensor) -> tuple[Tensor, Tensor]:

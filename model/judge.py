@@ -76,8 +76,7 @@ class Judge:
 
     def features(self, images: np.ndarray) -> Tensor:
         """(N, H, W, 3) uint8 → (N, F) float32: what the head looks at."""
-        n = len(images)
-        return self.cached(Photos(images, [""] * n, [None] * n, [""] * n, [""] * n), None)
+        return self.cached(Photos.unnamed(images), None)
 
     def cached(self, photos: Photos, cache: Path | None) -> Tensor:
         """`features` of photographs, from the cache folder where they are in it."""

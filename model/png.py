@@ -34,19 +34,23 @@ def encode(image: np.ndarray, metadata: Mapping[str, str]) -> bytes:
         except UnicodeEncodeError:
             text.add_itxt(key, value)
     height, width, _ = image.shape
-    rows = np.empty((height, 1 + 3 * width), np.uint8)
-    flat = image.reshape(height, -1)
-    rows[:, 0], rows[0, 1:] = UP, flat[0]
-    np.subtract(flat[1:], flat[:-1], out=rows[1:, 1:])
-
     file = io.BytesIO()
     file.write(SIGNATURE)
     PngImagePlugin.putchunk(file, b"IHDR", struct.pack(">2I5B", width, height, 8, 2, 0, 0, 0))
     for kind, data, *_ in text.chunks:
         PngImagePlugin.putchunk(file, kind, data)
-    PngImagePlugin.putchunk(file, b"IDAT", isal_zlib.compress(rows, 1))
+    PngImagePlugin.putchunk(file, b"IDAT", isal_zlib.compress(filtered(image), 1))
     PngImagePlugin.putchunk(file, b"IEND", b"")
     return file.getvalue()
+
+
+def filtered(image: np.ndarray) -> np.ndarray:
+    """(H, W, 3) uint8 -> (H, 1 + 3W) uint8: the rows of a PNG file before compression, each by the filter "up"."""
+    flat = image.reshape(len(image), -1)
+    rows = np.empty((len(image), 1 + flat.shape[1]), np.uint8)
+    rows[:, 0], rows[0, 1:] = UP, flat[0]
+    np.subtract(flat[1:], flat[:-1], out=rows[1:, 1:])
+    return rows
 
 
 def read_metadata(data: bytes) -> dict[str, str]:

@@ -62,9 +62,7 @@ def deep(pictures: np.ndarray, size: int) -> Tensor:
 
 
 def look(pictures: np.ndarray, backbone: Backbone) -> Tensor:
-    n = len(pictures)
-    photos = Photos(pictures, [""] * n, [None] * n, [""] * n, [""] * n)
-    return torch.from_numpy(image_features(photos, backbone)).float()
+    return torch.from_numpy(image_features(Photos.unnamed(pictures), backbone)).float()
 
 
 def photographs(size: int) -> Tensor:
