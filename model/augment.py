@@ -93,8 +93,10 @@ def flip(images: Tensor) -> Tensor:
 
 def crop(images: Tensor, side: int, corners: Tensor) -> Tensor:
     """Windows of `side` pixels at `corners` (B, 2, fractions of the free room), cut from (B, 3, H, W)."""
-    room = torch.tensor([images.shape[2] - side, images.shape[3] - side], device=corners.device)
-    at = (corners * (room + 1)).long().minimum(room).tolist()
-    return torch.stack([image[:, y : y + side, x : x + side] for image, (y, x) in zip(images, at, strict=True)])
-
-
+    channels, height, width = images.shape[1:]
+    room = torch.tensor([height - side, width - side], device=corners.device)
+    first = (corners * (room + 1)).long().minimum(room)
+    rows, cols = (first[:, :, None] + torch.arange(side, device=corners.device)).unbind(1)
+    # Not by slices: those would make a GPU wait for the numbers, and then launch a kernel for every window.
+    strip = images.gather(2, rows[:, None, :, None].expand(-1, channels, -1, width))
+    return strip.gather(3, cols[:, None, None, :].expand(-1, channels, side, -1))

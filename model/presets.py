@@ -17,6 +17,7 @@ from model.discriminator import Heads
 from model.game import Stage
 from model.matching import MatchingHead
 from model.networks import Stage1Generator, Stage2Generator
+from model.widen import Generator, widen
 
 AnyRecipe = stage1.Recipe | stage2.Recipe | baselines.Recipe
 
@@ -46,8 +47,8 @@ PRESETS: dict[str, dict[str, Preset]] = {
         "2": Preset(8, stage2.Recipe()),
     },
     "gpu": {
-        "1": Preset(64, stage1.Recipe(), {"channels": (256, 224, 160, 96, 64)}),
-        "2": Preset(32, stage2.Recipe(), {"channels": (128, 96, 48)}),
+        "1": Preset(64, stage1.Recipe(half_life=40.0), {"channels": (256, 256, 128, 96, 64)}),
+        "2": Preset(32, stage2.Recipe(half_life=20.0), {"channels": (128, 96, 48)}),
     },
     "stackgan-v1": {"1": Preset(64, baselines.Recipe())},
     "dcgan": {"1": Preset(64, baselines.Recipe(conditional=False))},
@@ -117,8 +118,8 @@ def build(
 ) -> tuple[Stage, dict[str, float]]:
     """A stage ready to train, and what its weights have behind them: `kimg` and `hours`.
 
-    What the checkpoint folder `source` has of this stage is where training starts, widths included; what it lacks
-    starts from nothing at the preset's widths. Baselines always start from nothing. Raises CheckpointError where a
+    What the checkpoint folder `source` has of this stage is where training starts, widened where the preset is wider;
+    what it lacks starts from nothing at the preset's widths. Baselines always start from nothing. Raises CheckpointError where a
     file is missing, such as stage 1 for stage 2.
     """
     config = read_config(source)
@@ -139,10 +140,15 @@ def build(
     def network(name: str, kind: type[Network], arguments: Mapping[str, Any]) -> Network:
         return load_network(source, name, kind) if name in config else kind(**arguments)
 
+    def generator(name: str, kind: type[Generator], arguments: Mapping[str, Any]) -> Generator:
+        if name not in config or "channels" not in arguments:
+            return network(name, kind, arguments)
+        return widen(load_network(source, name, kind), arguments["channels"])
+
     backbone, matching = Backbone("lite0"), load_network(source, "matching-64", MatchingHead)
     heads = {**embedding, "channels": backbone.channels}
     if isinstance(recipe, stage1.Recipe):
-        painter = network("stage1", Stage1Generator, {**embedding, **preset.generator})
+        painter = generator("stage1", Stage1Generator, {**embedding, **preset.generator})
         if not preset.everywhere:
             _name_at_the_bottom(painter)
         return stage1.Stage1(
@@ -154,7 +160,7 @@ def build(
     first = load_network(source, "stage1", Stage1Generator)
     same_latent = {"z_dim": first.z_dim, "condition_dim": first.latent_dim - first.z_dim}
     return stage2.Stage2(
-        network("stage2", Stage2Generator, {**embedding, **same_latent, **preset.generator}),
+        generator("stage2", Stage2Generator, {**embedding, **same_latent, **preset.generator}),
         network("stage2-heads", Heads, heads),
         network("stage2-window-heads", Heads, heads),
         first, backbone, matching, recipe, device, bf16,

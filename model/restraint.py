@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from model import stage1, stage2
 from model.checkpoint import load_network
-from model.game import BETAS, Rules, Stage, Stateful, descend, place
+from model.game import Rules, Stage, Stateful, adam, descend, place
 from model.matching import has_bfloat16
 from model.networks import Stage1Generator, Stage2Generator
 from model.presets import PRESETS, Preset
@@ -105,7 +105,7 @@ class Rehearsal:
             teacher = load_network(source, "stage2", Stage2Generator)
         self.generator, self.teacher = generator, place(teacher, self.device).requires_grad_(False)
         learning = [p for p in generator.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.Adam(learning, GENERATOR_RATE, BETAS)
+        self.optimizer = adam(learning, GENERATOR_RATE, self.device)
         self.bf16 = has_bfloat16(self.device)
 
     def step(self) -> Tensor:

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from model.augment import Augmentation
 from model.backbone import Backbone
 from model.discriminator import TAP_DEVIATIONS, Heads
-from model.game import BETAS, Adversary, Balancer, Naming, Rules, Stateful, descend, follow, place, ramp
+from model.game import Adversary, Balancer, Naming, Rules, Stateful, adam, descend, follow, place, ramp
 from model.losses import feature_distance, kl_divergence
 from model.matching import MatchingHead
 from model.networks import SKETCH_SIZE, Stage1Generator
@@ -106,7 +106,7 @@ class Stage1:
         self.naming = Naming(matching, device)
         players = chain(self.generator.parameters(), self.encoder.parameters())
         self.balancer = Balancer()
-        self.optimizer = torch.optim.Adam(players, recipe.learning_rate, BETAS)
+        self.optimizer = adam(players, recipe.learning_rate, device)
 
     def modules(self) -> dict[str, nn.Module]:
         return {

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from model.augment import Augmentation, crop
 from model.backbone import Backbone
 from model.discriminator import TAP_DEVIATIONS, Heads
-from model.game import BETAS, Adversary, Balancer, Naming, Rules, Stateful, descend, follow, place, ramp
+from model.game import Adversary, Balancer, Naming, Rules, Stateful, adam, descend, follow, place, ramp
 from model.losses import feature_distance, kl_divergence
 from model.matching import MatchingHead
 from model.networks import PICTURE_SIZE, SKETCH_SIZE, Stage1Generator, Stage2Generator
@@ -42,7 +42,7 @@ class Recipe:
     features: float = 0.5  # each of two
     pixels: float = 0.5
     layout: float = 0.25
-    match: float = 0.5
+    match: float = 1.0
     enter: tuple[float, float] = (0.5, 4.0)  # kimg: where the adversaries' share begins to grow, and is whole
     condition_kl: float = 0.002
     half_life: float = 5.0  # kimg, of the average
@@ -85,7 +85,7 @@ class Stage2:
         self.backbone = backbone.to(device)
         self.naming = Naming(matching, device)
         self.balancer = Balancer()
-        self.optimizer = torch.optim.Adam(self.generator.parameters(), recipe.learning_rate, BETAS)
+        self.optimizer = adam(self.generator.parameters(), recipe.learning_rate, device)
 
     def modules(self) -> dict[str, nn.Module]:
         return {
