@@ -41,7 +41,7 @@ class Augmentation:
 
         def uniform(low: float, high: float, *shape: int, still: float = 0.0) -> Tensor:
             drawn = torch.empty(batch, *shape, device=device).uniform_(low, high)
-            return torch.where(chosen.view(batch, *[1] * len(shape)), drawn, still)
+            return drawn.masked_fill(~chosen.view(batch, *[1] * len(shape)), still)
 
         return cls(
             brightness=uniform(-0.5, 0.5, 1, 1, 1),
@@ -64,15 +64,13 @@ class Augmentation:
         return middle + (x - middle) * self.contrast
 
     def _move(self, x: Tensor) -> Tensor:
-        batch, _, height, width = x.shape
+        height, width = x.shape[2:]
         rows, row_ok = self._source(self.shift[:, 0], height)
         cols, col_ok = self._source(self.shift[:, 1], width)
         keep = (row_ok[:, :, None] & col_ok[:, None, :]) & ~(
             self._inside(self.hole[:, 0], height)[:, :, None] & self._inside(self.hole[:, 1], width)[:, None, :]
         )
-        index = torch.arange(batch, device=x.device)[:, None, None]
-        moved = x.permute(0, 2, 3, 1)[index, rows[:, :, None], cols[:, None, :]].permute(0, 3, 1, 2)
-        return moved * keep[:, None].to(x.dtype)
+        return _take(x, rows, cols) * keep[:, None].to(x.dtype)
 
     @staticmethod
     def _source(shift: Tensor, side: int) -> tuple[Tensor, Tensor]:
@@ -93,10 +91,19 @@ def flip(images: Tensor) -> Tensor:
 
 def crop(images: Tensor, side: int, corners: Tensor) -> Tensor:
     """Windows of `side` pixels at `corners` (B, 2, fractions of the free room), cut from (B, 3, H, W)."""
-    channels, height, width = images.shape[1:]
-    room = torch.tensor([height - side, width - side], device=corners.device)
-    first = (corners * (room + 1)).long().minimum(room)
-    rows, cols = (first[:, :, None] + torch.arange(side, device=corners.device)).unbind(1)
-    # Not by slices: those would make a GPU wait for the numbers, and then launch a kernel for every window.
+    window = torch.arange(side, device=corners.device)
+    rows, cols = (
+        (corners[:, axis] * (room + 1)).long().clamp(max=room)[:, None] + window
+        for axis, room in enumerate((images.shape[2] - side, images.shape[3] - side))
+    )
+    return _take(images, rows, cols)
+
+
+def _take(images: Tensor, rows: Tensor, cols: Tensor) -> Tensor:
+    """Picture i of (B, 3, H, W) at `rows[i]` and `cols[i]`, indices (B, h) and (B, w): (B, 3, h, w).
+
+    Not by slices: a GPU would have to wait for the numbers, and then launch a kernel for every picture.
+    """
+    channels, width = images.shape[1], images.shape[3]
     strip = images.gather(2, rows[:, None, :, None].expand(-1, channels, -1, width))
-    return strip.gather(3, cols[:, None, None, :].expand(-1, channels, side, -1))
+    return strip.gather(3, cols[:, None, None, :].expand(-1, channels, rows.shape[1], -1))

@@ -64,16 +64,19 @@ class Adversary:
         real_logits, fake_logits = heads.realness(real), heads.realness(fake)
         real_match, fake_match = heads.match(real, names), heads.match(fake, texts)
         others, differ = mismatched(names)
-        wrong_match = heads.match(real, others)[differ]
+        # Names that are alike do not count: no loss has anything against minus infinity.
+        wrong_match = heads.match(real, others).masked_fill(~differ[:, None], -torch.inf)
+        counted = differ.float().mean().clamp(min=1 / len(names))
         conditional = loss.real(real_match) + (1 - share) * loss.fake(fake_match)
-        if share and len(wrong_match):
-            conditional = conditional + share * loss.fake(wrong_match)
+        if share:
+            conditional = conditional + share * loss.fake(wrong_match) / counted
         total = loss.real(real_logits) + loss.fake(fake_logits) + ramp(kimg, self.rules.ramp) * conditional
         descend(self.optimizer, total)
         heads.requires_grad_(False)
         return {
             "d_loss": total, "real": real_logits.mean(), "fake": fake_logits.mean(), "real_match": real_match.mean(),
-            "fake_match": fake_match.mean(), "wrong_match": wrong_match.sum() / max(1, wrong_match.numel()),
+            "fake_match": fake_match.mean(),
+            "wrong_match": wrong_match.masked_fill(~differ[:, None], 0.0).mean() / counted,
         }  # fmt: skip
 
     def judge(self, fake_taps: Sequence[Tensor], texts: Tensor, kimg: float) -> Tensor:
@@ -95,6 +98,11 @@ class Naming:
         self.matching = matching.to(device).requires_grad_(False).eval()
         self.names: Tensor | None = None
 
+    @property
+    def full(self) -> bool:
+        """Whether as many names are kept as ever will be."""
+        return self.names is not None and len(self.names) == self.NAMES
+
     def loss(self, features: Tensor, texts: Tensor) -> Tensor:
         """In nats; once a step, since the names are kept for the next.
 
@@ -103,11 +111,14 @@ class Naming:
             texts: (B, E), embeddings of their names.
         """
         names = texts if self.names is None else torch.cat([texts, self.names])[: self.NAMES]
-        self.names = names.detach()
+        if self.full and self.names is not None:
+            self.names.copy_(names)
+        else:
+            self.names = names.detach().clone()
         own = torch.arange(len(texts), device=texts.device)
         logits = MATCH_SCALE * self.matching(features) @ F.normalize(names, dim=1).T
         same = alike(texts, names)
-        same[own, own] = False
+        same.fill_diagonal_(False)
         return F.cross_entropy(logits.masked_fill(same, -torch.inf), own)
 
     def state_dict(self) -> dict[str, Any]:
@@ -140,9 +151,20 @@ class Balancer:
     FIRST = 16  # steps of a loss in which its pull is always measured
     DECAY = 0.9  # of the moving average, per measurement
 
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device | str = "cpu") -> None:
+        self.device = device
         self.steps = 0
         self.pulls: dict[str, tuple[Tensor, int]] = {}  # mean norm, number of measurements
+
+    def measures(self, names: Iterable[str] | None = None) -> bool:
+        """Whether the next step tells the pulls of these losses apart; by default of all that have been seen."""
+        young = any(self.pulls.get(name, (None, 0))[1] < self.FIRST for name in (self.pulls if names is None else names))
+        return young or self.steps % self.EVERY == 0
+
+    @property
+    def settled(self) -> bool:
+        """Whether every loss has been measured as often as it is in its first steps."""
+        return bool(self.pulls) and all(count >= self.FIRST for _, count in self.pulls.values())
 
     def gradient(self, losses: dict[str, tuple[float, Tensor]], images: Tensor) -> Tensor:
         """The gradient (B, 3, H, W) that `images` should be pulled back with.
@@ -152,14 +174,12 @@ class Balancer:
             images: the pictures that all of them were computed from.
         """
         active = {name: (weight, loss) for name, (weight, loss) in losses.items() if weight}
-        young = any(self.pulls.get(name, (None, 0))[1] < self.FIRST for name in active)
-        if young or self.steps % self.EVERY == 0:
+        if self.measures(active):
             for name, (_, loss) in active.items():
                 (gradient,) = torch.autograd.grad(loss, images, retain_graph=True)
                 mean, count = self.pulls.get(name, (gradient.new_zeros(()), 0))
                 keep = min(self.DECAY, count / (count + 1))  # at first a plain mean
-                norm = parallel.mean(gradient.norm())
-                self.pulls[name] = keep * mean.to(norm.device) + (1 - keep) * norm, count + 1
+                self.pulls[name] = mean.mul_(keep).add_((1 - keep) * parallel.mean(gradient.norm())), count + 1
         self.steps += 1
         share = sum(weight for weight, _ in losses.values())
         parts = [weight / share / (self.pulls[name][0] + 1e-12) * loss for name, (weight, loss) in active.items()]
@@ -168,10 +188,11 @@ class Balancer:
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run goes on with."""
-        return {"steps": self.steps, "pulls": dict(self.pulls)}
+        return {"steps": self.steps, "pulls": {name: (mean.clone(), count) for name, (mean, count) in self.pulls.items()}}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.steps, self.pulls = state.get("steps", 0), dict(state.get("pulls", {}))
+        self.steps = state.get("steps", 0)
+        self.pulls = {name: (mean.to(self.device), count) for name, (mean, count) in state.get("pulls", {}).items()}
 
 
 class Stateful(Protocol):
@@ -223,8 +244,9 @@ def place(module: Network, device: torch.device) -> Network:
 
 
 def adam(parameters: Iterable[nn.Parameter], rate: float, device: torch.device) -> torch.optim.Adam:
-    """The optimiser of every player; on a GPU one kernel moves all parameters, where launching them takes the time."""
-    return torch.optim.Adam(parameters, rate, BETAS, fused=device.type == "cuda")
+    """The optimiser of every player; on a GPU one that `model.graphs` can record."""
+    gpu = device.type == "cuda"
+    return torch.optim.Adam(parameters, rate, BETAS, fused=gpu, capturable=gpu)
 
 
 def descend(

@@ -105,7 +105,7 @@ class Stage1:
         self.backbone = backbone.to(device)
         self.naming = Naming(matching, device)
         players = chain(self.generator.parameters(), self.encoder.parameters())
-        self.balancer = Balancer()
+        self.balancer = Balancer(device)
         self.optimizer = adam(players, recipe.learning_rate, device)
 
     def modules(self) -> dict[str, nn.Module]:
@@ -123,6 +123,18 @@ class Stage1:
         return {"stage1": self.average, "stage1-heads": self.adversary.heads, "stage1-encoder": self.encoder}
 
     def step(self, photos: Tensor, names: Tensor, imagined: Tensor, kimg: float) -> dict[str, Tensor]:
+        stats = self.update(photos, names, imagined, kimg)
+        self.follow(len(photos), kimg)
+        return stats
+
+    def settled(self, kimg: float) -> bool:
+        recipe = self.recipe
+        return kimg >= max(recipe.rules.ramp[1], recipe.enter[1]) and self.balancer.settled and self.naming.full
+
+    def follow(self, images: int, kimg: float) -> None:
+        follow(self.average, self.generator, images, kimg, self.recipe.half_life)
+
+    def update(self, photos: Tensor, names: Tensor, imagined: Tensor, kimg: float) -> dict[str, Tensor]:
         recipe, half = self.recipe, len(photos) // 2
         latent = torch.randn(len(photos), self.latent_dim, device=self.device)
         texts = torch.cat([names[:half], imagined])
@@ -158,7 +170,6 @@ class Stage1:
             self.balancer.gradient(losses, fakes),
         )
         stats |= {name: loss for name, (_, loss) in losses.items()} | {"kl": kl, "latent_kl": latent_kl}
-        follow(self.average, self.generator, len(photos), kimg, recipe.half_life)
         stats["spread"] = fakes[half:].std(0).mean()
         return {name: value.detach() for name, value in stats.items()}
 

@@ -27,6 +27,7 @@ from model.matching import MatchingHead
 from model.networks import PICTURE_SIZE, SKETCH_SIZE, Stage1Generator, Stage2Generator
 
 WINDOW = 96  # px, what the adversary of detail sees at once
+BLURS = (20, 28, 38, 50)  # px, what a photograph is reduced to before it is enlarged again
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ class Stage2:
         self.window = Adversary(window_heads, recipe.rules, device)
         self.backbone = backbone.to(device)
         self.naming = Naming(matching, device)
-        self.balancer = Balancer()
+        self.balancer = Balancer(device)
         self.optimizer = adam(self.generator.parameters(), recipe.learning_rate, device)
 
     def modules(self) -> dict[str, nn.Module]:
@@ -105,6 +106,19 @@ class Stage2:
         }  # fmt: skip
 
     def step(self, photos: Tensor, names: Tensor, imagined: Tensor, kimg: float) -> dict[str, Tensor]:
+        stats = self.update(photos, names, imagined, kimg)
+        self.follow(len(photos), kimg)
+        return stats
+
+    def settled(self, kimg: float) -> bool:
+        recipe = self.recipe
+        past = kimg >= max(recipe.rules.ramp[1], recipe.enter[1], recipe.pairs_only)
+        return past and self.balancer.settled and self.naming.full
+
+    def follow(self, images: int, kimg: float) -> None:
+        follow(self.average, self.generator, images, kimg, self.recipe.half_life)
+
+    def update(self, photos: Tensor, names: Tensor, imagined: Tensor, kimg: float) -> dict[str, Tensor]:
         recipe = self.recipe
         pairs = len(photos) if kimg < recipe.pairs_only else len(photos) // 2
         texts = torch.cat([names[:pairs], imagined[: len(photos) - pairs]])
@@ -148,7 +162,6 @@ class Stage2:
         losses["layout"] = (recipe.layout, F.l1_loss(F.avg_pool2d(fakes, 16), F.avg_pool2d(sketches.float(), 4)))
         kl = kl_divergence(mean, log_variance)
         descend(self.optimizer, recipe.condition_kl * kl, fakes, self.balancer.gradient(losses, fakes))
-        follow(self.average, self.generator, len(photos), kimg, recipe.half_life)
         stats |= {name: loss for name, (_, loss) in losses.items()} | {"kl": kl}
         stats["spread"] = fakes[:, :, ::4, ::4].std(0).mean()
         return {name: value.detach() for name, value in stats.items()}
@@ -164,13 +177,15 @@ class Stage2:
 def degrade(photos: Tensor) -> Tensor:
     """Photographs (B, 3, 256, 256) -> something like sketches of them, (B, 3, 64, 64): reduced, blurred, noised.
 
-    Each is blurred by a reduction of its own, to between 20 and 64 px, and noised by up to 0.08.
+    Each is blurred by a reduction of its own, to one of `BLURS`, and noised by up to 0.08.
     """
-    side = int(torch.randint(20, SKETCH_SIZE + 1, ()))
-    small = F.interpolate(photos, (SKETCH_SIZE, SKETCH_SIZE), mode="area")
-    blurred = F.interpolate(
-        F.interpolate(small, (side, side), mode="area"), (SKETCH_SIZE, SKETCH_SIZE), mode="bicubic"
-    )
-    share = torch.rand(len(photos), 1, 1, 1, device=photos.device)
-    noise = 0.08 * torch.rand(len(photos), 1, 1, 1, device=photos.device) * torch.randn_like(small)
+    size, batch = (SKETCH_SIZE, SKETCH_SIZE), len(photos)
+    small = F.interpolate(photos, size, mode="area")
+    blurs = [
+        F.interpolate(F.interpolate(small, (side, side), mode="area"), size, mode="bicubic") for side in BLURS
+    ]
+    which = torch.randint(len(BLURS), (1, batch, 1, 1, 1), device=photos.device)
+    blurred = torch.stack(blurs).gather(0, which.expand(-1, -1, *small.shape[1:]))[0]
+    share = torch.rand(batch, 1, 1, 1, device=photos.device)
+    noise = 0.08 * torch.rand(batch, 1, 1, 1, device=photos.device) * torch.randn_like(small)
     return (small + (blurred - small) * share + noise).clamp(-1, 1)

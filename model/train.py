@@ -41,6 +41,7 @@ from model.checkpoint import CheckpointError
 from model.data import DataError, Photos, load
 from model.game import Stage
 from model.generation import choose_device, to_uint8
+from model.graphs import Recordable, Replay
 from model.losses import ADVERSARIAL
 from model.matching import has_bfloat16
 from model.menu import Menu, embed
@@ -185,6 +186,8 @@ def train(
     for module in game.modules().values():
         parallel.broadcast(module)
     pictures = Feed(photos, where)
+    recorded = where.type == "cuda" and processes == 1 and isinstance(game, Recordable)
+    step = Replay(game).step if recorded else game.step
     log, narrow = Log(out / "log.csv", before + shown / 1000 if resume else None), 0
     began, saved, ticked = time.monotonic() - spent, time.monotonic(), shown
     reseed(seed, shown, rank)
@@ -199,7 +202,7 @@ def train(
             index = torch.multinomial(menu.weights, batch, replacement=True)
             names, half = menu.names(index), batch - batch // 2
             imagined = menu.imagined(half) if plan.imagined else names[-half:]
-            log.add(game.step(flip(pictures[index]), names, imagined, before + shown / 1000))
+            log.add(step(flip(pictures[index]), names, imagined, before + shown / 1000))
             shown += batch * processes
             spent = time.monotonic() - began
             bar.total = max(shown, round(shown / progress()))

@@ -1,0 +1,72 @@
+"""CUDA graphs: a step of training as one launch.
+
+A step consists of some three thousand small kernels. Launched one by one from Python they kept a GPU busy for a tenth
+of the time; recorded once and replayed, all of it.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from model.game import Balancer
+
+
+@runtime_checkable
+class Recordable(Protocol):
+    """A stage whose step can be replayed."""
+
+    balancer: Balancer
+
+    def update(self, photos: Tensor, names: Tensor, imagined: Tensor, kimg: float) -> dict[str, Tensor]:
+        """`Stage.step` without the average. Once `settled`, the same operations on the same tensors every time, but
+        for those in which the balancer measures; and nothing waits for a number from the device."""
+
+    def follow(self, images: int, kimg: float) -> None:
+        """Moves the average, whose pace depends on `kimg`."""
+
+    def settled(self, kimg: float) -> bool:
+        """Whether whatever is ramped in at the start of training is in."""
+
+
+class Replay:
+    """The step of a stage on one GPU, by graphs as soon as it has settled. Batches are of one size."""
+
+    def __init__(self, game: Recordable) -> None:
+        self.game = game
+        self.stream = torch.cuda.Stream()
+        self.inputs: tuple[Tensor, ...] = ()
+        self.graphs: dict[bool, tuple[torch.cuda.CUDAGraph, tuple[str, ...], Tensor]] = {}
+
+    def step(self, photos: Tensor, names: Tensor, imagined: Tensor, kimg: float) -> dict[str, Tensor]:
+        """As `Stage.step`."""
+        game, given = self.game, (photos, names, imagined)
+        if not game.settled(kimg):
+            self.stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(self.stream):  # where gradients are gathered has to be where they are recorded
+                stats = game.update(*given, kimg)
+            torch.cuda.current_stream().wait_stream(self.stream)
+        else:
+            if not self.inputs:
+                self.inputs = tuple(tensor.clone() for tensor in given)
+            for mine, tensor in zip(self.inputs, given, strict=True):
+                mine.copy_(tensor)
+            measures = game.balancer.measures()
+            if measures not in self.graphs:
+                self.graphs[measures] = self._record(kimg)
+            else:
+                game.balancer.steps += 1
+            graph, keys, values = self.graphs[measures]
+            graph.replay()
+            stats = dict(zip(keys, values.clone().unbind(), strict=True))
+        game.follow(len(photos), kimg)
+        return stats
+
+    def _record(self, kimg: float) -> tuple[torch.cuda.CUDAGraph, tuple[str, ...], Tensor]:
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, stream=self.stream):
+            stats = self.game.update(*self.inputs, kimg)
+            values = torch.stack([value.float() for value in stats.values()])
+        return graph, tuple(stats), values
