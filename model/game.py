@@ -156,15 +156,14 @@ class Balancer:
         self.steps = 0
         self.pulls: dict[str, tuple[Tensor, int]] = {}  # mean norm, number of measurements
 
-    def measures(self, names: Iterable[str] | None = None) -> bool:
-        """Whether the next step tells the pulls of these losses apart; by default of all that have been seen."""
-        young = any(self.pulls.get(name, (None, 0))[1] < self.FIRST for name in (self.pulls if names is None else names))
-        return young or self.steps % self.EVERY == 0
-
     @property
     def settled(self) -> bool:
         """Whether every loss has been measured as often as it is in its first steps."""
         return bool(self.pulls) and all(count >= self.FIRST for _, count in self.pulls.values())
+
+    def measures(self, losses: Iterable[str] = ()) -> bool:
+        """Whether the next step, of these losses, tells their pulls apart."""
+        return not self.settled or not self.pulls.keys() >= set(losses) or self.steps % self.EVERY == 0
 
     def gradient(self, losses: dict[str, tuple[float, Tensor]], images: Tensor) -> Tensor:
         """The gradient (B, 3, H, W) that `images` should be pulled back with.
@@ -188,7 +187,8 @@ class Balancer:
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run goes on with."""
-        return {"steps": self.steps, "pulls": {name: (mean.clone(), count) for name, (mean, count) in self.pulls.items()}}
+        pulls = {name: (mean.clone(), count) for name, (mean, count) in self.pulls.items()}
+        return {"steps": self.steps, "pulls": pulls}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.steps = state.get("steps", 0)

@@ -37,7 +37,7 @@ class Replay:
     def __init__(self, game: Recordable) -> None:
         self.game = game
         self.stream = torch.cuda.Stream()
-        self.inputs: tuple[Tensor, ...] = ()
+        self.inputs: tuple[Tensor, Tensor, Tensor] | None = None
         self.graphs: dict[bool, tuple[torch.cuda.CUDAGraph, tuple[str, ...], Tensor]] = {}
 
     def step(self, photos: Tensor, names: Tensor, imagined: Tensor, kimg: float) -> dict[str, Tensor]:
@@ -49,13 +49,13 @@ class Replay:
                 stats = game.update(*given, kimg)
             torch.cuda.current_stream().wait_stream(self.stream)
         else:
-            if not self.inputs:
-                self.inputs = tuple(tensor.clone() for tensor in given)
+            if self.inputs is None:
+                self.inputs = (photos.clone(), names.clone(), imagined.clone())
             for mine, tensor in zip(self.inputs, given, strict=True):
                 mine.copy_(tensor)
             measures = game.balancer.measures()
             if measures not in self.graphs:
-                self.graphs[measures] = self._record(kimg)
+                self.graphs[measures] = self._record(*self.inputs, kimg)
             else:
                 game.balancer.steps += 1
             graph, keys, values = self.graphs[measures]
@@ -64,9 +64,11 @@ class Replay:
         game.follow(len(photos), kimg)
         return stats
 
-    def _record(self, kimg: float) -> tuple[torch.cuda.CUDAGraph, tuple[str, ...], Tensor]:
+    def _record(
+        self, photos: Tensor, names: Tensor, imagined: Tensor, kimg: float
+    ) -> tuple[torch.cuda.CUDAGraph, tuple[str, ...], Tensor]:
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, stream=self.stream):
-            stats = self.game.update(*self.inputs, kimg)
+            stats = self.game.update(photos, names, imagined, kimg)
             values = torch.stack([value.float() for value in stats.values()])
         return graph, tuple(stats), values

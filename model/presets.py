@@ -47,8 +47,8 @@ PRESETS: dict[str, dict[str, Preset]] = {
         "2": Preset(8, stage2.Recipe()),
     },
     "gpu": {
-        "1": Preset(64, stage1.Recipe(half_life=40.0), {"channels": (256, 256, 128, 96, 64)}),
-        "2": Preset(32, stage2.Recipe(half_life=20.0), {"channels": (128, 96, 48)}),
+        "1": Preset(128, stage1.Recipe(half_life=40.0), {"channels": (256, 256, 128, 96, 64)}),
+        "2": Preset(64, stage2.Recipe(half_life=20.0), {"channels": (128, 96, 48)}),
     },
     "stackgan-v1": {"1": Preset(64, baselines.Recipe())},
     "dcgan": {"1": Preset(64, baselines.Recipe(conditional=False))},
@@ -119,8 +119,8 @@ def build(
     """A stage ready to train, and what its weights have behind them: `kimg` and `hours`.
 
     What the checkpoint folder `source` has of this stage is where training starts, widened where the preset is wider;
-    what it lacks starts from nothing at the preset's widths. Baselines always start from nothing. Raises CheckpointError where a
-    file is missing, such as stage 1 for stage 2.
+    what it lacks starts from nothing at the preset's widths. Baselines always start from nothing. Raises
+    CheckpointError where a file is missing, such as stage 1 for stage 2.
     """
     config = read_config(source)
     embedding = {"embedding_dim": config["text"]["embedding_dim"]}
@@ -140,7 +140,7 @@ def build(
     def network(name: str, kind: type[Network], arguments: Mapping[str, Any]) -> Network:
         return load_network(source, name, kind) if name in config else kind(**arguments)
 
-    def generator(name: str, kind: type[Generator], arguments: Mapping[str, Any]) -> Generator:
+    def painter(name: str, kind: type[Generator], arguments: Mapping[str, Any]) -> Generator:
         if name not in config or "channels" not in arguments:
             return network(name, kind, arguments)
         return widen(load_network(source, name, kind), arguments["channels"])
@@ -148,19 +148,19 @@ def build(
     backbone, matching = Backbone("lite0"), load_network(source, "matching-64", MatchingHead)
     heads = {**embedding, "channels": backbone.channels}
     if isinstance(recipe, stage1.Recipe):
-        painter = generator("stage1", Stage1Generator, {**embedding, **preset.generator})
+        sketcher = painter("stage1", Stage1Generator, {**embedding, **preset.generator})
         if not preset.everywhere:
-            _name_at_the_bottom(painter)
+            _name_at_the_bottom(sketcher)
         return stage1.Stage1(
-            painter,
+            sketcher,
             network("stage1-heads", Heads, heads),
-            network("stage1-encoder", stage1.LatentEncoder, {"z_dim": painter.z_dim}),
+            network("stage1-encoder", stage1.LatentEncoder, {"z_dim": sketcher.z_dim}),
             backbone, matching, recipe, device, bf16,
         ), past  # fmt: skip
     first = load_network(source, "stage1", Stage1Generator)
     same_latent = {"z_dim": first.z_dim, "condition_dim": first.latent_dim - first.z_dim}
     return stage2.Stage2(
-        generator("stage2", Stage2Generator, {**embedding, **same_latent, **preset.generator}),
+        painter("stage2", Stage2Generator, {**embedding, **same_latent, **preset.generator}),
         network("stage2-heads", Heads, heads),
         network("stage2-window-heads", Heads, heads),
         first, backbone, matching, recipe, device, bf16,

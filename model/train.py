@@ -186,8 +186,9 @@ def train(
     for module in game.modules().values():
         parallel.broadcast(module)
     pictures = Feed(photos, where)
-    recorded = where.type == "cuda" and processes == 1 and isinstance(game, Recordable)
-    step = Replay(game).step if recorded else game.step
+    step = game.step
+    if where.type == "cuda" and processes == 1 and isinstance(game, Recordable):
+        step = Replay(game).step
     log, narrow = Log(out / "log.csv", before + shown / 1000 if resume else None), 0
     began, saved, ticked = time.monotonic() - spent, time.monotonic(), shown
     reseed(seed, shown, rank)

@@ -36,7 +36,7 @@ def widen(narrow: Generator, channels: Sequence[int]) -> Generator:
     wide = type(narrow)(**{**narrow.config, "channels": widths})
     old, new = narrow.state_dict(), wide.state_dict()
     if old.keys() != new.keys():
-        raise ValueError(f"{now} cannot grow to {widths}: neighbours that are equally wide have to stay so, and only they")
+        raise ValueError(f"{now} cannot grow to {widths}: neighbours stay equally wide, or unequally")
     for name, tensor in old.items():
         grown, (rows, columns) = new[name], _parts(name)
         own = _places(tensor.shape[0], grown.shape[0], rows)

@@ -200,7 +200,7 @@ def test_networks_that_the_source_lacks_start_at_the_presets_widths(run: Run, tm
     assert "nothing of this stage" in result.output
     wide = run(**{"from": bare, "kimg": 0.004, "dry_run": True, "preset": "gpu", "batch": None})
     assert int(figure(wide.output, "generator")) > narrow
-    assert "batch 64" in wide.output
+    assert "batch 128" in wide.output
 
 
 @pytest.mark.parametrize("preset", [name for name, stages in PRESETS.items() if "2" in stages])
