@@ -130,7 +130,7 @@ def leave_text(source: Path, target: Path) -> None:
     config = checkpoint.read_config(source)
     for file in (checkpoint.TOKENIZER, *(f"{name}.safetensors" for name in NETWORKS)):
         checkpoint.write_file(target / file, checkpoint.read_file(source / file))
-    checkpoint.save_config(target, **{name: config[name] for name in (*NETWORKS, "features")})
+    checkpoint.save_config(target, **{name: config[name] for name in NETWORKS})
 
 
 @main.command()
