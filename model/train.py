@@ -45,7 +45,7 @@ from model.graphs import Recordable, Replay
 from model.losses import ADVERSARIAL
 from model.matching import has_bfloat16
 from model.menu import Menu, embed
-from model.presets import ABLATIONS, PRESETS, build, find
+from model.presets import ABLATIONS, PRESETS, TEXT_ABLATIONS, build, find
 from model.sheet import ContactSheet
 from model.signals import stop_on_signal
 
@@ -68,7 +68,7 @@ SMALLEST = 4  # photographs a process and step: half of them are for dishes that
 @click.option("--preset",  help="Widths, batch and recipe; stackgan-v1 and dcgan are the original recipes.", type=click.Choice(list(PRESETS)), default="cpu")
 @click.option("--loss",    help="Adversarial loss; otherwise the preset's: bce for the original recipes, hinge for ours.", type=click.Choice(list(ADVERSARIAL)))
 @click.option("--augment", help="Share of the pictures that the discriminator sees augmented; otherwise the preset's. 1 for a few hundred photographs.", type=click.FloatRange(0, 1))
-@click.option("--without", help="Take one thing away from our stage 1, to see what it is good for.", type=click.Choice(ABLATIONS))
+@click.option("--without", help="Take one thing away, to see what it is good for: order or pictures from the text stage, the others from our stage 1.", type=click.Choice([*ABLATIONS, *TEXT_ABLATIONS]))
 @click.option("--kimg",    help="Stop when this run has shown so many thousands of photographs.", type=click.FloatRange(min=0, min_open=True))
 @click.option("--minutes", help="Stop after so many minutes of this run, earlier parts of it included.", type=click.FloatRange(min=0, min_open=True))
 @click.option("--resume",  help="Go on where the run in --out stopped.",                     is_flag=True)
@@ -88,7 +88,7 @@ def main(**options: Any) -> None:
         if stage == "text":
             if options["minutes"] is None:
                 raise click.UsageError("--stage text stops by --minutes")
-            names = ("data", "out", "minutes", "seed", "device", "resume", "dry_run")
+            names = ("data", "out", "minutes", "seed", "device", "resume", "without", "dry_run")
             train_text(**{name: options[name] for name in names}, teacher=teacher)
         else:
             train(stage, **options)
@@ -103,12 +103,15 @@ class TrainingStopped(RuntimeError):
 
 
 def train_text(
-    data: Path, out: Path, minutes: float, seed: int, device: str, resume: bool, dry_run: bool, teacher: Path | None
-) -> None:
+    data: Path, out: Path, minutes: float, seed: int, device: str, resume: bool, without: str | None, dry_run: bool,
+    teacher: Path | None,
+) -> None:  # fmt: skip
     """Trains the text stage, see `model.train_text`, under the same manners as the others."""
     from model import evaluate_text
     from model import train_text as text
 
+    if without not in (None, *TEXT_ABLATIONS):
+        raise ValueError(f"--without {without} is for our own stage 1")
     state_file = out / text.STATE
     check_run(out, state_file, resume)
     where = choose_device(device)
@@ -119,7 +122,9 @@ def train_text(
         print(f"starts from {state_file if resume else 'nothing'} and stops after {minutes:g} minutes")
         return
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    text.train(data, out, minutes=minutes, seed=seed, device=where, resume=resume, teacher_store=teacher)
+    text.train(
+        data, out, minutes=minutes, seed=seed, device=where, resume=resume, teacher_store=teacher, without=without
+    )
 
 
 def check_run(out: Path, state_file: Path, resume: bool) -> None:

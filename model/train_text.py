@@ -35,7 +35,6 @@ from model.backbone import Backbone
 from model.checkpoint import (
     CONFIG,
     TOKENIZER,
-    load_network,
     read_config,
     save_config,
     save_weights,
@@ -59,6 +58,7 @@ from model.matching import (
     image_features,
     name_weights,
 )
+from model.menu import reader
 from model.pairs import WORDS, Pair, composed_pairs, held_out, key, read_pairs
 from model.signals import stop_on_signal
 from model.text import TextEncoder, Tokenizer, embed, pad
@@ -107,6 +107,8 @@ class Corpus:
     features: Tensor
     """(N, F) float16."""
     forbidden: frozenset[str]
+    reading: teacher.Whitening
+    """From the teacher's raw vectors to the targets, before the names of a dish were brought together."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,7 @@ def train(
     teacher_store: Path | None = None,
     composed: int = COMPOSED,
     cache: Path | None = None,
+    without: str | None = None,
 ) -> dict[str, float]:
     """Trains tokenizer, text encoder and matching head, and writes them into the run folder `out`.
 
@@ -146,6 +149,8 @@ def train(
         teacher_store: folder of the teacher's vectors; `out`/teacher by default.
         composed: dishes with composed names that the teacher is asked about.
         cache: of decoded photographs and of image features; `model.data.default_cache` by default.
+        without: "pictures" leaves the photographs out of what the encoder learns from; "order" makes it a bag of
+            pieces, which sees neither where a piece stands nor what stands beside it. For the experiments.
 
     Returns:
         The last validation figures, by name; empty without a validation split.
@@ -154,6 +159,7 @@ def train(
 
     Raises:
         DataError: there are no photographs or names to train on.
+        ValueError: the state in `out` is of another encoder, or damaged.
         FloatingPointError: the loss is not finite; what was best is in `out`.
     """
     device = torch.device(device)
@@ -162,7 +168,7 @@ def train(
     rng = random.Random(seed)
     corpus, validation, tokenizer = prepare(data, out, seed, teacher_store or out / "teacher", composed, cache, device)
 
-    encoder = TextEncoder(vocabulary=len(tokenizer)).to(device)
+    encoder = (bag_of_pieces if without == "order" else TextEncoder)(vocabulary=len(tokenizer)).to(device)
     head = MatchingHead(features=corpus.features.shape[1], embedding_dim=encoder.embedding_dim).to(device)
     head.standardize(corpus.features.to(device))
     helper = _Helper(encoder.embedding_dim, corpus.targets.shape[1]).to(device)
@@ -172,7 +178,10 @@ def train(
     state = out / STATE
     if resume and state.exists():
         saved = torch.load(state, map_location=device, weights_only=True)
-        modules.load_state_dict(saved["modules"])
+        try:
+            modules.load_state_dict(saved["modules"])
+        except RuntimeError as error:
+            raise ValueError(f"{state} is not the state of such a run, or is damaged: {error}") from error
         optimizer.load_state_dict(saved["optimizer"])
         step, spent, best = saved["step"], saved["spent"], saved["best"]
         rng.seed(seed + step)
@@ -195,6 +204,8 @@ def train(
                     group["lr"] = LEARNING_RATE * _schedule(progress)
                 modules.train()
                 losses = _losses(corpus, tokenizer, encoder, head, helper, rng, device)
+                if without == "pictures":
+                    losses.pop("pictures")
                 total = sum(losses.values(), torch.zeros((), device=device))
                 if not torch.isfinite(total):
                     raise FloatingPointError(
@@ -253,8 +264,8 @@ def fit_judge(
     Returns:
         R@1 among 100 validation photographs by language; empty without a validation split.
     """
-    encoder = load_network(run, "text", TextEncoder).to(device).eval()
-    tokenizer = Tokenizer.load(run / TOKENIZER)
+    tokenizer, encoder = reader(run)
+    encoder.to(device).eval()
     backbone = Backbone("lite0", resolution=resolution).to(device)
     photos = load(data, size, "train", cache)
     features = np.stack([image_features(photos, backbone, cache or default_cache(), view) for view in range(views)], 1)
@@ -322,15 +333,14 @@ def prepare(
     )
     index = {name: i for i, name in enumerate(names)}
     raw = teacher.vectors(names, store)
-    white = torch.from_numpy(teacher.Whitening.fit(names, raw, dimensions=teacher.DIMENSIONS)(names, raw))
 
     def indexed(pairs: list[Pair]) -> list[tuple[int, tuple[int, ...]]]:
         return [(index[p.en], tuple(index[n] for n in p.ja)) for p in pairs]
 
     groups = indexed(real), indexed(words), indexed(made_up)
     both = [pair for group in groups for pair in group]
-    matrix = teacher.align(white[[en for en, _ in both]], white[[ja[0] for _, ja in both]], seed=seed)
-    targets = F.normalize(white @ matrix, dim=1)
+    reading = teacher.read_as(names, raw, [(en, ja[0]) for en, ja in both], seed)
+    targets = torch.from_numpy(reading(names, raw))
     # A dish's names have one target, the mean of theirs: the student is to agree where the teacher does not.
     meeting = targets.clone()
     for en, ja in both:
@@ -355,6 +365,7 @@ def prepare(
         name_weights([photos.names[i] for i in keep]),
         features,
         frozenset(forbidden),
+        reading,
     )
     validation = None
     if validation_photos is not None:
@@ -388,6 +399,13 @@ def train_tokenizer(names: Sequence[str], vocabulary: int = VOCABULARY) -> bytes
         minloglevel=2,
     )
     return model.getvalue()
+
+
+def bag_of_pieces(*, vocabulary: int) -> TextEncoder:
+    """A text encoder that weighs every piece by itself and takes the mean: no blocks, and positions that stay 0."""
+    encoder = TextEncoder(vocabulary=vocabulary, layers=0)
+    nn.init.zeros_(encoder.positions.requires_grad_(False))
+    return encoder
 
 
 class _Helper(nn.Module):

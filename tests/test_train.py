@@ -504,6 +504,10 @@ def test_the_text_stage_is_started_and_refused_alike(
     assert calls[0]["teacher_store"] == tmp_path / "vectors"
     assert isinstance(calls[0]["device"], torch.device)
     assert "nothing to resume" in run(1, stage="text", minutes=2, resume=True).output
+    run(stage="text", minutes=2, without="order", out=tmp_path / "bag")
+    assert calls[1]["without"] == "order"
+    assert "--without ramp is for our own stage 1" in run(1, stage="text", minutes=2, without="ramp").output
+    assert "--without order is for the text stage" in run(1, stage=1, kimg=1, without="order").output
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / train_text.STATE).touch()
     assert "holds a run already" in run(1, stage="text", minutes=2).output

@@ -17,10 +17,11 @@ from click.testing import CliRunner
 from PIL import Image
 
 from model import evaluate_text, teacher, train, train_text
-from model.checkpoint import load_network, read_config
+from model.checkpoint import load_network, read_config, save_config, save_weights
 from model.data import DataError, Photos
 from model.evaluate_text import recall, recall_among, retrieval
 from model.matching import MatchingHead
+from model.menu import embed
 from model.pairs import Pair, composed_pairs, held_out, key, read_pairs
 from model.text import TextEncoder, Tokenizer, pad
 
@@ -169,6 +170,37 @@ def test_a_loss_that_is_not_finite_stops_the_run(
     assert (out / "text.safetensors").read_bytes() == weights
 
 
+def test_without_order_a_name_is_a_bag_of_its_pieces(
+    data: Path, tmp_path: Path, small: None, fake: type[FakeE5]
+) -> None:
+    out = tmp_path / "run"
+    run(data, out, steps=4, without="order")
+    encoder = load_network(out, "text", TextEncoder).eval()
+    one, other = encoder(torch.tensor([[40, 41, 42], [42, 40, 41]]))
+    torch.testing.assert_close(one, other)
+    assert not torch.allclose(one, encoder(torch.tensor([[40, 41, 43]]))[0])
+    with pytest.raises(ValueError, match=r"text-state\.pt is not the state of such a run"):
+        run(data, out, steps=6, resume=True)
+
+
+def test_without_pictures_the_encoder_learns_nothing_from_photographs(
+    data: Path, tmp_path: Path, small: None, fake: type[FakeE5], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train_text, "SAMPLED", 0.0)  # sentencepiece draws without a seed
+
+    def weights(without: str | None, look: int) -> bytes:
+        rng, out = np.random.default_rng(look), tmp_path / f"{without}-{look}"
+        draw = lambda photos, backbone, *_, **__: rng.standard_normal((len(photos), backbone.features))  # noqa: E731
+        monkeypatch.setattr(train_text, "image_features", draw)
+        run(data, out, steps=2, without=without, teacher_store=tmp_path / "teacher")
+        assert (out / "matching-64.safetensors").exists()  # which the generator needs all the same
+        return (out / "text.safetensors").read_bytes()
+
+    without = weights("pictures", 0)
+    assert without == weights("pictures", 1)
+    assert without != weights(None, 0)
+
+
 def test_the_command_names_what_is_missing(tmp_path: Path) -> None:
     arguments = ["--stage", "text", "--minutes", "1", "--out", str(tmp_path / "run"), "--data"]
     result = CliRunner().invoke(train.main, [*arguments, str(tmp_path / "absent")])
@@ -277,6 +309,21 @@ def test_align_brings_both_names_of_a_dish_together() -> None:
     names = list(map(str, range(100)))
     assert matrix.shape == (64, 32)
     assert recall(english[200:] @ matrix, japanese[200:] @ matrix, names) > recall(english[200:], japanese[200:], names)
+
+
+def test_the_teacher_can_stand_where_its_student_does(tmp_path: Path, fake: type[FakeE5]) -> None:
+    store, names = tmp_path / "store", ["pea soup", "えんどう豆 スープ", "crème brûlée", "ラーメン"]
+    raw = teacher.vectors(names, store)
+    reading = teacher.read_as(names, raw, [(0, 1)])
+    encoder = teacher.TeacherEncoder.of(reading, store)
+    save_weights(tmp_path, "text", encoder)
+    save_config(tmp_path, text=encoder.config)
+    asked = len(fake.asked)
+    embedded = embed([*names, "grüne Suppe"], tmp_path, torch.device("cpu"))
+    assert fake.asked[asked:] == ["grüne Suppe"]  # what the store lacks
+    torch.testing.assert_close(embedded.norm(dim=1), torch.full((5,), 16.0))
+    expected = 16 * torch.from_numpy(reading(names, raw))
+    torch.testing.assert_close(embedded[:4], expected, atol=0.05, rtol=0)
 
 
 # ---- pairs and held-out names -----------------------------------------------------------------------------
