@@ -28,12 +28,14 @@ class Pipeline(Protocol):
     version: str
     device: Any
     tokenizer: Any
+    batch_size: int
     names_index: NamesIndex | None
 
     def notices(self, name: str) -> tuple[str, ...]: ...
     def embed(self, names: Sequence[str]) -> Any: ...
     def embed_pieces(self, ids: Sequence[Sequence[int]]) -> Any: ...
     def latents(self, seeds: Sequence[int]) -> Any: ...
+    def record(self) -> None: ...
     def sketch(self, embeddings: Any, latents: Any) -> Any: ...
     def refine(self, sketches: Any, embeddings: Any, latents: Any) -> Any: ...
 
@@ -73,9 +75,6 @@ class _Words:
         return rows
 
 
-BUCKETS = (1, 2, 4, 8, 16, 32)  # batch sizes on a GPU
-
-
 def _take_the_cpus(threads: int) -> None:
     """Gives this thread so many of torch's, and every later one a single thread.
 
@@ -93,12 +92,7 @@ def _take_the_cpus(threads: int) -> None:
 
 
 class PipelineModel:
-    """`app.engine.Model` over a pipeline.
-
-    A GPU sees batches of a few sizes only, filled up where they are not full: each shape is planned for once, before
-    the server is ready. It refines in bfloat16, which keeps pictures within a grey level (measured on the shipped
-    weights); a sketch in bfloat16 would be up to ten off, and is cheap, so that it stays in float32.
-    """
+    """`app.engine.Model` over a pipeline."""
 
     def __init__(self, pipeline: Pipeline, threads: int | None = None) -> None:
         """`threads` of torch for the thread that warms this model and works with it; None leaves them as they are."""
@@ -106,44 +100,31 @@ class PipelineModel:
         self._threads = threads
         self._words = _Words(pipeline)
         # On a CPU batching brings no speed, and pictures handed out one by one are seen earlier.
-        self._on_cpu = str(pipeline.device) == "cpu"
-        self.sketch_batch, self.refine_batch = (4, 1) if self._on_cpu else (BUCKETS[-1], BUCKETS[-1])
+        batch = pipeline.batch_size
+        self.sketch_batch, self.refine_batch = max(batch, 4), batch
 
     def warm(self) -> None:
         if self._threads:
             _take_the_cpus(self._threads)
+        self._pipeline.record()
         dish = Dish("warm-up", 0)
-        for batch in (1,) if self._on_cpu else BUCKETS:
-            items = [dish] * batch
-            pictures = self.refine(items, self.sketch(items))
+        pictures = self.refine([dish], self.sketch([dish]))
         self.encode(dish, pictures[0])
 
     def sketch(self, items: Sequence[Dish]) -> list[_Sketch]:
         embeddings = dishes.embeddings(self._words, items)
         latents = dishes.latents(self._pipeline, items)
-        images = self._pipeline.sketch(*self._filled(embeddings, latents))
-        return [_Sketch(embeddings[k], latents[k], images[k]) for k in range(len(items))]
+        images = self._pipeline.sketch(embeddings, latents)
+        return [_Sketch(*row) for row in zip(embeddings, latents, images, strict=True)]
 
     def refine(self, items: Sequence[Dish], sketches: Sequence[_Sketch]) -> Any:
         import torch
 
-        columns = (
+        return self._pipeline.refine(
             torch.stack([sketch.image for sketch in sketches]),
             torch.stack([sketch.embedding for sketch in sketches]),
             torch.stack([sketch.latent for sketch in sketches]),
         )
-        with torch.autocast("cuda", torch.bfloat16, enabled=not self._on_cpu):
-            return self._pipeline.refine(*self._filled(*columns))[: len(items)]
-
-    def _filled(self, *columns: Any) -> tuple[Any, ...]:
-        """These rows, with the last one repeated up to the next bucket."""
-        count = len(columns[0])
-        more = 0 if self._on_cpu else next(bucket for bucket in BUCKETS if bucket >= count) - count
-        if not more:
-            return columns
-        import torch
-
-        return tuple(torch.cat([column, column[-1:].expand(more, *column.shape[1:])]) for column in columns)
 
     def encode_sketch(self, item: Dish, sketch: _Sketch) -> bytes:
         return self.encode(item, sketch.image)

@@ -2,23 +2,26 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from model import checkpoint
+from model.buckets import BATCH_SIZES, Buckets
 from model.checkpoint import CheckpointError
 from model.names import Notice, normalize
 from model.nearest import NamesIndex
 from model.networks import PICTURE_SIZE, SKETCH_SIZE, Stage1Generator, Stage2Generator
 from model.text import MAX_TOKENS, TextEncoder, Tokenizer, pad
 
+Network = Callable[..., Tensor]
+
 MAX_SEED = 2**32 - 1
 SIZES = (SKETCH_SIZE, PICTURE_SIZE)
-CUDA_BATCH = 32
 TOO_MANY_PIECES = Notice(
     f"This name is long: its end, past {MAX_TOKENS} word pieces, is not read.",
     f"名前が長いので、{MAX_TOKENS}個の語片より後は読みませんでした。",
@@ -30,7 +33,8 @@ class Pipeline:
 
     The same name and seed give the same bytes on one CPU whatever they were batched with, because a CPU takes
     one picture at a time, in float32 (batches are no faster there). A CUDA GPU takes batches, in float32 too,
-    and may differ by one grey level. Tensors come and go on the CPU: callers need not know the device.
+    and may differ by one grey level: on the shipped weights bfloat16 in stage 2 alone is two off, and TF32 in both
+    stages as well. Tensors come and go on the CPU: callers need not know the device.
     """
 
     def __init__(
@@ -51,10 +55,12 @@ class Pipeline:
         self.device = device
         self.tokenizer = tokenizer
         self.latent_dim = stage1.latent_dim
-        self.batch_size = CUDA_BATCH if device.type == "cuda" else 1
+        self.batch_size = BATCH_SIZES[-1] if device.type == "cuda" else 1
         self.text = text.eval().to(device)
         self.stage1 = stage1.eval().to(memory_format=torch.channels_last).to(device)
         self.stage2 = stage2.eval().to(memory_format=torch.channels_last).to(device)
+        self._paint1: Network = self.stage1
+        self._paint2: Network = self.stage2
 
     @classmethod
     def load(cls, folder: Path | str, device: str | torch.device = "auto") -> Self:
@@ -109,15 +115,28 @@ class Pipeline:
         rows = [torch.randn(self.latent_dim, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
         return torch.stack(rows) if rows else torch.empty(0, self.latent_dim)
 
+    def record(self) -> None:
+        """Records CUDA graphs of both stages, for `sketch` and `refine` to replay (seconds).
+
+        From then on these two are for one thread at a time. A CPU, which takes no batches, records nothing.
+        """
+        if self.batch_size == 1:
+            return
+        text, latent = (self.text.embedding_dim,), (self.latent_dim,)
+        # What cuDNN chooses is recorded once, so that timing its algorithms costs no picture anything.
+        with _float32(benchmark=True):
+            self._paint1 = Buckets(self.stage1, (text, latent), self.device)
+            self._paint2 = Buckets(self.stage2, ((3, SKETCH_SIZE, SKETCH_SIZE), text, latent), self.device)
+
     def sketch(self, embeddings: Tensor, latents: Tensor) -> Tensor:
         """Stage 1: embeddings (B, E) and latents (B, L) -> (B, 3, 64, 64) in [-1, 1]."""
         return self._run(
-            self._on(self.stage1, embeddings, latents), len(latents), 3, SKETCH_SIZE, SKETCH_SIZE
+            self._on(self._paint1, embeddings, latents), len(latents), 3, SKETCH_SIZE, SKETCH_SIZE
         )
 
     def refine(self, sketches: Tensor, embeddings: Tensor, latents: Tensor) -> Tensor:
         """Stage 2: sketches (B, 3, 64, 64), embeddings, latents -> (B, 3, 256, 256) in [-1, 1]."""
-        network = self._on(self.stage2, sketches, embeddings, latents)
+        network = self._on(self._paint2, sketches, embeddings, latents)
         return self._run(network, len(latents), 3, PICTURE_SIZE, PICTURE_SIZE)
 
     def generate(self, names: Sequence[str], seeds: Sequence[int], size: int = PICTURE_SIZE) -> np.ndarray:
@@ -143,17 +162,23 @@ class Pipeline:
     def _parts(self, count: int) -> Iterator[slice]:
         return (slice(start, start + self.batch_size) for start in range(0, count, self.batch_size))
 
-    def _on(self, network: nn.Module, *inputs: Tensor) -> Callable[[slice], Tensor]:
+    def _on(self, network: Network, *inputs: Tensor) -> Callable[[slice], Tensor]:
         return lambda part: network(*(tensor[part].to(self.device) for tensor in inputs))
 
     @torch.inference_mode()
     def _run(self, network: Callable[[slice], Tensor], count: int, *shape: int) -> Tensor:
         out = torch.empty(count, *shape)
-        # TF32, cuDNN's default for convolutions, has 10 bits of mantissa: too few for a grey level.
-        with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+        with _float32(benchmark=False):
             for part in self._parts(count):
                 out[part] = network(part)
         return out
+
+
+def _float32(*, benchmark: bool) -> AbstractContextManager[None]:
+    """Convolutions without TF32, cuDNN's default, and by the same algorithms every time or by the fastest."""
+    return torch.backends.cudnn.flags(
+        enabled=True, deterministic=not benchmark, benchmark=benchmark, allow_tf32=False
+    )
 
 
 def choose_device(device: str | torch.device = "auto") -> torch.device:

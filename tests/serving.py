@@ -37,6 +37,7 @@ class FakePipeline:
 
     version = "0123456789ab"
     device = "cpu"
+    batch_size = 1
     tokenizer = FakeTokenizer()
     names_index = None
 
@@ -58,6 +59,9 @@ class FakePipeline:
 
     def latents(self, seeds: Sequence[int]) -> Tensor:
         return torch.tensor([[float(seed % 2**24)] for seed in seeds])
+
+    def record(self) -> None:
+        """Has nothing to record."""
 
     def sketch(self, embeddings: Tensor, latents: Tensor) -> Tensor:
         self.sketched += [int(latent) for latent in latents]

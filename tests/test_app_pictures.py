@@ -1,60 +1,57 @@
-"""Batches for a GPU, shown with a pipeline that only says it is on one."""
+"""How many dishes a model takes at once, by the pipeline under it, and whose the CPUs are."""
 
 from __future__ import annotations
 
 import threading
 
-import pytest
 import torch
 from torch import Tensor
 
-from app.pictures import BUCKETS, PipelineModel
+from app.pictures import PipelineModel
 from model.dishes import Dish
 from tests.serving import FakePipeline
 
-# What torch says of bfloat16 for a GPU that is not there.
-pytestmark = pytest.mark.filterwarnings("ignore:.*CUDA is not available:UserWarning")
 
+class OnGpu(FakePipeline):
+    device = "cuda:0"
+    batch_size = 16
 
-class Recorded(FakePipeline):
-    def __init__(self, device: str) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.device = device
-        self.shapes: list[tuple[str, int]] = []
+        self.calls: list[tuple[str, int]] = []
+
+    def record(self) -> None:
+        self.calls.append(("record", threading.get_ident()))
 
     def sketch(self, embeddings: Tensor, latents: Tensor) -> Tensor:
-        self.shapes.append(("sketch", len(latents)))
+        self.calls.append(("sketch", threading.get_ident()))
         return super().sketch(embeddings, latents)
 
-    def refine(self, sketches: Tensor, embeddings: Tensor, latents: Tensor) -> Tensor:
-        self.shapes.append(("refine", len(latents)))
-        return super().refine(sketches, embeddings, latents)
 
-
-def test_a_gpu_sees_only_batches_that_were_warmed() -> None:
-    pipeline = Recorded("cuda:0")
+def test_a_gpu_records_before_it_paints_in_the_thread_that_warms_it() -> None:
+    pipeline = OnGpu()
     model = PipelineModel(pipeline)
-    model.warm()
-    warmed = set(pipeline.shapes)
-    assert warmed == {(step, size) for step in ("sketch", "refine") for size in BUCKETS}
-    for count in range(1, model.refine_batch + 1):
-        items = [Dish("tea", seed) for seed in range(count)]
-        sketches = model.sketch(items)
-        pictures = model.refine(items, sketches)
-        assert len(sketches) == len(pictures) == count
-        alone = model.refine(items[-1:], model.sketch(items[-1:]))
-        assert torch.equal(pictures[-1], alone[0])
-    assert set(pipeline.shapes) == warmed
+    thread = threading.Thread(target=model.warm)
+    thread.start()
+    thread.join()
+    (first, where), *later = pipeline.calls
+    assert first == "record" and where != threading.get_ident()
+    assert later == [("sketch", where)]
 
 
-def test_a_cpu_fills_nothing_up() -> None:
-    pipeline = Recorded("cpu")
-    model = PipelineModel(pipeline)
-    model.warm()
-    pipeline.shapes.clear()
-    items = [Dish("tea", seed) for seed in range(3)]
-    model.refine(items[:1], model.sketch(items)[:1])
-    assert pipeline.shapes == [("sketch", 3), ("refine", 1)]
+def test_a_gpu_is_given_all_that_waits_and_a_cpu_one_picture_at_a_time() -> None:
+    gpu, cpu = PipelineModel(OnGpu()), PipelineModel(FakePipeline())
+    assert (gpu.sketch_batch, gpu.refine_batch) == (16, 16)
+    assert cpu.refine_batch == 1
+
+
+def test_every_dish_of_a_batch_gets_its_own_picture() -> None:
+    model = PipelineModel(OnGpu())
+    items = [Dish(name, seed) for seed, name in enumerate(["tea", "鮭", "tea"])]
+    pictures = model.refine(items, model.sketch(items))
+    for item, picture in zip(items, pictures, strict=True):
+        assert torch.equal(picture, model.refine([item], model.sketch([item]))[0])
+    assert len({float(picture[1, 0, 0]) for picture in pictures}) == 3
 
 
 def test_the_models_thread_has_the_cpus_and_later_ones_have_one_each() -> None:
