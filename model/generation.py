@@ -1,5 +1,6 @@
 """From names and seeds to pictures: the one way in which the server and the command make them."""
 
+import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -17,6 +18,8 @@ from model.names import Notice, normalize
 from model.nearest import NamesIndex
 from model.networks import PICTURE_SIZE, SKETCH_SIZE, Stage1Generator, Stage2Generator
 from model.text import MAX_TOKENS, TextEncoder, Tokenizer, pad
+
+log = logging.getLogger(__name__)
 
 Network = Callable[..., Tensor]
 
@@ -118,15 +121,21 @@ class Pipeline:
     def record(self) -> None:
         """Records CUDA graphs of both stages, for `sketch` and `refine` to replay (seconds).
 
-        From then on these two are for one thread at a time. A CPU, which takes no batches, records nothing.
+        From then on these two are for one thread at a time. A CPU, which takes no batches, records nothing; a GPU
+        that refuses goes on without, and a warning says so.
         """
         if self.batch_size == 1:
             return
         text, latent = (self.text.embedding_dim,), (self.latent_dim,)
         # What cuDNN chooses is recorded once, so that timing its algorithms costs no picture anything.
-        with _float32(benchmark=True):
-            self._paint1 = Buckets(self.stage1, (text, latent), self.device)
-            self._paint2 = Buckets(self.stage2, ((3, SKETCH_SIZE, SKETCH_SIZE), text, latent), self.device)
+        try:
+            with _float32(benchmark=True):
+                sketcher = Buckets(self.stage1, (text, latent), self.device)
+                refiner = Buckets(self.stage2, ((3, SKETCH_SIZE, SKETCH_SIZE), text, latent), self.device)
+        except RuntimeError as error:  # what a driver or its memory refuses; pictures do not depend on graphs
+            log.warning("no CUDA graphs on %s, so that small batches take up to twice as long: %s", self.device, error)
+        else:
+            self._paint1, self._paint2 = sketcher, refiner
 
     def sketch(self, embeddings: Tensor, latents: Tensor) -> Tensor:
         """Stage 1: embeddings (B, E) and latents (B, L) -> (B, 3, 64, 64) in [-1, 1]."""

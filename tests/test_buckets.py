@@ -80,6 +80,21 @@ def test_recorded_stages_make_the_same_pictures(
     assert recorder.replayed == [4, 4]
 
 
+def test_a_gpu_that_refuses_paints_without(
+    tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_inputs: object) -> None:
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    monkeypatch.setattr(buckets, "record", refuse)
+    pipeline = Pipeline.load(tiny_checkpoint, "cpu")
+    before = pipeline.generate(["tea"], [1])
+    pipeline.batch_size = BATCH_SIZES[-1]
+    pipeline.record()
+    assert "not permitted" in caplog.text
+    assert np.array_equal(pipeline.generate(["tea"], [1]), before)
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA GPU here")
 def test_a_gpu_replays_what_a_cpu_paints(tiny_checkpoint: Path) -> None:
     cpu, gpu = Pipeline.load(tiny_checkpoint, "cpu"), Pipeline.load(tiny_checkpoint, "cuda")
