@@ -103,10 +103,10 @@ class Fold:
     ) -> None:  # fmt: skip
         self.judges, self.source, self.folder, self.minutes, self.device = judges, source, folder, minutes, device
         self.shown, self.held = (photos.take(np.flatnonzero(mask)) for mask in (~left_out, left_out))
-        self.small = (resize(self.shown, SKETCH_SIZE), resize(self.held, SKETCH_SIZE))
+        self.small = resize(self.shown, SKETCH_SIZE)
         self.examiners = {
-            SKETCH_SIZE: Examiner(SKETCH_SIZE, *self.small, device, PICTURES[SKETCH_SIZE]),
-            PICTURE_SIZE: Examiner(PICTURE_SIZE, self.shown, self.held, device, PICTURES[PICTURE_SIZE]),
+            size: Examiner(size, resize(self.shown, size), resize(self.held, size), device, PICTURES[size])
+            for size in judges
         }
         self.given = list(dict.fromkeys(self.shown.names))
         pieces = Tokenizer.load(source / checkpoint.TOKENIZER).pieces
@@ -128,21 +128,21 @@ class Fold:
         """The figures of a recipe, by size, and the pictures that stand for it in the figure."""
         names, seeds = [*self.given[: SHOWN // 2], *self.recombined[: SHOWN - SHOWN // 2]], range(SHOWN)
         if name == PHOTOGRAPHS:
-            return {str(size): self._photographs(size) for size in self.judges}, self.shown.images[:SHOWN]
+            return {str(size): self.photographs(size) for size in self.judges}, self.shown.images[:SHOWN]
         if name in RECIPES:
             paint_small, minutes = self._from_scratch(RECIPES[name])
-            rows = {str(SKETCH_SIZE): {**self._judge(SKETCH_SIZE, paint_small), "minutes": minutes}}
+            rows = {str(SKETCH_SIZE): {**self.judge(SKETCH_SIZE, paint_small), "minutes": minutes}}
             return rows, paint_small(names, seeds)
         folder, minutes = (self.source, 0.0) if name == BASE else self._adapt()
         pipeline = Pipeline.load(folder, self.device)
         painters = {size: partial(paint, pipeline, size=size) for size in self.judges}
-        rows = {str(size): {**self._judge(size, paints), "minutes": minutes} for size, paints in painters.items()}
+        rows = {str(size): {**self.judge(size, paints), "minutes": minutes} for size, paints in painters.items()}
         return rows, painters[PICTURE_SIZE](names, seeds)
 
     def _from_scratch(self, recipe: baselines.Recipe) -> tuple[Painter, float]:
         torch.manual_seed(0)
         game, _ = build("1", Preset(BATCH, recipe), self.source, self.device, has_bfloat16(self.device))
-        photos, began, shown = self.small[0], time.monotonic(), 0
+        photos, began, shown = self.small, time.monotonic(), 0
         menu, feed = Menu(photos, self.source, self.device), Feed(photos, self.device)
         while time.monotonic() - began < 60 * self.minutes:
             index = torch.multinomial(menu.weights, BATCH, replacement=True)
@@ -156,18 +156,13 @@ class Fold:
         photos, out = self.folder / "photos", self.folder / "adapted"
         for leftover in (photos, out):  # of a measurement that was stopped
             shutil.rmtree(leftover, ignore_errors=True)
-        photos.mkdir(parents=True)
-        with (photos / "metadata.csv").open("w", encoding="utf-8", newline="") as file:
-            table = csv.writer(file)
-            table.writerow(["file_name", "name", "name_ja"])
-            for i, image in enumerate(self.shown.images):
-                Image.fromarray(image).save(photos / f"{i}.png")
-                table.writerow([f"{i}.png", self.shown.names[i], self.shown.names_ja[i] or ""])
+        leave(self.shown, photos)
         began = time.monotonic()
         adapt(adaptation.start(photos, out, self.source, self.minutes, 2.0, 0, str(self.device)))
         return out, (time.monotonic() - began) / 60
 
-    def _judge(self, size: int, paints: Painter) -> dict[str, float]:
+    def judge(self, size: int, paints: Painter) -> dict[str, float]:
+        """KID, copies, and R-precision on given and on recombined names."""
         check, judge = self.examiners[size].check(paints), self.judges[size]
         menu = [*self.given, *self.recombined]
         read = judge.read(menu)
@@ -178,13 +173,24 @@ class Fold:
             precision[kind] = metrics.r_precision(seen, [menu.index(name) for name in asked], read, AMONG).value
         return {"kid": check.kid.value, "copies": check.copies.value, **precision}
 
-    def _photographs(self, size: int) -> dict[str, float]:
+    def photographs(self, size: int) -> dict[str, float]:
         """What the photographs themselves come to."""
         judge, examiner, shown = self.judges[size], self.examiners[size], resize(self.shown, size)
         menu = [*self.given, *self.recombined]
         own = [menu.index(name) for name in shown.names]
         precision = metrics.r_precision(judge.see(judge.features(shown.images)), own, judge.read(menu), AMONG)
         return {"kid": metrics.kid(examiner.held, examiner.shown)[0].value, "given": precision.value}
+
+
+def leave(photos: Photos, folder: Path) -> None:
+    """Photographs as a user has them: files and a metadata.csv."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "metadata.csv").open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["file_name", "name", "name_ja"])
+        for i, image in enumerate(photos.images):
+            Image.fromarray(image).save(folder / f"{i}.png")
+            table.writerow([f"{i}.png", photos.names[i], photos.names_ja[i] or ""])
 
 
 def resize(photos: Photos, size: int) -> Photos:

@@ -33,8 +33,6 @@ class Menu:
     """
 
     def __init__(self, photos: Photos, checkpoint: Path, device: torch.device, seed: int = 0) -> None:
-        rng = random.Random(seed)
-        composed = [compose(rng)[i % 2] for i in range(COMPOSED)]
         # A photograph without a Japanese name gets its English one again.
         japanese = [ja or en for en, ja in zip(photos.names, photos.names_ja, strict=True)]
         unique = list(dict.fromkeys([*photos.names, *japanese]))
@@ -42,7 +40,7 @@ class Menu:
         self.english = torch.tensor([index[name] for name in photos.names], device=device)
         self.japanese = torch.tensor([index[name] for name in japanese], device=device)
         self.embeddings = embed(unique, checkpoint, device)
-        self.composed = embed(composed, checkpoint, device)
+        self.composed = embed(composed(seed), checkpoint, device)
         self.weights = name_weights(photos.names).to(device)
         """(N,): how often each photograph is shown. Photographs of one class share the square root of their number."""
 
@@ -59,6 +57,12 @@ class Menu:
         mixed = F.normalize(mixed, dim=1) * self.embeddings.shape[1] ** 0.5
         mixed[::2] = self.composed[torch.randint(len(self.composed), (count,), device=mixed.device)][::2]
         return mixed
+
+
+def composed(seed: int) -> list[str]:
+    """Names of dishes that do not exist, English and Japanese by turns."""
+    rng = random.Random(seed)
+    return [compose(rng)[i % 2] for i in range(COMPOSED)]
 
 
 def embed(names: Sequence[str], checkpoint: Path, device: torch.device) -> Tensor:

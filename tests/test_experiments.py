@@ -1,8 +1,11 @@
 """The experiments: what an option takes away is gone, and a table is made of what was run."""
 
+import importlib
 import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
@@ -10,10 +13,14 @@ from PIL import Image
 
 pytest.importorskip("efficientnet_lite_pytorch")
 
-from benchmarks import experiments
-from model import baselines, presets, stage1
-from model.checkpoint import save_config
+from benchmarks import experiments, small_data
+from model import baselines, examiner, findings, judge, menu, presets, stage1, teacher, train, train_text
+from model.checkpoint import load_network, save_config
+from model.matching import MatchingHead
 from model.networks import Stage1Generator
+from tests.conftest import make_checkpoint
+from tests.test_train_text import HELD_OUT, TRAIN, FakeE5, folder_of
+from tests.training import CPU, add_players, backbone
 
 
 def recipe(**options: object) -> stage1.Recipe:
@@ -29,7 +36,7 @@ def test_every_row_differs_from_ours_or_from_its_baseline() -> None:
         augment = float(given["--augment"]) if "--augment" in given else None
         preset, loss, without = given.get("--preset", "cpu"), given.get("--loss"), given.get("--without")
         plan = presets.find(preset, "1", loss, augment, without)
-        plans.add((str(plan.recipe), plan.imagined, plan.everywhere))
+        plans.add((str(plan.recipe), plan.imagined, plan.everywhere, row.text))
     assert len(plans) == len(experiments.ROWS)
 
 
@@ -69,52 +76,198 @@ def test_a_name_at_the_bottom_only_stays_there() -> None:
 
 
 def figures(kid: float) -> dict[str, object]:
-    generated = {"value": 0.125}
+    who = {"generated": {"value": 0.125}, "photographs": {"value": 0.25}}
     return {
         "training": {"text": {"steps": 1}, "stage1": {"kimg": 31.5}},
         "sizes": {
             "64": {
-                "realism": [{"kind": kind, "who": "generated", "kid": kid} for kind in ("free", "class")],
-                "faithfulness": {"kinds": {"all": {"generated": generated}}},
+                "realism": [
+                    {"kind": kind, "who": name, "kid": value}
+                    for kind in ("free", "class")
+                    for name, value in (("generated", kid), ("photographs", 0.001))
+                ],
+                "faithfulness": {"kinds": {"all": who}},
                 "diversity": {"free-form names, generated": {"distance": 30.0}},
-                "novelty": {"generated": {"value": 0.0}},
+                "novelty": {"generated": {"value": 0.0}, "photographs": {"value": 0.01}},
             }
         },
     }
 
 
+FEW = {
+    "generated": {"kid": 0.5, "given": 0.5, "recombined": 0.25, "copies": 0.75},
+    "photographs": {"kid": 0.002, "given": 0.875},
+}
+
+
+def leave_run(folder: Path, found: dict[str, object], fake: float | None = None) -> None:
+    """What a row leaves for the page; `fake` is the mean logit of its fakes."""
+    (folder / "run").mkdir(parents=True)
+    (folder / "figures.json").write_text(json.dumps(found))
+    Image.new("RGB", (64 * len(experiments.SHOWN) * experiments.SEEDS, 64), "green").save(folder / "strip.png")
+    if fake is not None:
+        rows = ["kimg,d_loss,g_loss,real,fake,spread", f"1,1,2,3,{fake},0.25", f"2,0.5,2,3,{fake},0.375"]
+        (folder / "run" / "log.csv").write_text("\n".join(rows))
+
+
+def make_page(out: Path, docs: Path) -> str:
+    docs.mkdir(exist_ok=True)
+    source = Path(__file__).parents[1] / "docs" / "experiments.md"
+    (docs / "experiments.md").write_bytes(source.read_bytes())
+    for _ in range(2):  # a second time over what the first has written
+        done = CliRunner().invoke(experiments.main, ["page", "--out", str(out), "--docs", str(docs)])
+        assert done.exit_code == 0, done.output
+    return (docs / "experiments.md").read_text("utf-8")
+
+
 def test_the_page_tells_what_was_run(tmp_path: Path) -> None:
     out, docs = tmp_path / "runs", tmp_path / "docs"
-    docs.mkdir()
-    page = Path(__file__).parents[1] / "docs" / "experiments.md"
-    (docs / "experiments.md").write_bytes(page.read_bytes())
-    for name, kid in (("dcgan", 0.25), ("ours", 0.0625)):
-        (out / name).mkdir(parents=True)
-        (out / name / "figures.json").write_text(json.dumps(figures(kid)))
-        Image.new("RGB", (64 * len(experiments.SHOWN) * experiments.SEEDS, 64), "green").save(out / name / "strip.png")
-    arguments = ["page", "--out", str(out), "--docs", str(docs)]
-    for _ in range(2):  # a second time over what the first has written
-        done = CliRunner().invoke(experiments.main, arguments)
-        assert done.exit_code == 0, done.output
-    text = (docs / "experiments.md").read_text("utf-8")
+    leave_run(out / "dcgan", figures(0.25))
+    leave_run(out / "ours", figures(0.0625))
+    text = make_page(out, docs)
     assert text.count("| DCGAN, BCE | `--preset dcgan` | 32 | 250 · 250 | 12.5% | 30.0 | 0.0% |") == 1
-    assert "| ours |  | 32 | 62 · 62 |" in text
+    assert "| ours |  | 32 | 62 · 62 |" in text and "few: KID" not in text
+    assert "| photographs |  |  | 1 · 1 | 25.0% |  | 1.0% |" in text
     with Image.open(docs / "experiments.png") as figure:
         assert figure.height == 2 * 64
+        width = figure.width
+
+    leave_run(out / "few" / "dcgan", FEW)
+    leave_run(out / "few" / "v1", FEW)
+    text = make_page(out, docs)
+    few = "500 | 50.0% · 25.0% | 75.0% |"
+    assert f"| DCGAN, BCE | `--preset dcgan` | 32 | 250 · 250 | 12.5% | 30.0 | 0.0% | {few}" in text
+    assert f"| StackGAN v1, BCE | `--preset stackgan-v1` |  |  |  |  |  | {few}" in text
+    assert "| photographs |  |  | 1 · 1 | 25.0% |  | 1.0% | 2 | 87.5% |  |" in text
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    assert len({line.count("|") for line in lines}) == 1
+    with Image.open(docs / "experiments.png") as figure:
+        assert figure.height == 3 * 64 and figure.width > 1.5 * width
 
     done = CliRunner().invoke(experiments.main, ["page", "--out", str(tmp_path), "--docs", str(docs)])
     assert done.exit_code == 1 and "no figures.json" in done.output
 
 
+@pytest.mark.parametrize(
+    ("fake", "pull", "verdict"),
+    [(-2.0, "0.88 | 0.12", "does not saturate"), (2.0, "0.12 | 0.88", "the gradient saturates")],
+)
+def test_the_page_says_whether_the_gradient_saturates(tmp_path: Path, fake: float, pull: str, verdict: str) -> None:
+    out = tmp_path / "runs"
+    leave_run(out / "dcgan", figures(0.25), fake)
+    leave_run(out / "dcgan-hinge", figures(0.125), fake)
+    leave_run(out / "ours", figures(0.0625), fake)
+    text = make_page(out, tmp_path / "docs")
+    assert f"| DCGAN, BCE | {pull} | 54% | {3 - fake:.1f} | 0.25 · 0.38 |" in text
+    assert f"| DCGAN, hinge | 1.00 |  | 38% | {3 - fake:.1f} | 0.25 · 0.38 |" in text
+    assert "DCGAN, BCE → hinge: KID 250 · 250 → 125 · 125." in text and verdict in text
+
+
+# ---- few photographs ----------------------------------------------------------------------------------------
+
+
+def here(name: str, *arguments: str) -> int:
+    """Runs a module's command in this process."""
+    result = CliRunner().invoke(importlib.import_module(name).main, arguments)
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result.exit_code
+
+
+def test_a_row_is_trained_on_few_photographs_and_judged_by_those_held_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(experiments, "module", here)
+    monkeypatch.setattr(presets, "Backbone", lambda _variant: backbone())
+    for module in (examiner, judge):
+        monkeypatch.setattr(module, "RESOLUTIONS", {64: 32, 256: 32})
+    monkeypatch.setattr(findings, "FEWEST", 10)
+    monkeypatch.setattr(menu, "COMPOSED", 4)
+    monkeypatch.setattr(train, "SAMPLES", train.SAMPLES[:2])
+    monkeypatch.setattr(experiments, "STEPS", 2)
+    for name, value in {"PICTURES": {64: 6}, "RECOMBINED": 6, "AMONG": 5}.items():
+        monkeypatch.setattr(small_data, name, value)
+    example, out = Path(__file__).parent.parent / "examples" / "cafeteria", tmp_path / "out"
+    source = add_players(make_checkpoint(tmp_path / "source"), 800.0)
+    options = {"few": example, "data": example, "text": source, "out": out, "minutes": 0.001}
+    arguments = [f"--{name}={value}" for name, value in options.items()]
+    result = CliRunner().invoke(experiments.main, ["run", "dcgan", *arguments], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+
+    found = json.loads((out / "few" / "dcgan" / "figures.json").read_text())
+    assert set(found["generated"]) == {"kid", "copies", "given", "recombined"}
+    assert found["training"]["baseline"]["kimg"] > 0
+    shown = [np.asarray(Image.open(file)) for file in (out / "few" / "dcgan" / "photos").glob("*.png")]
+    assert 0.7 < len(shown) / len(list(example.glob("*.jpg"))) < 0.9
+    tiles = np.split(np.asarray(Image.open(out / "few" / "dcgan" / "strip.png")), len(experiments.SHOWN) * 3, 1)
+    small = [np.asarray(Image.fromarray(photo).resize((64, 64), Image.Resampling.LANCZOS)) for photo in shown]
+    for tile in tiles[2::3]:  # of every three the nearest photograph
+        assert any(np.array_equal(tile, photo) for photo in small)
+    monkeypatch.setattr(experiments, "FEW", ("dcgan",))
+    monkeypatch.setattr(experiments, "one", lambda *_: pytest.fail("run again"))
+    result = CliRunner().invoke(experiments.main, ["run-all", *arguments], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+
+
+# ---- what reads the names -----------------------------------------------------------------------------------
+
+
+def setting(tmp_path: Path, **options: Any) -> experiments.Setting:
+    given = {"data": tmp_path / "data", "out": tmp_path / "out", "minutes": 1.0, "text": tmp_path / "source"}
+    return experiments.Setting(**{**given, "few": None, "teacher": tmp_path / "teacher", **options})
+
+
+def test_a_reader_of_names_is_trained_once_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[str, ...]] = []
+    monkeypatch.setattr(experiments, "module", lambda *arguments: calls.append(arguments) or 0)
+    for row, without in (("text-bag", "order"), ("text-unmatched", "pictures")):
+        calls.clear()
+        bare = experiments.leave_text(experiments.ROWS[row].text, setting(tmp_path))
+        assert calls[0][0] == "model.train" and "--resume" not in calls[0]
+        assert calls[0][calls[0].index("--without") + 1] == without
+        assert calls[0][calls[0].index("--out") + 1] == str(bare) != str(tmp_path / "out" / row)
+        bare.mkdir(parents=True)
+        (bare / "text-state.pt").touch()
+        save_config(bare, text={"a": 1})  # as in the middle of it
+        experiments.leave_text(experiments.ROWS[row].text, setting(tmp_path))
+        assert "--resume" in calls[1]
+        save_config(bare, **{"matching-64": {"b": 2}})
+        assert experiments.leave_text(experiments.ROWS[row].text, setting(tmp_path)) == bare
+        assert len(calls) == 2
+
+
+def test_the_teacher_reads_names_with_a_matching_head_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(teacher, "_load", lambda _threads: FakeE5())
+    monkeypatch.setattr(teacher, "align", lambda english, japanese, dimensions=256, **_: torch.eye(384)[:, :dimensions])
+    monkeypatch.setattr(train_text, "COMPOSED", 10)
+    monkeypatch.setattr(train_text, "JUDGE_STEPS", 2)
+    train_tokenizer = train_text.train_tokenizer
+    monkeypatch.setattr(train_text, "train_tokenizer", lambda names: train_tokenizer(names, 2000))
+    monkeypatch.setattr(menu, "COMPOSED", 20)
+    folder_of(tmp_path / "data" / "train", TRAIN)
+    folder_of(tmp_path / "data" / "validation", HELD_OUT)
+    bare = experiments.leave_text("teacher", setting(tmp_path))
+    assert load_network(bare, "matching-64", MatchingHead).config["embedding_dim"] == 256
+    asked = len(FakeE5.asked)
+    names = [name for pair in HELD_OUT for name in pair] + menu.composed(0) + list(experiments.SHOWN)
+    embeddings = menu.embed(names, bare, CPU)
+    assert len(FakeE5.asked) == asked  # all were asked about beforehand
+    assert embeddings.shape == (len(names), 256) and len(embeddings.unique(dim=0)) == len(set(names))
+    assert experiments.leave_text("teacher", setting(tmp_path, teacher=tmp_path / "absent")) == bare
+
+
 def test_the_text_encoder_is_left_and_nothing_to_paint_with(tmp_path: Path) -> None:
-    source, target = tmp_path / "source", tmp_path / "target"
+    source, target = tmp_path / "source", tmp_path / "out" / "text"
     source.mkdir()
     for file in ("tokenizer.model", "text.safetensors", "matching-64.safetensors", "stage1.safetensors"):
         (source / file).write_bytes(file.encode())
     save_config(source, text={"a": 1}, stage1={"b": 2}, features={}, training={}, **{"matching-64": {"c": 3}})
-    experiments.leave_text(source, target)
+    assert experiments.leave_text("shipped", setting(tmp_path)) == target
     assert sorted(file.name for file in target.iterdir()) == [
         "config.json", "matching-64.safetensors", "text.safetensors", "tokenizer.model"
     ]  # fmt: skip
     config = json.loads((target / "config.json").read_text())
-    assert set(config) == {"format", "text", "matching-64", "features"}
+    assert set(config) == {"format", "text", "matching-64"}
