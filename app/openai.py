@@ -95,8 +95,7 @@ async def generations(request: Request) -> JSONResponse:
     try:
         asked = _parse(await read_body(request))
         fields = {"name": asked.prompt, "n": asked.n, "seed": asked.seed, "size": SIZES[asked.size or "auto"]}
-        given = {key: value for key, value in fields.items() if value is not None}
-        order = check(given, kitchen.of(request), default_n=1)
+        order = check(fields, kitchen.of(request), default_n=1)
     except ApiError as error:
         if error.status == 422:
             error.status = 400

@@ -31,13 +31,14 @@ RECIPE = ("name", "seed", "path", "off", "mix", "to", "to_seed", "t", "size")  #
 
 
 def _whole(value: object) -> object:
-    """Forms carry numbers as text. Floats and booleans are no whole numbers, whatever Python thinks."""
+    """Forms carry numbers as text, and JSON null is a field left out. Floats and booleans are no whole numbers,
+    whatever Python thinks."""
     if isinstance(value, str):
         value = value.strip()
         if value == "":
             return None
         return int(value) if value.isascii() and value.isdigit() and len(value) <= 10 else value
-    return value if type(value) is int else str(value)
+    return value if value is None or type(value) is int else str(value)
 
 
 Whole = BeforeValidator(_whole)

@@ -59,6 +59,14 @@ def test_pictures_come_as_base64_in_both_sizes(client: openai.OpenAI) -> None:
         assert png.read_metadata(data)["Name"] == "ピリ辛サーモン丼"
 
 
+def test_null_is_a_parameter_left_out(client: openai.OpenAI) -> None:
+    answer = client.images.generate(
+        prompt="tea", n=None, size=None, response_format=None, output_format=None, extra_body={"seed": None}
+    )
+    assert answer.data and len(answer.data) == 1
+    assert answer.data[0].url and "size" not in answer.data[0].url
+
+
 @pytest.mark.parametrize(
     ("parameters", "param", "code"),
     [

@@ -80,6 +80,15 @@ def test_without_a_seed_each_order_is_another(client: httpx.Client) -> None:
     assert a != b
 
 
+def test_null_is_a_field_left_out(client: httpx.Client) -> None:
+    left_out = dict.fromkeys(("n", "size", "path", "off", "mix", "to", "to_seed", "t"))
+    given = client.post("/generate", json={"name": NAME, "seed": 7, **left_out})
+    assert given.status_code == 200, given.text
+    assert given.content == client.post("/generate", json={"name": NAME, "seed": 7}).content
+    drawn = [client.post("/generate", json={"name": NAME, "seed": None, "size": 64}) for _ in range(3)]
+    assert len({answer.headers["cafeteria-seed"] for answer in drawn}) > 1
+
+
 def test_json_gives_seeds_addresses_and_base64(client: httpx.Client) -> None:
     answer = client.post(
         "/generate", json={"name": NAME, "n": 3, "seed": MAX_SEED}, headers={"Accept": "application/json"}
