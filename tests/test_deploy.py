@@ -28,8 +28,10 @@ def client() -> Any:
         yield client
 
 
-def test_every_setting_is_one() -> None:
-    assert read(ENVIRONMENT).drain < POD["spec"]["terminationGracePeriodSeconds"]
+def test_every_setting_is_one_and_there_is_time_to_drain() -> None:
+    program, seconds = CONTAINER["lifecycle"]["preStop"]["exec"]["command"]
+    assert program == "sleep"
+    assert int(seconds) + read(ENVIRONMENT).drain < POD["spec"]["terminationGracePeriodSeconds"]
 
 
 @pytest.mark.parametrize("probe", ["startupProbe", "readinessProbe", "livenessProbe"])
