@@ -90,9 +90,10 @@ def packed(dishes: Sequence[Dish], made: Sequence[bytes]) -> Response:
     return Response(file.getvalue(), media_type="application/zip", headers=headers)
 
 
-def described(request: Request, dish: Dish) -> dict[str, Any]:
+def described(request: Request, order: Order, dish: Dish) -> dict[str, Any]:
     """What tells this picture from the order's others, and where it is."""
-    details: dict[str, Any] = {"seed": dish.seed, "size": dish.size, "url": dish_url(request, dish)}
+    url = dish_url(request, dish, order.model)
+    details: dict[str, Any] = {"seed": dish.seed, "size": dish.size, "url": url}
     if dish.path:
         details["path"] = ".".join(map(str, dish.path))
     if dish.to is not None or dish.to_seed is not None:
@@ -135,7 +136,7 @@ async def _lines(request: Request, order: Order, tickets: Sequence[Ticket]) -> A
         notices=notices(request, order),
         model=order.model,
         ahead=max(ticket.ahead for ticket in tickets),
-        pictures=[described(request, dish) for dish in order.dishes],
+        pictures=[described(request, order, dish) for dish in order.dishes],
     )
     waiting: dict[asyncio.Future[Any], tuple[str, int]] = {}
     for index, ticket in enumerate(tickets):
@@ -153,7 +154,7 @@ async def _lines(request: Request, order: Order, tickets: Sequence[Ticket]) -> A
                 if isinstance(value, bytes):
                     yield _line(event=event, index=index, **result(request, value))
             else:
-                shown = described(request, order.dishes[index])
+                shown = described(request, order, order.dishes[index])
                 event = "error" if isinstance(value, ApiError) else event
                 yield _line(event=event, index=index, **shown, **result(request, value))
     yield _line(event="done", seconds=round(time.monotonic() - began, 3))

@@ -111,7 +111,8 @@ async def generations(request: Request) -> JSONResponse:
         if asked.response_format == "b64_json":
             image["b64_json"] = base64.b64encode(result).decode("ascii")
         else:
-            image["url"] = f"{request.url.scheme}://{request.url.netloc}{dish_url(request, dish)}"
+            path = dish_url(request, dish, order.model)
+            image["url"] = f"{request.url.scheme}://{request.url.netloc}{path}"
         data.append(image)
     return JSONResponse({"created": int(time.time()), "data": data}, headers={"Cache-Control": "no-store"})
 

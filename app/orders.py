@@ -174,16 +174,22 @@ def draw_seed() -> int:
     return secrets.randbelow(DRAWN)
 
 
+def check_picture(query: bytes, pictures: Pictures) -> Order:
+    """The one picture that an address with this query names. ApiError 422, or 404 where another model made it."""
+    fields = _once(_pairs(query))
+    if (model := fields.get("model", "")) not in ("", pictures.version):
+        if not re.fullmatch("[0-9a-f]{12}", model):
+            raise ApiError(422, "invalid_model", field="model")
+        raise ApiError(404, "other_model", field="model", model=model, version=pictures.version)
+    recipe = {key: value for key, value in fields.items() if key in RECIPE}
+    return check(recipe, pictures, default_n=1, default_seed=0)
+
+
 def check_menu(queries: Sequence[str], pictures: Pictures) -> list[Dish]:
-    """The dishes of a menu, each given by its own query. ApiError 422."""
+    """The dishes of a menu, each given by its own query. ApiError as for `check_picture`."""
     if not 1 <= len(queries) <= MAX_MENU:
         raise ApiError(422, "invalid_menu", field="dish", most=MAX_MENU)
-    menu = []
-    for query in queries:
-        fields = {key: value for key, value in _once(_pairs(query.encode())).items() if key in RECIPE}
-        dish = check(fields, pictures, default_n=1, default_seed=0).dishes[0]
-        menu.append(replace(dish, size=256))
-    return menu
+    return [replace(check_picture(query.encode(), pictures).dishes[0], size=256) for query in queries]
 
 
 def _several(dish: Dish, n: int, strip: bool) -> list[Dish]:

@@ -34,9 +34,10 @@ _templates = jinja2.Environment(
 )
 
 
-def dish_url(request: Request, dish: Dish) -> str:
-    """The address that makes this picture again, as a path on this server."""
-    return f"{request.scope.get('root_path', '')}/dish.png?{dish.query()}"
+def dish_url(request: Request, dish: Dish, model: str = "") -> str:
+    """The address that makes this picture again, as a path on this server; with a model's version, by no other."""
+    address = f"{request.scope.get('root_path', '')}/dish.png?{dish.query()}"
+    return f"{address}&model={model}" if model else address
 
 
 def counter_url(request: Request, dish: Dish, **more: int | str) -> str:

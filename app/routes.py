@@ -6,6 +6,7 @@ import asyncio
 import random
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter
@@ -25,6 +26,7 @@ from app.orders import (
     Fields,
     check,
     check_menu,
+    check_picture,
     draw_seed,
     read_body,
     read_query,
@@ -94,13 +96,23 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     for status in (400, 403, 406, 408, 413, 415, 422, 429, 500, 503)
 }
 
+NOT_HERE: dict[int | str, dict[str, Any]] = {
+    404: {"model": Problem, "description": texts.text("en", "status.404")}
+}
+
 _order_schema = {"schema": Fields.model_json_schema()}
 _image = {"schema": {"type": "string", "format": "binary"}}
 
 
 def _parameters(keys: Iterable[str]) -> list[dict[str, Any]]:
-    """These fields of an order as parameters of a query."""
-    properties = Fields.model_json_schema()["properties"]
+    """These fields of an order, and the model, as parameters of a picture's address."""
+    properties = Fields.model_json_schema()["properties"] | {
+        "model": {
+            "type": "string",
+            "pattern": "^[0-9a-f]{12}$",
+            "description": "The version of the model that made the picture; 404 where this is another one.",
+        }
+    }
     return [
         {
             "in": "query",
@@ -109,7 +121,7 @@ def _parameters(keys: Iterable[str]) -> list[dict[str, Any]]:
             "description": properties[key]["description"],
             "schema": {k: v for k, v in properties[key].items() if k not in ("description", "title")},
         }
-        for key in keys
+        for key in (*keys, "model")
     ]
 
 
@@ -197,6 +209,7 @@ async def menu(request: Request) -> Response:
     response_class=Response,
     responses={
         200: {"description": "The pictures", "content": {"application/zip": _image}},
+        **NOT_HERE,
         **{status: PROBLEMS[status] for status in (400, 422, 429, 500, 503)},
     },
     openapi_extra={
@@ -235,7 +248,7 @@ async def docs(request: Request) -> Response:
     summary="What of the training data a dish is nearest to",
     response_model=Near,
     responses={
-        404: {"model": Problem, "description": texts.text("en", "error.no_index")},
+        **NOT_HERE,
         **{status: PROBLEMS[status] for status in (400, 422, 429, 500, 503)},
     },
     openapi_extra={"parameters": _parameters([key for key in RECIPE if key != "size"])},
@@ -243,8 +256,7 @@ async def docs(request: Request) -> Response:
 async def nearest(request: Request) -> Response:
     """Names of the training photographs that are nearest by name and by colours and layout, with cosine distances
     (0: the same), and how new that is: the share of the training data that has a nearer neighbour, in percent."""
-    keys = tuple(key for key in RECIPE if key != "size")
-    dish = check(read_query(request, keys), kitchen.of(request), default_n=1, default_seed=0).dishes[0]
+    dish = replace(check_picture(request.scope["query_string"], kitchen.of(request)).dishes[0], size=256)
     novelty = await _novelty(request, dish)
 
     def sides(near: Nearest) -> dict[str, object]:
@@ -359,7 +371,7 @@ async def generate(request: Request) -> Response:
             "notices": answers.notices(request, order),
             "model": order.model,
             "pictures": [
-                answers.described(request, dish) | answers.result(request, result)
+                answers.described(request, order, dish) | answers.result(request, result)
                 for dish, result in zip(order.dishes, made, strict=True)
             ],
         },
@@ -393,6 +405,7 @@ async def _generate_page(request: Request) -> Response:
     responses={
         200: {"description": "The picture", "content": {PNG: _image}},
         304: {"description": "The picture that If-None-Match names is still the one"},
+        **NOT_HERE,
         **{status: PROBLEMS[status] for status in (400, 406, 422, 429, 500, 503)},
     },
     openapi_extra={
@@ -412,7 +425,7 @@ async def dish_png(request: Request) -> Response:
     if negotiation.media_type(request.headers.get("accept"), (PNG,)) is None:
         raise ApiError(406, "not_acceptable", offers=PNG)
     pictures = kitchen.of(request)
-    order = check(read_query(request, RECIPE), pictures, default_n=1, default_seed=0)
+    order = check_picture(request.scope["query_string"], pictures)
     dish = order.dishes[0]
     headers = {"ETag": pictures.etag(dish), "Cache-Control": "public, max-age=3600"}
     tags = [tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")]

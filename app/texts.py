@@ -197,6 +197,10 @@ _TEXTS: dict[str, tuple[str, str]] = {
     # What each status means, in the documentation
     "status.400": ("The body or the query cannot be read.", "本文やクエリーを読み取れません。"),
     "status.403": ("A browser sent this from another site.", "別のサイトのページから送られました。"),
+    "status.404": (
+        "Another model made what the address names, or this one has no index.",
+        "アドレスの絵は別のモデルのものか、このモデルに索引がありません。",
+    ),
     "status.406": ("Nothing that Accept names can be had.", "Acceptにある形式ではお出しできません。"),
     "status.408": ("The request did not arrive in time.", "リクエストが時間内に届きませんでした。"),
     "status.413": ("The body is larger than 64 KiB.", "本文が64 KiBを超えています。"),
@@ -240,6 +244,16 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "error.invalid_t": (
         "“t” must be a number from 0 to 1, such as 0.4.",
         "「t」は0から1までの数です。例：0.4",
+    ),
+    "error.invalid_model": (
+        "“model” is a model’s version: 12 digits from 0 to f.",
+        "「model」はモデルの版で、0からfまでの12桁です。",
+    ),
+    "error.other_model": (
+        "This picture was made by model {model}. Model {version} is here now and would make another one; the same "
+        "address without “model” shows it.",
+        "この絵はモデル{model}が描いたものです。今のモデルは{version}で、同じ絵にはなりません。"
+        "アドレスから「model」を除くと、今のモデルの絵が出ます。",
     ),
     "error.no_index": (
         "This checkpoint has no index of what its model has seen.",

@@ -25,7 +25,7 @@ export class Order {
   /** `event` is the stream's first, with the name, the notices and the seeds. */
   constructor(event) {
     this.name = event.name;
-    this.query = event.pictures[0].url.split("?")[1];
+    this.query = event.pictures[0].url.split("?")[1].replace(/&model=.*/, ""); // kept whoever the cook will be
     this.element = clone("order-template");
     this.element.querySelector("h3").textContent = event.name;
     const notices = this.element.querySelector(".notices");

@@ -316,6 +316,32 @@ def test_a_permalink_says_which_model_made_it(client: httpx.Client) -> None:
         assert "script" not in page(client, at, lang="en", model="<script>").partition("<main")[2][:400]
 
 
+def test_no_other_model_answers_for_a_picture(client: httpx.Client) -> None:
+    model, other = client.get("/readyz").json()["model"], "0123456789ab"
+    order = {"name": NAME, "seed": 7, "size": 64, "mix": ["0.5:卵"]}
+    (made,) = client.post("/generate", json=order, headers={"Accept": "application/json"}).json()["pictures"]
+    assert dict(fields(made["url"]))["model"] == model
+    answer = client.get(made["url"])
+    assert answer.content == base64.b64decode(made["png"])
+    plain = client.get(made["url"].partition("&model=")[0])
+    assert plain.headers["etag"] == answer.headers["etag"]
+    again = client.get(made["url"], headers={"If-None-Match": answer.headers["etag"]})
+    assert again.status_code == 304
+
+    old = made["url"].replace(model, other)
+    recipe = quote(old.partition("?")[2])
+    for address in (old, old.replace("/dish.png", "/nearest"), f"/menu.zip?dish={recipe}", f"/menu?dish={recipe}"):
+        refused = client.get(address, headers={"If-None-Match": "*", "Accept-Language": "en"})
+        error = refused.json()["error"]
+        assert (refused.status_code, error["code"]) == (404, "other_model")
+        assert model in error["message"] and other in error["message"]
+        assert "no-store" in refused.headers["cache-control"] and "etag" not in refused.headers
+    shown = client.get(old, headers={"Accept": BROWSER, "Accept-Language": "en"})
+    assert (shown.status_code, shown.text.count(other)) == (404, 1 + 2)  # said once; two links to other languages
+    assert client.get("/dish.png?name=tea&model=latest").json()["error"]["code"] == "invalid_model"
+    assert client.get("/dish.png?name=tea&model=").status_code == 200
+
+
 def test_a_number_can_be_kept_without_a_script(client: httpx.Client) -> None:
     def number(text: str) -> str:
         found = re.search(r'<input id="seed"[^>]* value="([^"]*)"', text)

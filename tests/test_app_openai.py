@@ -43,6 +43,7 @@ def test_pictures_come_as_permanent_addresses(url: str, client: openai.OpenAI) -
         assert image.url and image.url.startswith(f"{url}/dish.png?")
         assert image.b64_json is None
         assert image.revised_prompt == "pumpkin sushi"
+        assert image.url.endswith(f"&model={FakePipeline.version}")
         data = httpx.get(image.url, trust_env=False).content
         assert png.read_metadata(data)["Seed"] == str(seed)
         assert pixels(data).shape == (256, 256, 3)

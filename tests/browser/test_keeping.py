@@ -109,6 +109,7 @@ def test_ones_own_dishes_are_remembered_and_become_a_menu(url: str, visit: Open)
     page.goto(url)
     expect(shelf.locator("li a")).to_have_text(["cake", "cake", "tea"])
     assert "path=3" in (shelf.get_by_role("link").first.get_attribute("href") or "")
+    assert "model=" not in shelf.inner_html()  # a dish is remembered whatever model comes after
     with page.expect_download() as waiting:
         shelf.get_by_role("link", name="Save all").click()
     with zipfile.ZipFile(waiting.value.path()) as archive:
