@@ -26,7 +26,6 @@ from typing import Any, cast
 import click
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
@@ -389,19 +388,12 @@ def _distances(values: list[float]) -> dict[str, Any]:
 
 
 def novelty(sitting: Sitting, drawn: list[Drawn], exhibits: report.Exhibits) -> dict[str, Any]:
-    """How near the pictures come to training photographs, against how near validation photographs come.
-
-    Between vectors of unit length, for the reason that stands in `metrics.precision_recall`.
-    """
-    judge = sitting.judge
-
-    def unit(features: Tensor) -> Tensor:
-        return F.normalize(judge.deep(features).float(), dim=1)
-
-    base = unit(judge.train)
+    """How near the pictures come to training photographs, against how near validation photographs come."""
+    deep = sitting.judge.deep
+    base = deep(sitting.judge.train)
     rows = [row for part in drawn for row in part.rows]
-    near, found = metrics.nearest(unit(torch.cat([part.features for part in drawn])), base)
-    real, _ = metrics.nearest(unit(sitting.seen[rows]), base)
+    near, found = metrics.nearest(deep(torch.cat([part.features for part in drawn])), base)
+    real, _ = metrics.nearest(deep(sitting.seen[rows]), base)
     threshold = float(torch.quantile(real, 0.01))
     pictures = [picture for part in drawn for picture in part.pictures]
     shown: set[int] = set()

@@ -129,11 +129,16 @@ def pairwise(features: Tensor) -> float:
 
 
 def nearest(queries: Tensor, base: Tensor) -> tuple[Tensor, Tensor]:
-    """For each of (N, D) the Euclidean distance to the nearest of (M, D), of any dtype, and its row: (N,), (N,)."""
+    """For each of (N, D) the distance to the nearest of (M, D), of any dtype, and its row: (N,), (N,).
+
+    Between vectors of unit length: those of blurred pictures are short, and as they are lie near all others. Of
+    photographs that it has never seen, a checkpoint would be said to copy 6 of 100, where it is 1.
+    """
+    x = F.normalize(queries.float(), dim=1)
     best = torch.full((len(queries),), torch.inf)
     row = torch.zeros(len(queries), dtype=torch.int64)
     for start in range(0, len(base), CHUNK):
-        distance, index = torch.cdist(queries.float(), base[start : start + CHUNK].float()).min(1)
+        distance, index = torch.cdist(x, F.normalize(base[start : start + CHUNK].float(), dim=1)).min(1)
         row = torch.where(distance < best, index + start, row)
         best = torch.minimum(best, distance)
     return best, row

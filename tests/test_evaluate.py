@@ -118,6 +118,14 @@ def test_nearest_finds_rows_across_chunks(monkeypatch: pytest.MonkeyPatch) -> No
     assert distance.max() < 0.05
 
 
+def test_a_dull_picture_is_near_to_nothing_because_it_is_dull() -> None:
+    pictures, base = normal(30), normal(40, seed=1)
+    distance, row = metrics.nearest(pictures, base)
+    dull, same = metrics.nearest(0.01 * pictures, 3 * base)
+    assert torch.equal(row, same)
+    assert torch.allclose(distance, dull, atol=1e-5)
+
+
 def test_names_alike_have_bags_alike() -> None:
     tomato, same, tomatoes, matcha, ja, ja_too = judge.bag(
         ["tomato ramen", "Tomato  Ramen", "tomatoes in ramen", "matcha cake", "トマトラーメン", "トマトのラーメン"]
