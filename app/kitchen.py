@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from functools import partial
 
 from starlette.requests import Request
 
@@ -28,8 +29,8 @@ def order(
     request: Request, dishes: Sequence[Dish], *, sketches: bool = False, further: bool = False
 ) -> list[Ticket]:
     """A ticket a dish, in order; pictures in memory are free. ApiError 429, QueueFull, EngineClosed."""
-    pictures = of(request)
     allowance: Allowance = request.app.state.allowance
-    allowance.spend(request.client.host if request.client else "", pictures.missing(dishes))
+    pay = partial(allowance.spend, request.client.host if request.client else "")
+    tickets = of(request).order(dishes, pay, sketches=sketches, further=further)
     logger.debug("ordered", extra={"dishes": [dish.query() for dish in dishes]})
-    return pictures.order(dishes, sketches=sketches, further=further)
+    return tickets

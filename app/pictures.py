@@ -207,14 +207,20 @@ class Pictures:
             pixels = np.asarray(image.convert("RGB"))
         return Novelty(self._index.nearest(told, name), self._index.alike(pixels))
 
-    def missing(self, items: Sequence[Dish]) -> int:
-        """How many of these are not in memory, and so have to be made."""
-        return sum(self._recent.get(dish) is None for dish in items)
+    def order(
+        self,
+        items: Sequence[Dish],
+        pay: Callable[[int], None],
+        *,
+        sketches: bool = False,
+        further: bool = False,
+    ) -> list[Ticket]:
+        """A ticket a dish, in order; `further` as for `Engine.submit`. QueueFull, EngineClosed.
 
-    def order(self, items: Sequence[Dish], *, sketches: bool = False, further: bool = False) -> list[Ticket]:
-        """A ticket a dish, in order; `further` as for `Engine.submit`. QueueFull, EngineClosed."""
+        `pay` hears how many of them are not in memory, and so have to be made; when it raises, none is."""
         known = {dish: data for dish in items if (data := self._recent.get(dish)) is not None}
         missing = [dish for dish in items if dish not in known]
+        pay(len(missing))
         made = iter(self.engine.submit(missing, sketches=sketches, further=further) if missing else ())
         return [served(known[dish]) if dish in known else self._remember(dish, next(made)) for dish in items]
 

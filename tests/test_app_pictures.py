@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 
+import pytest
 import torch
 from torch import Tensor
 
-from app.pictures import PipelineModel
+from app.pictures import Pictures, PipelineModel
 from model.dishes import Dish
 from tests.serving import FakePipeline
 
@@ -71,3 +72,25 @@ def test_the_models_thread_has_the_cpus_and_later_ones_have_one_each() -> None:
         assert found == {"model": 3, "later": 1}
     finally:
         torch.set_num_threads(before)
+
+
+def test_only_what_is_not_in_memory_is_paid_for_and_nothing_unpaid_is_made() -> None:
+    pipeline, paid = FakePipeline(), list[int]()
+    pictures = Pictures(pipeline, queue=8, cache_bytes=2**20)
+
+    def refuse(missing: int) -> None:
+        raise PermissionError(missing)
+
+    try:
+        first, second = Dish("tea", 1), Dish("tea", 2)
+        (ticket,) = pictures.order([first], paid.append)
+        made = ticket.picture.result(30)
+        again, new = pictures.order([first, second], paid.append)
+        assert (again.picture.result(0), new.picture.result(30) != made) == (made, True)
+        assert paid == [1, 1]
+        with pytest.raises(PermissionError):
+            pictures.order([Dish("tea", 3), first, Dish("tea", 4)], refuse)
+        assert pictures.engine.depth == 0
+    finally:
+        pictures.engine.close()
+    assert {3, 4}.isdisjoint(pipeline.refined)
