@@ -34,6 +34,14 @@ _templates = jinja2.Environment(
 )
 
 
+def _unbroken(title: str) -> str:
+    """A dish's title that breaks into lines at no sign or amount: each stays with its word."""
+    return re.sub(r"[+−→] ([0-9.]+ )?", lambda found: found[0].replace(" ", "\u00a0"), title)
+
+
+_templates.filters["unbroken"] = _unbroken
+
+
 def dish_url(request: Request, dish: Dish, model: str = "") -> str:
     """The address that makes this picture again, as a path on this server; with a model's version, by no other."""
     address = f"{request.scope.get('root_path', '')}/dish.png?{dish.query()}"

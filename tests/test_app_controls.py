@@ -13,7 +13,7 @@ import subprocess
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import parse_qsl, quote, unquote
+from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 import httpx
 import numpy as np
@@ -314,6 +314,18 @@ def test_a_permalink_says_which_model_made_it(client: httpx.Client) -> None:
     for at in ("/", "/dish"):
         assert said in page(client, at, lang="en", model="0123456789ab")
         assert "script" not in page(client, at, lang="en", model="<script>").partition("<main")[2][:400]
+
+
+def test_a_weight_stays_on_a_line_with_its_word(client: httpx.Client) -> None:
+    query = {"mix": ["0.5:broccoli", "-1:red wine"], "to": "curry", "t": "0.4"}
+    title = "親子丼 +\u00a00.5\u00a0broccoli −\u00a0red wine →\u00a0curry 40%"
+    text = page(client, **query)
+    assert f'<h1 id="dish-heading">{title}</h1>' in text
+    assert f'data-title="{title}"' in text  # which the visitor's own dishes are called by
+    assert "broccoli&nbsp;<b>+0.5</b>" in page(client, mix="0.5:broccoli", lang="en")
+    recipe = urlencode({"name": NAME, **query}, doseq=True)
+    assert f">{title}<" in client.get("/menu", params={"dish": recipe}).text
+    assert "\u00a0" not in client.get("/nearest", params={"name": NAME, **query}).json()["name"]
 
 
 def test_no_other_model_answers_for_a_picture(client: httpx.Client) -> None:
