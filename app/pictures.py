@@ -196,8 +196,9 @@ class Pictures:
         """Whether the checkpoint knows the names that the model was trained on."""
         return self._index is not None
 
-    def novelty(self, dish: Dish, picture: bytes) -> Novelty | None:
-        """What is near to what the generators are told of this dish, and to its picture (a PNG file)."""
+    def novelty(self, dish: Dish, picture: bytes, *, japanese: bool = False) -> Novelty | None:
+        """What is near to what the generators are told of this dish, and to its picture (a PNG file), whose names
+        are Japanese where wanted and known."""
         if self._index is None:
             return None
         told = dishes.embeddings(self._pipeline, [dish])[0]
@@ -205,7 +206,7 @@ class Pictures:
         name = "" if dish.off or dish.mix or (dish.to is not None and dish.t) else dish.name
         with Image.open(io.BytesIO(picture)) as image:
             pixels = np.asarray(image.convert("RGB"))
-        return Novelty(self._index.nearest(told, name), self._index.alike(pixels))
+        return Novelty(self._index.nearest(told, name), self._index.alike(pixels, japanese=japanese))
 
     def order(
         self,

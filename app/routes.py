@@ -278,7 +278,7 @@ async def _novelty(request: Request, dish: Dish) -> Novelty:
     (made,) = await answers.made(request, kitchen.order(request, [dish]))
     if isinstance(made, ApiError):
         raise made
-    novelty = await asyncio.to_thread(pictures.novelty, dish, made)
+    novelty = await asyncio.to_thread(pictures.novelty, dish, made, japanese=texts.of(request) == "ja")
     if novelty is None:
         raise ApiError(404, "no_index")
     return novelty

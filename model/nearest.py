@@ -61,7 +61,9 @@ def write_index(folder: Path | str, photos: Photos, embed: Callable[[Sequence[st
     count = min(len(named), MAX_PHOTOS)
     chosen = [named[k * len(named) // count] for k in range(count)]
     looks = torch.cat([look(_pictures(photos.images[chosen[at : at + 256]])) for at in range(0, count, 256)])
-    index.add_looks(looks, [place[titles[k].casefold()] for k in chosen])
+    own = [place[titles[k].casefold()] for k in chosen]
+    japanese = [place.get(_one_line(photos.names_ja[k] or "").casefold(), own[i]) for i, k in enumerate(chosen)]
+    index.add_looks(looks, own, japanese)
     index.save(folder)
     return len(names)
 
@@ -146,13 +148,14 @@ class _Space:
 
 
 class NamesIndex:
-    """N names in the space of the text encoder, and photographs, each with the place of its name, in that of looks."""
+    """N names in the space of the text encoder, and P photographs in that of looks, with the places of their names:
+    (2, P) int32, of the name that each one has, and of its Japanese name where it has one besides."""
 
     def __init__(
-        self, names: Sequence[str], words: _Space, looks: _Space | None = None, owners: Sequence[int] = ()
+        self, names: Sequence[str], words: _Space, photographs: tuple[_Space, Tensor] | None = None
     ) -> None:
         self.names = list(names)
-        self._words, self._looks, self._owners = words, looks, list(owners)
+        self._words, self._photographs = words, photographs
         self._places = {_key(name): k for k, name in reversed(list(enumerate(self.names)))}
 
     @classmethod
@@ -162,18 +165,19 @@ class NamesIndex:
             raise ValueError(f"{len(names)} names with {len(embeddings)} embeddings: two or more of each are needed")
         return cls(names, _Space.build(embeddings, torch.zeros(embeddings.shape[1]), dimensions))
 
-    def add_looks(self, looks: Tensor, owners: Sequence[int]) -> None:
-        """Looks of photographs (P, 112) and the place of each one's name."""
-        self._looks, self._owners = _Space.build(looks, looks.mean(0), LOOK_DIMENSIONS), list(owners)
+    def add_looks(self, looks: Tensor, own: Sequence[int], japanese: Sequence[int] | None = None) -> None:
+        """Looks of photographs (P, 112), and the places of each one's name and of its name in Japanese."""
+        owners = torch.tensor([list(own), list(japanese or own)], dtype=torch.int32)
+        self._photographs = _Space.build(looks, looks.mean(0), LOOK_DIMENSIONS), owners
 
     def save(self, folder: Path | str) -> None:
         """Writes `names-index.safetensors`; CheckpointError where it would be over MAX_BYTES."""
         path = weights_path(folder, FILE)
         text = zlib.compress("\n".join(self.names).encode(), 9)
         tensors = {"names": torch.frombuffer(bytearray(text), dtype=torch.uint8), **self._words.tensors()}
-        if self._looks:
-            tensors |= self._looks.tensors("look.")
-            tensors["look.owners"] = torch.tensor(self._owners, dtype=torch.int32)
+        if self._photographs:
+            looks, owners = self._photographs
+            tensors |= looks.tensors("look.") | {"look.owners": owners}
         data = safetensors.torch.save(tensors, {"format": "pt"})
         if len(data) > MAX_BYTES:
             raise CheckpointError(
@@ -187,20 +191,24 @@ class NamesIndex:
         path = weights_path(folder, FILE)
         if not path.exists():
             return None
-        looks, owners = None, []
+        photographs = None
         try:
             tensors = safetensors.torch.load(read_file(path))
             names = _names(tensors["names"])
             words = _Space.read(tensors)
             if "look.owners" in tensors:
-                looks, owners = _Space.read(tensors, "look."), tensors["look.owners"].tolist()
-                if len(owners) != len(looks.vectors) or not all(0 <= k < len(names) for k in owners):
+                looks, owners = _Space.read(tensors, "look."), tensors["look.owners"]
+                if owners.ndim == 1:  # the first indices know one name a photograph
+                    owners = owners.repeat(2, 1)
+                known = bool(((owners >= 0) & (owners < len(names))).all())
+                if owners.shape != (2, len(looks.vectors)) or not known:
                     raise ValueError("its photographs have no names")
+                photographs = looks, owners
         except (safetensors.SafetensorError, KeyError, ValueError, zlib.error) as error:
             raise CheckpointError(f"{path} is no index of names, or a damaged one: {error}") from error
         if (len(names), embedding_dim) != (len(words.vectors), len(words.centre)):
             raise CheckpointError(f"{path} does not fit the text encoder of this folder: make it again")
-        return cls(names, words, looks, owners)
+        return cls(names, words, photographs)
 
     def nearest(self, embedding: Tensor, name: str = "", count: int = SHOWN) -> Nearest:
         """The nearest names to an embedding (E). `name`, where it is in the index itself, is not new at all."""
@@ -211,16 +219,19 @@ class NamesIndex:
         others = [(self.names[k], distance) for k, distance in places if k != own]
         return Nearest([(self.names[own], 0.0), *others][:count], 0, exists=True)
 
-    def alike(self, picture: np.ndarray[Any, Any], count: int = SHOWN) -> Nearest | None:
+    def alike(
+        self, picture: np.ndarray[Any, Any], count: int = SHOWN, *, japanese: bool = False
+    ) -> Nearest | None:
         """The names of the photographs whose colours and layout are nearest to a picture's, (H, W, 3) uint8, each
-        name once; None where the index has no photographs."""
-        if self._looks is None:
+        name once, in Japanese where wanted and known; None where the index has no photographs."""
+        if self._photographs is None:
             return None
+        looks, owners = self._photographs
         (value,) = look(_pictures(picture[None]))
-        places, novelty = self._looks.nearest(value, 16 * count)
+        places, novelty = looks.nearest(value, 16 * count)
         names: dict[str, float] = {}
         for photo, distance in places:
-            names.setdefault(self.names[self._owners[photo]], distance)
+            names.setdefault(self.names[owners[int(japanese), photo]], distance)
         return Nearest(list(names.items())[:count], novelty)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 
 from app.server import create_app
@@ -124,6 +126,36 @@ def test_pictures_are_told_apart_by_their_colours_and_layout(tmp_path: Path) -> 
     other = index.alike(np.full((256, 256, 3), (255, 0, 255), np.uint8))
     assert other is not None
     assert other.novelty == 100
+
+
+def test_what_a_picture_is_like_is_said_in_japanese_where_it_is_known(tmp_path: Path) -> None:
+    folder = make_checkpoint(tmp_path / "checkpoint")
+    photos = flat(["tea", "pea soup", "tomato ramen", "cake"])
+    photos.names_ja = ["お茶", None, "トマトラーメン", None]
+    write_index(folder, photos, Pipeline.load(folder, "cpu").embed)
+    with (
+        serve(create_app(Settings(), Pipeline.load(folder, "cpu"))) as url,
+        httpx.Client(base_url=url, trust_env=False) as client,
+    ):
+        for language, names in (("en", set(photos.names)), ("ja", {"お茶", "pea soup", "トマトラーメン", "cake"})):
+            near = client.get("/nearest", params={"name": "tea", "lang": language}).json()["by_picture"]["names"]
+            assert {one["name"] for one in near} == names
+            page = client.get("/dish", params={"name": "x", "nearest": 1, "lang": language}).text
+            assert names <= set(re.findall("<span>([^<]+)</span>", page.partition('id="by-picture"')[2]))
+
+    # Indices that were made before this have one name a photograph.
+    path = folder / "names-index.safetensors"
+    tensors = safetensors.torch.load_file(path)
+    tensors["look.owners"] = tensors["look.owners"][0].clone()
+    safetensors.torch.save_file(tensors, path)
+    index = NamesIndex.load(folder, 32)
+    assert index is not None
+    found = index.alike(photos.images[0], japanese=True)
+    assert found is not None and found == index.alike(photos.images[0])
+    tensors["look.owners"] = tensors["look.owners"] + 4
+    safetensors.torch.save_file(tensors, path)
+    with pytest.raises(CheckpointError, match="have no names"):
+        NamesIndex.load(folder, 32)
 
 
 def test_an_index_of_names_alone_knows_no_pictures(tmp_path: Path) -> None:
