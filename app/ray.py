@@ -62,12 +62,16 @@ def deployment(arguments: Mapping[str, str]) -> serve.Application:
 
 def _application(given: Replicas, settings: Settings) -> serve.Application:
     read_config(settings.checkpoint)
-    on_gpu = settings.device.startswith("cuda") or (settings.device == "auto" and torch.cuda.is_available())
+    if settings.device not in ("auto", "cpu", "cuda"):
+        raise SettingError(
+            f"CAFETERIA_DEVICE={settings.device!r}: Ray hands out the GPUs, so auto, cpu or cuda"
+        )
+    on_gpu = settings.device == "cuda" or (settings.device == "auto" and torch.cuda.is_available())
     room = torch.cuda.device_count() if on_gpu else cpus.usable() // given.cpus
     settings = replace(
         settings,
         checkpoint=str(Path(settings.checkpoint).resolve()),  # replicas work in folders of their own
-        device="cuda" if on_gpu else "cpu",  # the one that Ray lets it see
+        device="cuda" if on_gpu else "cpu",  # Ray shows each replica its own GPU only
     )
 
     def build() -> FastAPI:
@@ -83,7 +87,9 @@ def _application(given: Replicas, settings: Settings) -> serve.Application:
         ray_actor_options={"num_cpus": given.cpus, "num_gpus": int(on_gpu)},
         # The queue and as much again for what costs no picture: files, pages, and refusals, which say when to return.
         max_ongoing_requests=2 * settings.queue,
-        max_queued_requests=settings.queue,
+        # At the proxy; a burst passes through it in the moment that it takes to hand out.
+        max_queued_requests=4 * settings.queue,
+        backpressure_config={"retry_after_s": 5},
         autoscaling_config={
             "min_replicas": given.min_replicas,
             "max_replicas": given.max_replicas or max(given.min_replicas, room),
