@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -64,19 +65,20 @@ class Adversary:
         real_logits, fake_logits = heads.realness(real), heads.realness(fake)
         real_match, fake_match = heads.match(real, names), heads.match(fake, texts)
         others, differ = mismatched(names)
-        # Names that are alike do not count: no loss has anything against minus infinity.
-        wrong_match = heads.match(real, others).masked_fill(~differ[:, None], -torch.inf)
+        wrong_match, no_mismatch = heads.match(real, others), ~differ[:, None]
         counted = differ.float().mean().clamp(min=1 / len(names))
         conditional = loss.real(real_match) + (1 - share) * loss.fake(fake_match)
         if share:
-            conditional = conditional + share * loss.fake(wrong_match) / counted
+            # Names that are alike do not count: no loss has anything against minus infinity.
+            refused = wrong_match.masked_fill(no_mismatch, -torch.inf)
+            conditional = conditional + share * loss.fake(refused) / counted
         total = loss.real(real_logits) + loss.fake(fake_logits) + ramp(kimg, self.rules.ramp) * conditional
         descend(self.optimizer, total)
         heads.requires_grad_(False)
         return {
             "d_loss": total, "real": real_logits.mean(), "fake": fake_logits.mean(), "real_match": real_match.mean(),
             "fake_match": fake_match.mean(),
-            "wrong_match": wrong_match.masked_fill(~differ[:, None], 0.0).mean() / counted,
+            "wrong_match": wrong_match.masked_fill(no_mismatch, 0.0).mean() / counted,
         }  # fmt: skip
 
     def judge(self, fake_taps: Sequence[Tensor], texts: Tensor, kimg: float) -> Tensor:
@@ -236,6 +238,47 @@ class Stage(Protocol):
         """The averaged generator's pictures (B, 3, size, size) of embeddings (B, E) and latents (B, L)."""
 
     latent_dim: int
+
+
+class Recordable(ABC):
+    """What both of our stages share: a step of which `model.graphs` can record all but the average.
+
+    bf16: run convolutions and products in bfloat16.
+    ramped: kimg at which whatever is ramped in at the start of training is in.
+    half_life: of the average, in kimg.
+    """
+
+    device: torch.device
+    bf16: bool
+    generator: nn.Module
+    average: nn.Module
+    balancer: Balancer
+    naming: Naming
+    ramped: float
+    half_life: float
+
+    @abstractmethod
+    def update(self, photos: Tensor, names: Tensor, imagined: Tensor, kimg: float) -> dict[str, Tensor]:
+        """`Stage.step` without the average. Once `settled`, the same operations on the same tensors every time, but
+        for those in which the balancer measures; and nothing waits for a number from the device."""
+
+    def step(self, photos: Tensor, names: Tensor, imagined: Tensor, kimg: float) -> dict[str, Tensor]:
+        """See `Stage`."""
+        stats = self.update(photos, names, imagined, kimg)
+        self.follow(len(photos), kimg)
+        return stats
+
+    def follow(self, images: int, kimg: float) -> None:
+        """Moves the average, whose pace depends on `kimg`."""
+        follow(self.average, self.generator, images, kimg, self.half_life)
+
+    def autocast(self) -> torch.autocast:
+        """Around whatever of a step runs in bfloat16."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
+
+    def settled(self, kimg: float) -> bool:
+        """Whether all is in that is ramped in, measured at first, or gathered."""
+        return kimg >= self.ramped and self.balancer.settled and self.naming.full
 
 
 def place(module: Network, device: torch.device) -> Network:

@@ -6,29 +6,10 @@ of the time; recorded once and replayed, all of it.
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
-
 import torch
 from torch import Tensor
 
-from model.game import Balancer
-
-
-@runtime_checkable
-class Recordable(Protocol):
-    """A stage whose step can be replayed."""
-
-    balancer: Balancer
-
-    def update(self, photos: Tensor, names: Tensor, imagined: Tensor, kimg: float) -> dict[str, Tensor]:
-        """`Stage.step` without the average. Once `settled`, the same operations on the same tensors every time, but
-        for those in which the balancer measures; and nothing waits for a number from the device."""
-
-    def follow(self, images: int, kimg: float) -> None:
-        """Moves the average, whose pace depends on `kimg`."""
-
-    def settled(self, kimg: float) -> bool:
-        """Whether whatever is ramped in at the start of training is in."""
+from model.game import Recordable
 
 
 class Replay:

@@ -144,9 +144,8 @@ def build(
         return load_network(source, name, kind) if name in config else kind(**arguments)
 
     def painter(name: str, kind: type[Generator], arguments: Mapping[str, Any]) -> Generator:
-        if name not in config or "channels" not in arguments:
-            return network(name, kind, arguments)
-        return widen(load_network(source, name, kind), arguments["channels"])
+        made = network(name, kind, arguments)
+        return widen(made, arguments["channels"]) if "channels" in arguments else made
 
     backbone, matching = Backbone("lite0"), load_network(source, "matching-64", MatchingHead)
     heads = {**embedding, "channels": backbone.channels}

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from model.augment import Augmentation
 from model.backbone import Backbone
 from model.discriminator import TAP_DEVIATIONS, Heads
-from model.game import Adversary, Balancer, Naming, Rules, Stateful, adam, descend, follow, place, ramp
+from model.game import Adversary, Balancer, Naming, Recordable, Rules, Stateful, adam, descend, place, ramp
 from model.losses import feature_distance, kl_divergence
 from model.matching import MatchingHead
 from model.networks import SKETCH_SIZE, Stage1Generator
@@ -71,7 +71,7 @@ class LatentEncoder(nn.Module):
         return mean + (0.5 * log_variance).exp() * torch.randn_like(mean), mean, log_variance
 
 
-class Stage1:
+class Stage1(Recordable):
     """The players of stage 1, their optimisers, and one step of the game. See `model.game.Stage`.
 
     Args:
@@ -84,6 +84,8 @@ class Stage1:
 
     size = SKETCH_SIZE
     collapsed = 0.1
+    generator: Stage1Generator
+    average: Stage1Generator
 
     def __init__(
         self,
@@ -97,6 +99,8 @@ class Stage1:
         bf16: bool,
     ) -> None:
         self.recipe, self.device, self.bf16 = recipe, device, bf16
+        self.ramped = max(recipe.rules.ramp[1], recipe.enter[1])
+        self.half_life = recipe.half_life
         self.latent_dim = generator.latent_dim
         self.generator = place(generator, device)
         self.encoder = place(encoder, device)
@@ -122,23 +126,11 @@ class Stage1:
     def shipped(self) -> dict[str, nn.Module]:
         return {"stage1": self.average, "stage1-heads": self.adversary.heads, "stage1-encoder": self.encoder}
 
-    def step(self, photos: Tensor, names: Tensor, imagined: Tensor, kimg: float) -> dict[str, Tensor]:
-        stats = self.update(photos, names, imagined, kimg)
-        self.follow(len(photos), kimg)
-        return stats
-
-    def settled(self, kimg: float) -> bool:
-        recipe = self.recipe
-        return kimg >= max(recipe.rules.ramp[1], recipe.enter[1]) and self.balancer.settled and self.naming.full
-
-    def follow(self, images: int, kimg: float) -> None:
-        follow(self.average, self.generator, images, kimg, self.recipe.half_life)
-
     def update(self, photos: Tensor, names: Tensor, imagined: Tensor, kimg: float) -> dict[str, Tensor]:
         recipe, half = self.recipe, len(photos) // 2
         latent = torch.randn(len(photos), self.latent_dim, device=self.device)
         texts = torch.cat([names[:half], imagined])
-        with self._autocast():
+        with self.autocast():
             z, z_mean, z_log_variance = self.encoder.draw(photos[:half])
             latent = torch.cat([torch.cat([z, latent[:half, z.shape[1] :]], 1), latent[half:]])
             condition, mean, log_variance = self.generator.condition(texts, latent)
@@ -149,7 +141,7 @@ class Stage1:
             real_taps = self.backbone(augmentation.apply(photos))
         fake_taps = self.backbone(augmentation.apply(fakes))
 
-        with self._autocast():
+        with self.autocast():
             stats = self.adversary.update(real_taps, fake_taps, names, texts, kimg)
             losses = {
                 "g_loss": (recipe.adversary * ramp(kimg, recipe.enter), self.adversary.judge(fake_taps, texts, kimg)),
@@ -176,6 +168,3 @@ class Stage1:
     @torch.inference_mode()
     def paint(self, embedding: Tensor, latent: Tensor) -> Tensor:
         return self.average(embedding, latent)
-
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)

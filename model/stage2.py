@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from model.augment import Augmentation, crop
 from model.backbone import Backbone
 from model.discriminator import TAP_DEVIATIONS, Heads
-from model.game import Adversary, Balancer, Naming, Rules, Stateful, adam, descend, follow, place, ramp
+from model.game import Adversary, Balancer, Naming, Recordable, Rules, Stateful, adam, descend, place, ramp
 from model.losses import feature_distance, kl_divergence
 from model.matching import MatchingHead
 from model.networks import PICTURE_SIZE, SKETCH_SIZE, Stage1Generator, Stage2Generator
@@ -49,7 +49,7 @@ class Recipe:
     half_life: float = 5.0  # kimg, of the average
 
 
-class Stage2:
+class Stage2(Recordable):
     """The players of stage 2, their optimisers, and one step of the game. See `model.game.Stage`.
 
     Args:
@@ -63,6 +63,8 @@ class Stage2:
 
     size = PICTURE_SIZE
     collapsed = 0.1
+    generator: Stage2Generator
+    average: Stage2Generator
 
     def __init__(
         self,
@@ -77,6 +79,8 @@ class Stage2:
         bf16: bool,
     ) -> None:
         self.recipe, self.device, self.bf16 = recipe, device, bf16
+        self.ramped = max(recipe.rules.ramp[1], recipe.enter[1], recipe.pairs_only)
+        self.half_life = recipe.half_life
         self.latent_dim = generator.latent_dim
         self.generator = place(generator, device)
         self.average = copy.deepcopy(self.generator).requires_grad_(False).eval()
@@ -105,25 +109,12 @@ class Stage2:
             "stage2": self.average, "stage2-heads": self.whole.heads, "stage2-window-heads": self.window.heads
         }  # fmt: skip
 
-    def step(self, photos: Tensor, names: Tensor, imagined: Tensor, kimg: float) -> dict[str, Tensor]:
-        stats = self.update(photos, names, imagined, kimg)
-        self.follow(len(photos), kimg)
-        return stats
-
-    def settled(self, kimg: float) -> bool:
-        recipe = self.recipe
-        past = kimg >= max(recipe.rules.ramp[1], recipe.enter[1], recipe.pairs_only)
-        return past and self.balancer.settled and self.naming.full
-
-    def follow(self, images: int, kimg: float) -> None:
-        follow(self.average, self.generator, images, kimg, self.recipe.half_life)
-
     def update(self, photos: Tensor, names: Tensor, imagined: Tensor, kimg: float) -> dict[str, Tensor]:
         recipe = self.recipe
         pairs = len(photos) if kimg < recipe.pairs_only else len(photos) // 2
         texts = torch.cat([names[:pairs], imagined[: len(photos) - pairs]])
         latent = torch.randn(len(photos), self.latent_dim, device=self.device)
-        with self._autocast():
+        with self.autocast():
             sketches = degrade(photos[:pairs])
             if pairs < len(photos):
                 with torch.no_grad():
@@ -144,7 +135,7 @@ class Stage2:
             real_whole, real_window = look(photos)
         fake_whole, fake_window = look(fakes)
 
-        with self._autocast():
+        with self.autocast():
             stats = self.whole.update(real_whole, fake_whole, names, texts, kimg)
             window = self.window.update(real_window, fake_window, names, texts, kimg)
             stats |= {f"window_{name}": value for name, value in window.items() if name in ("d_loss", "real", "fake")}
@@ -169,9 +160,6 @@ class Stage2:
     @torch.inference_mode()
     def paint(self, embedding: Tensor, latent: Tensor) -> Tensor:
         return self.average(self.stage1(embedding, latent), embedding, latent)
-
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
 
 
 def degrade(photos: Tensor) -> Tensor:

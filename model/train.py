@@ -39,9 +39,9 @@ from model import checkpoint, parallel
 from model.augment import flip
 from model.checkpoint import CheckpointError
 from model.data import DataError, Photos, load
-from model.game import Stage
+from model.game import Recordable, Stage
 from model.generation import choose_device, to_uint8
-from model.graphs import Recordable, Replay
+from model.graphs import Replay
 from model.losses import ADVERSARIAL
 from model.matching import has_bfloat16
 from model.menu import Menu, embed
