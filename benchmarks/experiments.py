@@ -29,7 +29,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from benchmarks import small_data
-from benchmarks.results import fill
+from benchmarks.results import fill, leave_strip
 from model import checkpoint, composition, menu, teacher, train_text
 from model.data import Photos, default_cache, load
 from model.evaluate import open_checkpoint, paint
@@ -165,8 +165,8 @@ def one(name: str, setting: Setting) -> None:
     if module("model.evaluate", *judging, "--pictures", "300"):
         raise click.ClickException(f"{name} was not judged: see above")
     pipeline, _ = open_checkpoint(trained)
-    seeds = [seed for _ in SHOWN for seed in range(SEEDS)]
-    leave_strip(folder, paint(pipeline, [name for name in SHOWN for _ in range(SEEDS)], seeds, SKETCH_SIZE))
+    names, seeds = zip(*((dish, seed) for dish in SHOWN for seed in range(SEEDS)), strict=True)
+    leave_strip(folder / "strip.png", paint(pipeline, names, seeds, SKETCH_SIZE))
 
 
 def judge_few(name: str, photos: Photos, left_out: np.ndarray, setting: Setting) -> None:
@@ -187,15 +187,9 @@ def judge_few(name: str, photos: Photos, left_out: np.ndarray, setting: Setting)
     for dish in SHOWN:
         pictures = painter([dish] * (SEEDS - 1), range(SEEDS - 1))
         _, nearest = examiner.nearest(examiner.look(pictures[-1:]))
-        tiles += [*pictures, fold.small.images[int(nearest[0])]]
-    leave_strip(folder, np.stack(tiles))
+        tiles += [*pictures, fold.at[SKETCH_SIZE].images[int(nearest[0])]]
+    leave_strip(folder / "strip.png", np.stack(tiles))
     checkpoint.write_file(folder / "figures.json", json.dumps(figures, indent=1).encode())
-
-
-def leave_strip(folder: Path, pictures: np.ndarray) -> None:
-    strip = io.BytesIO()
-    Image.fromarray(np.concatenate(list(pictures), 1)).save(strip, "PNG")
-    checkpoint.write_file(folder / "strip.png", strip.getvalue())
 
 
 def module(name: str, *arguments: str) -> int:

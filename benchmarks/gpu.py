@@ -16,7 +16,7 @@ from benchmarks.runtimes import Both
 from model import words
 from model.buckets import BATCH_SIZES, record
 from model.generate import CHECKPOINT
-from model.generation import Pipeline
+from model.generation import Pipeline, quantize
 
 SIZES = (*BATCH_SIZES, 64, 128)
 COMPARED = 40  # pictures, with the CPU's
@@ -34,8 +34,7 @@ class Painter(Both):
     """Embeddings (B, E) and latents (B, L) -> pictures (B, 256, 256, 3) uint8."""
 
     def forward(self, embeddings: Tensor, latents: Tensor) -> Tensor:
-        images = super().forward(embeddings, latents)
-        return ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+        return quantize(super().forward(embeddings, latents))
 
 
 @click.command()

@@ -1,6 +1,10 @@
-"""Where a page of the documentation holds what a benchmark has measured."""
+"""What benchmarks leave: figures in a page of the documentation, and strips of pictures."""
 
+import io
 from pathlib import Path
+
+import numpy as np
+from PIL import Image
 
 from model.checkpoint import write_file
 
@@ -12,3 +16,10 @@ def fill(page: Path, results: str) -> None:
     text = page.read_text("utf-8")
     start, end = text.index(MARKS[0]) + len(MARKS[0]), text.index(MARKS[1])
     write_file(page, (text[:start] + results + text[end:]).encode())
+
+
+def leave_strip(file: Path, pictures: np.ndarray) -> None:
+    """Writes pictures (N, S, S, 3) uint8 side by side into a PNG file."""
+    strip = io.BytesIO()
+    Image.fromarray(np.concatenate(list(pictures), 1)).save(strip, "PNG")
+    write_file(file, strip.getvalue())

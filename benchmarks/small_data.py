@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from benchmarks.results import fill
+from benchmarks.results import fill, leave_strip
 from model import adaptation, baselines, checkpoint, metrics
 from model.adapt import adapt, painter
 from model.augment import flip
@@ -103,10 +103,10 @@ class Fold:
     ) -> None:  # fmt: skip
         self.judges, self.source, self.folder, self.minutes, self.device = judges, source, folder, minutes, device
         self.shown, self.held = (photos.take(np.flatnonzero(mask)) for mask in (~left_out, left_out))
-        self.small = resize(self.shown, SKETCH_SIZE)
+        self.at = {size: resize(self.shown, size) for size in judges}
         self.examiners = {
-            size: Examiner(size, resize(self.shown, size), resize(self.held, size), device, PICTURES[size])
-            for size in judges
+            size: Examiner(size, shown, resize(self.held, size), device, PICTURES[size])
+            for size, shown in self.at.items()
         }
         self.given = list(dict.fromkeys(self.shown.names))
         pieces = Tokenizer.load(source / checkpoint.TOKENIZER).pieces
@@ -119,9 +119,7 @@ class Fold:
             if not file.exists():
                 print(f"{self.folder.name}: {name}")
                 rows, pictures = self._one(name)
-                strip = io.BytesIO()
-                Image.fromarray(np.concatenate(list(pictures), 1)).save(strip, "PNG")
-                checkpoint.write_file(file.with_suffix(".png"), strip.getvalue())
+                leave_strip(file.with_suffix(".png"), pictures)
                 checkpoint.write_file(file, json.dumps(rows, indent=1).encode())
 
     def _one(self, name: str) -> tuple[dict[str, Any], np.ndarray]:
@@ -142,7 +140,7 @@ class Fold:
     def _from_scratch(self, recipe: baselines.Recipe) -> tuple[Painter, float]:
         torch.manual_seed(0)
         game, _ = build("1", Preset(BATCH, recipe), self.source, self.device, has_bfloat16(self.device))
-        photos, began, shown = self.small, time.monotonic(), 0
+        photos, began, shown = self.at[SKETCH_SIZE], time.monotonic(), 0
         menu, feed = Menu(photos, self.source, self.device), Feed(photos, self.device)
         while time.monotonic() - began < 60 * self.minutes:
             index = torch.multinomial(menu.weights, BATCH, replacement=True)
@@ -175,7 +173,7 @@ class Fold:
 
     def photographs(self, size: int) -> dict[str, float]:
         """What the photographs themselves come to."""
-        judge, examiner, shown = self.judges[size], self.examiners[size], resize(self.shown, size)
+        judge, examiner, shown = self.judges[size], self.examiners[size], self.at[size]
         menu = [*self.given, *self.recombined]
         own = [menu.index(name) for name in shown.names]
         precision = metrics.r_precision(judge.see(judge.features(shown.images)), own, judge.read(menu), AMONG)

@@ -214,9 +214,12 @@ def check_seed(seed: int) -> int:
 
 def to_uint8(images: Tensor) -> np.ndarray:
     """(B, 3, H, W) in [-1, 1] -> (B, H, W, 3) uint8."""
-    return (
-        ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
-    )
+    return quantize(images).numpy()
+
+
+def quantize(images: Tensor) -> Tensor:
+    """`to_uint8` on the device where the images are."""
+    return ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
 
 def slerp(start: Tensor, end: Tensor, t: float) -> Tensor:
