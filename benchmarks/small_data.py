@@ -2,7 +2,8 @@
 
 Every fold leaves a fifth of the photographs out, trains each recipe on the others, and measures what it paints against
 those left out. Writes the table, the figure and the goals into docs/small-data.md. What has been measured is kept in
---out, so that a second call goes on where the first was stopped.
+--out, so that a second call goes on where the first was stopped. Pinned to a core each (`OMP_NUM_THREADS=1 taskset -c
+0`), two calls with a --fold of their own can go side by side; one without it writes the page.
 """
 
 from __future__ import annotations
@@ -67,11 +68,13 @@ SHOWN = 4  # pictures of each recipe in the figure, half of them of recombined n
 @click.option("--out", type=click.Path(path_type=Path), default=Path("runs/small-data"), help="For what is measured.")
 @click.option("--page", type=click.Path(path_type=Path), default=Path("docs/small-data.md"), help="Gets the results.")
 @click.option("--folds", type=click.IntRange(2, 5), default=5, help="How many fifths are left out, one at a time.")
+@click.option("--fold", "only", type=click.IntRange(0, 4), help="Measure this one, and leave the page as it is.")
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True), default=30.0, help="For every recipe.")
 @click.option("--device", default="auto", help="auto, cpu, cuda or cuda:N.")
 def main(
-    data: Path, judge_data: Path, source: Path, out: Path, page: Path, folds: int, minutes: float, device: str
-) -> None:
+    data: Path, judge_data: Path, source: Path, out: Path, page: Path, folds: int, only: int | None, minutes: float,
+    device: str,
+) -> None:  # fmt: skip
     """Measures every recipe on every fold, five or six times --minutes a fold, and writes the results."""
     where = choose_device(device)
     findings = look(data, Tokenizer.load(source / checkpoint.TOKENIZER))
@@ -80,10 +83,11 @@ def main(
         size: appoint(size, load(judge_data, size, min_pixels=MIN_PIXELS[size]), default_cache(), STEPS, where)
         for size in (SKETCH_SIZE, PICTURE_SIZE)
     }
-    for number in range(folds):
+    for number in range(folds) if only is None else [only]:
         fold = Fold(findings.photos, parts == number, judges, source, out / f"fold{number}", minutes, where)
         fold.measure()
-    write(page, out, folds, minutes, where)
+    if only is None:
+        write(page, out, folds, minutes, where)
 
 
 def split(groups: Sequence[int], folds: int = 5) -> np.ndarray:

@@ -53,6 +53,10 @@ def test_table_figure_and_goals_come_of_one_command_that_goes_on(
     options = {"data": EXAMPLE, "judge": EXAMPLE, "from": source, "out": tmp_path / "out", "page": page,
                "folds": 2, "minutes": 0.005, "device": "cpu"}  # fmt: skip
     arguments = [f"--{name}={value}" for name, value in options.items()]
+    result = CliRunner().invoke(small_data.main, [*arguments, "--fold=1"], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    assert [folder.name for folder in options["out"].iterdir()] == ["fold1"]
+    assert "of yore" in page.read_text("utf-8")
     result = CliRunner().invoke(small_data.main, arguments, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     text = page.read_text("utf-8")
