@@ -1,8 +1,9 @@
 """How many pictures a second the server makes, and how long visitors wait: `make bench`.
 
-Our server, a bare loop over the model, a naive and a threadpool FastAPI app and LitServe, one after the other on this
-machine with the checkpoint that ships, each under 1, 8 and 64 clients that ask for one new picture after another. Then
-our server under ten times what it can do. Writes a JSON file and a plot, and prints tables.
+Our server, LitServe, a threadpool and a naive FastAPI app, one after the other on this machine with the checkpoint that
+ships, each under 1, 8 and 64 clients that ask for one new picture after another. Before and after each of them a bare
+loop over the model, so that a machine whose speed drifts does not pass for a slow server. Then our server under ten
+times what the loop makes. Writes a JSON file and a plot, and prints tables.
 """
 
 from __future__ import annotations
@@ -17,16 +18,20 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import aiohttp
 import click
 import httpx
 
+from benchmarks.results import fill
+
 CLIENTS = (1, 8, 64)
 SERVERS = {"ours": "ours", "LitServe": "litserve", "threadpool FastAPI": "threadpool", "naive FastAPI": "naive"}
+LOOP = "bare loop"
 NAME = "smoky beetroot ramen"
 OVERLOAD = 10.0
 SEEDS = itertools.count()  # no picture is asked for twice
@@ -34,7 +39,8 @@ SEEDS = itertools.count()  # no picture is asked for twice
 
 @dataclass(frozen=True)
 class Run:
-    """Times in seconds. memory: of all the server's processes, in MiB, afterwards."""
+    """Times in seconds. memory: of all the server's processes, in MiB, afterwards. of_loop, p50_of_loop: pictures a
+    second and p50, as shares of the mean of the loops before and after."""
 
     server: str
     clients: int
@@ -42,13 +48,17 @@ class Run:
     p50: float
     p99: float
     memory: float
+    of_loop: float = 1.0
+    p50_of_loop: float = 1.0
 
 
 @dataclass(frozen=True)
 class Overload:
-    """accepted_p99 and refused_p99 in seconds; bound: queue length times the time of a picture."""
+    """accepted_p99 and refused_p99 in seconds; bound: queue length times the loop's time of a picture. made_a_second:
+    what those who asked, who run on this machine too, left for pictures."""
 
     asked_a_second: float
+    made_a_second: float
     accepted: int
     refused: int
     others: int
@@ -62,36 +72,69 @@ class Overload:
 @click.command()
 @click.option("--seconds", type=click.FloatRange(1), default=10.0, show_default=True, help="Of each measurement.")
 @click.option(
-    "--out", type=click.Path(path_type=Path), default="docs/serving", show_default=True, help="Of .json and .png."
+    "--page",
+    type=click.Path(path_type=Path, exists=True),
+    default="docs/benchmarks.md",
+    show_default=True,
+    help="Gets the table; serving.json and serving.png come beside it.",
 )
-def main(seconds: float, out: Path) -> None:
-    """Measures, prints, and writes --out."""
-    ceiling = loop(seconds)
-    runs = [Run("bare loop", 1, len(ceiling) / sum(ceiling), statistics.median(ceiling), quantile(ceiling, 0.99), 0.0)]
-    show(runs[0], runs[0])
+def main(seconds: float, page: Path) -> None:
+    """Measures, prints, and writes --page."""
+    runs = [loop(seconds)]
+    show(runs[0])
     for title, kind in SERVERS.items():
+        before, mine = runs[-1], []
         with started(kind) as (process, url):
             for clients in CLIENTS:
                 waits, spent = asyncio.run(closed(url, kind, clients, seconds))
                 figures = (len(waits) / spent, statistics.median(waits), quantile(waits, 0.99), memory(process.pid))
-                runs.append(Run(title, clients, *figures))
-                show(runs[-1], runs[0])
-    rate = OVERLOAD * runs[0].pictures_a_second
+                mine.append(Run(title, clients, *figures))
+        after = loop(seconds)
+        rate = (before.pictures_a_second + after.pictures_a_second) / 2
+        p50 = (before.p50 + after.p50) / 2
+        mine = [replace(run, of_loop=run.pictures_a_second / rate, p50_of_loop=run.p50 / p50) for run in mine]
+        for run in (*mine, after):
+            show(run)
+        runs += [*mine, after]
     with started("ours") as (process, url):
-        overload = asyncio.run(flood(url, rate, seconds, process.pid, runs[0].p50))
-    for name, value in asdict(overload).items():
-        click.echo(f"{name:16} {value:10.3f}")
+        overload = asyncio.run(flood(url, OVERLOAD * runs[-1].pictures_a_second, seconds, process.pid, runs[-1].p50))
+    told = tell(overload)
+    click.echo(told)
     content = {"seconds": seconds, "runs": [asdict(run) for run in runs], "overload": asdict(overload)}
-    out.with_suffix(".json").write_text(json.dumps(content, indent=1) + "\n")
-    plot(runs, out.with_suffix(".png"))
+    page.with_name("serving.json").write_text(json.dumps(content, indent=1) + "\n")
+    plot(runs, page.with_name("serving.png"))
+    fill(page, "\n".join([*table(runs), "", told, ""]))
 
 
-def show(run: Run, ceiling: Run) -> None:
-    share = run.pictures_a_second / ceiling.pictures_a_second
+def show(run: Run) -> None:
     click.echo(
-        f"{run.server:20}{run.clients:4} clients {run.pictures_a_second:7.1f} pictures/s ({share:4.2f} of the loop)"
-        f"   p50 {1000 * run.p50:7.0f} ms ({run.p50 / ceiling.p50:5.2f})   p99 {1000 * run.p99:7.0f} ms"
+        f"{run.server:20}{run.clients:4} clients {run.pictures_a_second:7.1f} pictures/s ({run.of_loop:4.2f} of the"
+        f" loop)   p50 {1000 * run.p50:7.0f} ms ({run.p50_of_loop:5.2f})   p99 {1000 * run.p99:7.0f} ms"
         f"   {run.memory:6.0f} MiB"
+    )
+
+
+def table(runs: list[Run]) -> Iterator[str]:
+    """Lines of Markdown."""
+    yield "| | clients | pictures/s | of the loop | p50, ms | of the loop's | p99, ms | memory, MiB |"
+    yield "|---|---|---|---|---|---|---|---|"
+    for run in runs:
+        ours = run.server != LOOP
+        shares = (f"{run.of_loop:.2f}", f"{run.p50_of_loop:.2f}") if ours else ("", "")
+        yield (
+            f"| {run.server} | {run.clients} | {run.pictures_a_second:.1f} | {shares[0]} | {1000 * run.p50:.0f} "
+            f"| {shares[1]} | {1000 * run.p99:.0f} | {f'{run.memory:.0f}' if ours else ''} |"
+        )
+
+
+def tell(overload: Overload) -> str:
+    """The flood in words."""
+    o = overload
+    return (
+        f"Asked for {o.asked_a_second:.0f} pictures a second, ours accepted {o.accepted} and made them at "
+        f"{o.made_a_second:.1f} a second; p99 of their waits {o.accepted_p99:.1f} s, where queue length × the loop's "
+        f"time a picture is {o.bound:.1f} s. It refused {o.refused} with 503, p99 {1000 * o.refused_p99:.0f} ms; "
+        f"{o.others} got another answer. Memory went from {o.memory_before:.0f} to {o.memory_after:.0f} MiB."
     )
 
 
@@ -99,12 +142,13 @@ def quantile(values: list[float], q: float) -> float:
     return sorted(values)[min(len(values) - 1, int(q * len(values)))]
 
 
-def loop(seconds: float) -> list[float]:
-    """Seconds that each picture takes where nothing but the model and the encoder runs."""
+def loop(seconds: float) -> Run:
+    """Pictures where nothing but the model and the encoder runs."""
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.rivals", "loop", str(seconds)], check=True, capture_output=True, text=True
     )
-    return [float(line) for line in done.stdout.split()]
+    times = [float(line) for line in done.stdout.split()]
+    return Run(LOOP, 1, len(times) / sum(times), statistics.median(times), quantile(times, 0.99), 0.0)
 
 
 @contextmanager
@@ -143,21 +187,31 @@ def answers(url: str) -> bool:
         return False
 
 
-async def ask(client: httpx.AsyncClient, kind: str) -> tuple[int, float]:
+@asynccontextmanager
+async def visiting(url: str) -> AsyncIterator[aiohttp.ClientSession]:
+    """For requests without end, over as many connections. aiohttp, since clients share the CPUs with the server: httpx
+    takes several times as long for a request, and the more the more of them wait."""
+    timeout, connector = aiohttp.ClientTimeout(120), aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(url, timeout=timeout, connector=connector) as client:
+        yield client
+
+
+async def ask(client: aiohttp.ClientSession, kind: str) -> tuple[int, float]:
     """Status and seconds of one new picture."""
     seed, start = next(SEEDS), time.perf_counter()
     if kind == "litserve":
-        answer = await client.post("/predict", json={"name": NAME, "seed": seed})
+        asking = client.post("/predict", json={"name": NAME, "seed": seed})
     else:
-        answer = await client.get("/dish.png", params={"name": NAME, "seed": seed})
-    return answer.status_code, time.perf_counter() - start
+        asking = client.get("/dish.png", params={"name": NAME, "seed": seed})
+    async with asking as answer:
+        await answer.read()
+        return answer.status, time.perf_counter() - start
 
 
 async def closed(url: str, kind: str, clients: int, seconds: float) -> tuple[list[float], float]:
     """Clients that ask again as soon as they are served: their waits, and how long it took in all."""
     waits: list[float] = []
-    limits = httpx.Limits(max_connections=clients)
-    async with httpx.AsyncClient(base_url=url, timeout=120, limits=limits) as client:
+    async with visiting(url) as client:
         await asyncio.gather(*(ask(client, kind) for _ in range(2)))
         start = time.perf_counter()
 
@@ -176,18 +230,20 @@ async def flood(url: str, rate: float, seconds: float, pid: int, picture: float)
     """Requests at a steady rate, whether they are answered or not."""
     tasks = []
     before = memory(pid)
-    async with httpx.AsyncClient(base_url=url, timeout=120, limits=httpx.Limits(max_connections=None)) as client:
+    async with visiting(url) as client:
         start = time.perf_counter()
         for k in range(int(rate * seconds)):
             await asyncio.sleep(max(0.0, start + k / rate - time.perf_counter()))
             tasks.append(asyncio.create_task(ask(client, "ours")))
         answers = await asyncio.gather(*tasks)
+        spent = time.perf_counter() - start
     accepted = [wait for status, wait in answers if status == 200]
     refused = [wait for status, wait in answers if status == 503]
     from app.settings import Settings
 
     return Overload(
         asked_a_second=rate,
+        made_a_second=len(accepted) / spent,
         accepted=len(accepted),
         refused=len(refused),
         others=len(answers) - len(accepted) - len(refused),
@@ -215,7 +271,8 @@ def plot(runs: list[Run], path: Path) -> None:
         mine = [run for run in runs if run.server == server]
         rate.plot([run.clients for run in mine], [run.pictures_a_second for run in mine], marker="o", label=server)
         wait.plot([run.clients for run in mine], [run.p50 for run in mine], marker="o", label=server)
-    rate.axhline(runs[0].pictures_a_second, color="grey", linestyle=":", label="bare loop")
+    ceiling = statistics.mean(run.pictures_a_second for run in runs if run.server == LOOP)
+    rate.axhline(ceiling, color="grey", linestyle=":", label=LOOP)
     rate.set(xlabel="clients", ylabel="pictures a second", xscale="log", ylim=0)
     wait.set(xlabel="clients", ylabel="median wait, seconds", xscale="log", yscale="log")
     for axes in (rate, wait):
