@@ -77,14 +77,15 @@ ROWS = {
     "no-blocks": Row("ours, the name at the bottom only", ("--without", "blocks")),
     "no-match": Row("ours without the text-match loss", ("--without", "match")),
     "no-reconstruction": Row("ours without reconstructions", ("--without", "reconstruction")),
-    "text-teacher": Row("ours, names read by the teacher itself", (), "teacher"),
-    "text-bag": Row("ours, names read as bags of pieces", (), "order"),
-    "text-unmatched": Row("ours, names read without having seen photographs", (), "pictures"),
+    "text-teacher": Row("ours, read by the teacher itself", (), "teacher"),
+    "text-bag": Row("ours, a reader of bags of pieces", (), "order"),
+    "text-unmatched": Row("ours, a reader who has seen no photographs", (), "pictures"),
 }
 FEW = ("dcgan", "dcgan-hinge", "v1", "v1-hinge", "v1-hinge-augment", "ours", "no-augment")  # of `run-all --few`
 SHOWN = ("smoky beetroot ramen", "抹茶カレー", "green pea soup", "chocolate pizza")
 SEEDS = 3  # pictures of each; of few photographs, the last gives way to the photograph nearest to the one before it
-LABEL = 330  # pixels beside them
+LABEL = 360  # pixels beside them
+HEAD = 28  # and above
 GAP = 16
 
 
@@ -253,15 +254,20 @@ def page(out: Path, docs: Path) -> None:
         raise click.ClickException(f"{out} has no figures.json of any row: run them first")
     names = [name for name in ROWS if name in many or name in few]
     width = len(SHOWN) * SEEDS * SKETCH_SIZE
-    size = (LABEL + width + (GAP + width if few else 0), len(names) * SKETCH_SIZE)
+    size = (LABEL + width + (GAP + width if few else 0), HEAD + len(names) * SKETCH_SIZE)
     sheet = Image.new("RGB", size, "white")
     draw, font = ImageDraw.Draw(sheet), ImageFont.truetype(FONT, 14)
+    parts = ((many, out, LABEL), (few, out / "few", LABEL + width + GAP))
+    for done, _, left in parts:
+        for number, dish in enumerate(SHOWN if done else ()):
+            draw.text((left + (number + 0.5) * SEEDS * SKETCH_SIZE, HEAD / 2), dish, "black", font, "mm")
     for number, name in enumerate(names):
-        draw.text((8, (number + 0.5) * SKETCH_SIZE), ROWS[name].title, "black", font, "lm")
-        for done, folder, left in ((many, out, LABEL), (few, out / "few", LABEL + width + GAP)):
+        top = HEAD + number * SKETCH_SIZE
+        draw.text((8, top + SKETCH_SIZE / 2), ROWS[name].title, "black", font, "lm")
+        for done, folder, left in parts:
             if name in done:
                 with Image.open(folder / name / "strip.png") as strip:
-                    sheet.paste(strip, (left, number * SKETCH_SIZE))
+                    sheet.paste(strip, (left, top))
     figure = io.BytesIO()
     sheet.save(figure, "PNG", optimize=True)
     checkpoint.write_file(docs / "experiments.png", figure.getvalue())
