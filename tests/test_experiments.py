@@ -129,7 +129,7 @@ def test_the_page_tells_what_was_run(tmp_path: Path) -> None:
     assert "| ours |  | 32 | 62 · 62 |" in text and "few: KID" not in text
     assert "| photographs |  |  | 1 · 1 | 25.0% |  | 1.0% |" in text
     with Image.open(docs / "experiments.png") as figure:
-        assert figure.height == 2 * 64
+        assert figure.height == experiments.HEAD + 2 * 64
         width = figure.width
 
     leave_run(out / "few" / "dcgan", FEW)
@@ -142,7 +142,7 @@ def test_the_page_tells_what_was_run(tmp_path: Path) -> None:
     lines = [line for line in text[text.index("| recipe |") :].splitlines() if line.startswith("|")]
     assert len({line.count("|") for line in lines}) == 1
     with Image.open(docs / "experiments.png") as figure:
-        assert figure.height == 3 * 64 and figure.width > 1.5 * width
+        assert figure.height == experiments.HEAD + 3 * 64 and figure.width > 1.5 * width
 
     done = CliRunner().invoke(experiments.main, ["page", "--out", str(tmp_path), "--docs", str(docs)])
     assert done.exit_code == 1 and "no figures.json" in done.output
