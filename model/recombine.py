@@ -7,24 +7,29 @@ import re
 from collections.abc import Callable, Sequence
 
 _ASIDE = re.compile(r"[(（\[].*?[)）\]]")
-_JOINERS = frozenset("a al alla and au con da de di en et in la no of on or the to with à の と".split())
+_JOINERS = frozenset("a al alla and au con da de di en et in la no of on or the to with à".split())
+# What Japanese names are joined with. の and と only after what is not hiragana: きのこ and とろとろ are words.
+_PARTICLES = re.compile(r"[・、,&＆\s]+|(?<=[^ぁ-ん])[のと]|風(?!味)|入り|添え|付き|または")
+_KATAKANA = re.compile(r"[ァ-ヺー]+")
+_KANA = re.compile(r"[ぁ-ゖァ-ヺー]")
 
 
 def recombine(names: Sequence[str], count: int, seed: int, pieces: Callable[[str], Sequence[str]]) -> list[str]:
     """At most `count` different names that are none of the given ones: "apple strudel" and "lamb biriyani" give
     "apple biriyani".
 
-    Names with spaces are cut there; those without, such as Japanese ones, into `pieces` (`Tokenizer.pieces`). What
-    stands before "with" ends with the form; otherwise the name does. The same arguments give the same names.
+    Names with spaces are cut there, Japanese ones at their particles. What stands before "with" ends with the form;
+    otherwise the name does. `pieces` (`Tokenizer.pieces`) may cut what is left, such as バナナマフィン, where each is
+    long enough to be a word. The same arguments give the same names.
     """
     words: dict[bool, list[str]] = {True: [], False: []}  # by whether they are joined by a space
     forms: dict[bool, list[str]] = {True: [], False: []}
     for name in dict.fromkeys(names):
         plain = _ASIDE.sub("", name).strip()
         spaced = plain.isascii() or " " in plain
-        parts = plain.split() if spaced else [piece.strip("▁") for piece in pieces(plain)]
+        parts = plain.split() if spaced else [w for part in _PARTICLES.split(plain) for w in _words(part, pieces)]
         end = next((i for i, part in enumerate(parts) if i and part.lower() == "with"), len(parts))
-        content = [part for part in parts if part.lower() not in _JOINERS and not part.startswith("<0x") and part]
+        content = [part for part in parts if part.lower() not in _JOINERS]
         if not content:
             continue
         form = parts[end - 1] if parts[end - 1] in content else content[-1]
@@ -47,3 +52,13 @@ def recombine(names: Sequence[str], count: int, seed: int, pieces: Callable[[str
             taken.add(name.casefold())
             made.append(name)
     return made
+
+
+def _words(part: str, pieces: Callable[[str], Sequence[str]]) -> list[str]:
+    """A part of a Japanese name, in pieces where all of them look like words, of three katakana or two other letters.
+    A lone kana is none."""
+    if not part or _KANA.fullmatch(part):
+        return []
+    cut = [bare for piece in pieces(part) if (bare := piece.strip("▁"))]
+    whole = any(piece.startswith("<0x") or len(piece) < (3 if _KATAKANA.fullmatch(piece) else 2) for piece in cut)
+    return [part] if whole else cut

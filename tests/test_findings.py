@@ -147,3 +147,12 @@ def test_names_recombine_a_word_of_one_with_the_form_of_another() -> None:
     assert recombine(names, 5, 1, cut.__getitem__) == recombine(names, 5, 1, cut.__getitem__)
     assert recombine(names, 5, 1, cut.__getitem__) != recombine(names, 5, 2, cut.__getitem__)
     assert recombine(["soup"], 5, 0, list) == []
+
+
+def test_japanese_names_recombine_at_their_particles_and_in_pieces_that_are_words() -> None:
+    cut = {"バナナマフィン": ["▁バナナ", "マフィン"], "グヤーシュ": ["グ", "ヤーシュ"], "鰻": ["<0xE9>", "<0xB0>"]}
+    names = ["牛肉のグヤーシュ", "ナポリ風ラグー(豚)", "きのことチーズ入りリゾット", "鰻・デ・バナナマフィン"]
+    made = recombine(names, 100, 0, lambda text: cut.get(text, [text]))
+    assert {"牛肉ラグー", "ナポリグヤーシュ", "バナナリゾット", "鰻マフィン", "きのことチーズグヤーシュ"} <= set(made)
+    assert not any("の" in name.replace("きのこ", "") or "風" in name or "デ" in name for name in made)
+    assert not any(name.startswith(("グ", "ヤー", "<")) for name in made)
