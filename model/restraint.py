@@ -26,7 +26,7 @@ ADAPTOR = ("augmentation.", "style.")
 AFFINE = ".style."
 LAST = ("blocks.3.", "blocks.4.", "up128.", "block128.", "last.", "to_rgb.")
 JITTER = 0.25  # deviation of a component, whose own size is about 1
-GENERATOR_RATE, HEADS_RATE = 5e-5, 1e-4  # a quarter of what training from nothing has
+GENERATOR_RATE, HEADS_RATE = 1e-4, 1e-4  # a half and a quarter of what training from nothing has
 FROZEN_HEADS = 2
 HALF_LIFE = 2.0  # kimg, of the average
 
