@@ -248,7 +248,7 @@ def test_a_run_changes_what_its_plan_lets_it_change(finished: tuple[Path, str], 
 def test_all_that_discriminators_see_is_augmented_and_rates_are_low(stage: str) -> None:
     usual, gentle = presets.PRESETS["cpu"][stage].recipe, restraint.gentle(stage).recipe
     assert gentle.augment == 1.0  # type: ignore[union-attr]
-    assert gentle.learning_rate < usual.learning_rate / 2
+    assert gentle.learning_rate <= usual.learning_rate / 2
     assert gentle.rules.learning_rate < usual.rules.learning_rate / 2  # type: ignore[union-attr]
 
 
