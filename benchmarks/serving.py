@@ -87,8 +87,7 @@ def main(seconds: float, page: Path) -> None:
         with started(kind) as (process, url):
             for clients in CLIENTS:
                 waits, spent = asyncio.run(closed(url, kind, clients, seconds))
-                figures = (len(waits) / spent, statistics.median(waits), quantile(waits, 0.99), memory(process.pid))
-                mine.append(Run(title, clients, *figures))
+                mine.append(summary(title, clients, waits, spent, memory(process.pid)))
         after = loop(seconds)
         rate = (before.pictures_a_second + after.pictures_a_second) / 2
         p50 = (before.p50 + after.p50) / 2
@@ -138,6 +137,10 @@ def tell(overload: Overload) -> str:
     )
 
 
+def summary(server: str, clients: int, waits: list[float], spent: float, memory: float) -> Run:
+    return Run(server, clients, len(waits) / spent, statistics.median(waits), quantile(waits, 0.99), memory)
+
+
 def quantile(values: list[float], q: float) -> float:
     return sorted(values)[min(len(values) - 1, int(q * len(values)))]
 
@@ -148,7 +151,7 @@ def loop(seconds: float) -> Run:
         [sys.executable, "-m", "benchmarks.rivals", "loop", str(seconds)], check=True, capture_output=True, text=True
     )
     times = [float(line) for line in done.stdout.split()]
-    return Run(LOOP, 1, len(times) / sum(times), statistics.median(times), quantile(times, 0.99), 0.0)
+    return summary(LOOP, 1, times, sum(times), 0.0)
 
 
 @contextmanager
