@@ -84,6 +84,8 @@ def main(
         for size in (SKETCH_SIZE, PICTURE_SIZE)
     }
     for number in range(folds) if only is None else [only]:
+        if not missing(out / f"fold{number}"):
+            continue  # what a fold is measured with takes longer to set up than the page to write
         fold = Fold(findings.photos, parts == number, judges, source, out / f"fold{number}", minutes, where)
         fold.measure()
     if only is None:
@@ -96,6 +98,11 @@ def split(groups: Sequence[int], folds: int = 5) -> np.ndarray:
     random.Random(0).shuffle(order)
     fold = {group: i * folds // len(order) for i, group in enumerate(order)}
     return np.array([fold[group] for group in groups])
+
+
+def missing(folder: Path) -> list[str]:
+    """What a fold has not measured yet."""
+    return [name for name in (PHOTOGRAPHS, *RECIPES, BASE, ADAPTED) if not (folder / f"{name}.json").exists()]
 
 
 class Fold:
@@ -118,13 +125,12 @@ class Fold:
 
     def measure(self) -> None:
         """Measures what has not been measured yet, recipe after recipe."""
-        for name in (PHOTOGRAPHS, *RECIPES, BASE, ADAPTED):
+        for name in missing(self.folder):
+            print(f"{self.folder.name}: {name}")
+            rows, pictures = self._one(name)
             file = self.folder / f"{name}.json"
-            if not file.exists():
-                print(f"{self.folder.name}: {name}")
-                rows, pictures = self._one(name)
-                leave_strip(file.with_suffix(".png"), pictures)
-                checkpoint.write_file(file, json.dumps(rows, indent=1).encode())
+            leave_strip(file.with_suffix(".png"), pictures)
+            checkpoint.write_file(file, json.dumps(rows, indent=1).encode())
 
     def _one(self, name: str) -> tuple[dict[str, Any], np.ndarray]:
         """The figures of a recipe, by size, and the pictures that stand for it in the figure."""
