@@ -4,7 +4,7 @@ A bounded queue counted in pictures, and one thread a model that runs at once wi
 request is never delayed in the hope of company, and a busy model finds its next batch ready. Pictures are
 made in two steps, a sketch and its refinement, which take turns, so that everyone sees a sketch early and
 a crowd of sketch-only jobs cannot starve the others. Encoding runs in a small pool beside the next
-forward pass. Two callers who want the same item share one job.
+forward pass, or before it where both would want the same CPUs. Two callers who want the same item share one job.
 
 This module knows neither HTTP nor torch: the model is anything with the methods of `Model`.
 """
@@ -145,7 +145,8 @@ class Engine(Generic[I]):
         clock: Callable[[], float] = time.monotonic,
         watch: Watch | None = None,
     ) -> None:
-        """`capacity` in items; `max_wait` in seconds from acceptance to a forward pass."""
+        """`capacity` in items; `max_wait` in seconds from acceptance to a forward pass; `encoders` 0 leaves encoding to
+        the model's own thread."""
         self.capacity = capacity
         self._max_wait = max_wait
         self._clock = clock
@@ -158,7 +159,7 @@ class Engine(Generic[I]):
         self._closing = False
         self._seconds = {"sketch": 0.0, "refine": 0.0}  # measured, a picture
         self._warm = 0
-        self._encoders = ThreadPoolExecutor(encoders, thread_name_prefix="encoder")
+        self._encoders = ThreadPoolExecutor(encoders, thread_name_prefix="encoder") if encoders else None
         self._threads = [
             threading.Thread(target=self._run, args=(model,), name=f"dispatcher-{k}", daemon=True)
             for k, model in enumerate(models)
@@ -209,7 +210,8 @@ class Engine(Generic[I]):
             self._changed.notify_all()
         for thread in self._threads:
             thread.join()
-        self._encoders.shutdown(wait=True)
+        if self._encoders:
+            self._encoders.shutdown(wait=True)
 
     def _join(self, item: I, ahead: int, sketches: bool) -> Ticket:
         job = self._jobs.get(item)
@@ -284,7 +286,7 @@ class Engine(Generic[I]):
             if isinstance(sketch, Exception):
                 self._deliver(job, sketch)
             elif job.item.sketch_only:
-                self._encoders.submit(self._encode, job, model.encode_sketch, sketch)
+                self._beside(self._encode, job, model.encode_sketch, sketch)
             else:
                 job.sketch = sketch
                 with self._changed:
@@ -293,7 +295,7 @@ class Engine(Generic[I]):
                         continue
                     self._to_refine[job.item] = job
                 if job.encode_sketch:
-                    self._encoders.submit(self._show_sketch, job, model.encode_sketch, sketch)
+                    self._beside(self._show_sketch, job, model.encode_sketch, sketch)
 
     def _refine(self, model: Model[I], jobs: list[_Job[I]]) -> None:
         sketches = [job.sketch for job in jobs]
@@ -301,7 +303,7 @@ class Engine(Generic[I]):
             if isinstance(picture, Exception):
                 self._deliver(job, picture)
             else:
-                self._encoders.submit(self._encode, job, model.encode, picture)
+                self._beside(self._encode, job, model.encode, picture)
 
     def _forward(
         self, step: str, run: Callable[..., Sequence[Any]], jobs: list[_Job[I]], *columns: list[Any]
@@ -332,6 +334,13 @@ class Engine(Generic[I]):
         return results
 
     # The encoders' side
+
+    def _beside(self, work: Callable[..., None], *arguments: Any) -> None:
+        """Beside the next forward pass where there are encoders, and at once where there are none."""
+        if self._encoders:
+            self._encoders.submit(work, *arguments)
+        else:
+            work(*arguments)
 
     def _show_sketch(self, job: _Job[I], encode: Callable[[I, Any], bytes], sketch: Any) -> None:
         with contextlib.suppress(Exception):  # a sketch that cannot be shown is no reason to lose the picture

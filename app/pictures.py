@@ -187,8 +187,11 @@ class Pictures:
         self._pipeline = pipeline
         self._index = pipeline.names_index
         self._recent = _Recent(cache_bytes)
+        # On a CPU an encoder takes one of the model's cores, and the threads on the others wait for that one: beside a
+        # forward pass an encoding costs three times what it costs by itself (docs/benchmarks.md).
+        encoders = 2 if pipeline.batch_size > 1 else 0
         self.engine: Engine[Dish] = Engine(
-            [PipelineModel(pipeline, threads)], capacity=queue, max_wait=max_wait, watch=watch
+            [PipelineModel(pipeline, threads)], capacity=queue, max_wait=max_wait, encoders=encoders, watch=watch
         )
 
     @property

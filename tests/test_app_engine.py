@@ -246,6 +246,34 @@ def test_a_picture_that_cannot_be_encoded_fails_alone(engine: Engine[Item]) -> N
     assert value(good.picture) == b"picture of good"
 
 
+def test_without_encoders_the_models_thread_encodes_before_its_next_pass(model: Model) -> None:
+    engine = Engine([model], capacity=8, clock=model.clock, encoders=0)
+    held(engine, model)
+    bad, good = engine.submit([Item("unencodable"), Item("good")], sketches=True)
+    plain, small = engine.submit([Item("plain"), Item("small", sketch_only=True)])
+    encode, encode_sketch = model.encode, model.encode_sketch
+
+    def noted(item: Item, picture: str) -> bytes:
+        model.log.append((threading.current_thread().name, (item.name,)))
+        return encode(item, picture)
+
+    def noted_sketch(item: Item, sketch: str) -> bytes:
+        model.log.append((threading.current_thread().name, (f"sketch of {item.name}",)))
+        return encode_sketch(item, sketch)
+
+    model.encode, model.encode_sketch = noted, noted_sketch  # type: ignore[method-assign]
+    model.go.set()
+    assert value(good.sketch) == b"sketch of good" and value(good.picture) == b"picture of good"
+    assert value(plain.picture) == b"picture of plain" and value(small.picture) == b"sketch of small"
+    with pytest.raises(ValueError, match="no bytes"):
+        value(bad.picture)
+    engine.close()
+    assert {step for step, _ in model.log} == {"sketch", "refine", "dispatcher-0"}
+    for at, (step, names) in enumerate(model.log):
+        if step == "refine":
+            assert model.log[at + 1 :][: len(names)] == [("dispatcher-0", (name,)) for name in names]
+
+
 def test_a_sketch_that_comes_after_its_picture_is_dropped(engine: Engine[Item], model: Model) -> None:
     late = threading.Event()
 

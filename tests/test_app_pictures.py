@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from app.engine import Watch
 from app.pictures import Pictures, PipelineModel
 from model.dishes import Dish
 from tests.serving import FakePipeline
@@ -72,6 +73,26 @@ def test_the_models_thread_has_the_cpus_and_later_ones_have_one_each() -> None:
         assert found == {"model": 3, "later": 1}
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(("pipeline", "beside"), [(FakePipeline(), False), (OnGpu(), True)])
+def test_an_encoder_works_beside_a_gpu_and_takes_no_cpu_from_a_model(pipeline: FakePipeline, beside: bool) -> None:
+    threads: dict[str, set[int]] = {"batch": set(), "encoded": set()}
+
+    class Threads(Watch):
+        def batch(self, step: str, size: int, seconds: float) -> None:
+            threads["batch"].add(threading.get_ident())
+
+        def encoded(self, seconds: float) -> None:
+            threads["encoded"].add(threading.get_ident())
+
+    pictures = Pictures(pipeline, queue=8, cache_bytes=2**20, watch=Threads())
+    try:
+        for ticket in pictures.order([Dish("tea", 1), Dish("tea", 2, 64)], lambda _: None):
+            ticket.picture.result(30)
+    finally:
+        pictures.engine.close()
+    assert threads["encoded"].isdisjoint(threads["batch"]) == beside
 
 
 def test_only_what_is_not_in_memory_is_paid_for_and_nothing_unpaid_is_made() -> None:
