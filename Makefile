@@ -50,7 +50,7 @@ lint: $(TEST_STAMP) ## ruff, mypy and hadolint
 	@$(BIN)/mypy
 	@$(BIN)/hadolint Dockerfile
 
-bench: $(TEST_STAMP) ## measure the server beside others (four minutes; leave the machine alone meanwhile)
+bench: $(TEST_STAMP) ## measure the server beside others (seven minutes; leave the machine alone meanwhile)
 	@$(PIP) install --quiet --constraint constraints.txt '.[bench]'
 	@$(BIN)/python -m benchmarks.serving
 

@@ -1,9 +1,10 @@
 """What the server is measured against, as simple as each can be: `python -m benchmarks.rivals KIND PORT`.
 
 naive: an `async def` route that calls the model. threadpool: a `def` route, which Starlette runs in a thread. Both
-answer `GET /dish.png?name=…&seed=…`. `loop SECONDS` is the ceiling: no server, names to PNG files one after the other.
+answer `GET /dish.png?name=…&seed=…`. `loop` is the ceiling: no server, names to PNG files one after the other.
 """
 
+import json
 import sys
 import time
 
@@ -33,20 +34,23 @@ def application(kind: str) -> FastAPI:
     return app
 
 
-def loop(seconds: float) -> None:
-    """Prints how long each picture took, in seconds, for so many seconds."""
+def loop() -> None:
+    """For each line of the standard input, a number of seconds, a line of JSON: how long every picture took."""
     pipeline = Pipeline.load(CHECKPOINT, "auto")
     paint(pipeline, "warm soup", 0)
-    end, seed = time.perf_counter() + seconds, 0
-    while (start := time.perf_counter()) < end:
-        seed += 1
-        paint(pipeline, "smoky beetroot ramen", seed)
-        print(time.perf_counter() - start)
+    seed = 0
+    for line in sys.stdin:
+        times, end = [], time.perf_counter() + float(line)
+        while (start := time.perf_counter()) < end:
+            seed += 1
+            paint(pipeline, "smoky beetroot ramen", seed)
+            times.append(time.perf_counter() - start)
+        print(json.dumps(times), flush=True)
 
 
 if __name__ == "__main__":
-    kind, number = sys.argv[1:]
+    kind, *port = sys.argv[1:]
     if kind == "loop":
-        loop(float(number))
+        loop()
     else:
-        uvicorn.run(application(kind), port=int(number), log_level="warning")
+        uvicorn.run(application(kind), port=int(port[0]), log_level="warning")

@@ -1,9 +1,9 @@
 """How many pictures a second the server makes, and how long visitors wait: `make bench`.
 
 Our server, LitServe, a threadpool and a naive FastAPI app, one after the other on this machine with the checkpoint that
-ships, each under 1, 8 and 64 clients that ask for one new picture after another. Before and after each of them a bare
-loop over the model, so that a machine whose speed drifts does not pass for a slow server. Then our server under ten
-times what the loop makes. Writes a JSON file and a plot, and prints tables.
+ships, each under 1, 8 and 64 clients that ask for one new picture after another. Each works by turns with a bare loop
+over the model, since the speed of a machine drifts by more than the servers differ. Then our server under ten times
+what the loop makes. Writes a JSON file and a plot, and prints tables.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import aiohttp
@@ -32,6 +32,7 @@ from benchmarks.results import fill
 CLIENTS = (1, 8, 64)
 SERVERS = {"ours": "ours", "LitServe": "litserve", "threadpool FastAPI": "threadpool", "naive FastAPI": "naive"}
 LOOP = "bare loop"
+TURNS = 3  # of the loop and of a server, for a measurement
 NAME = "smoky beetroot ramen"
 OVERLOAD = 10.0
 SEEDS = itertools.count()  # no picture is asked for twice
@@ -39,23 +40,31 @@ SEEDS = itertools.count()  # no picture is asked for twice
 
 @dataclass(frozen=True)
 class Run:
-    """Times in seconds. memory: of all the server's processes, in MiB, afterwards. of_loop, p50_of_loop: pictures a
-    second and p50, as shares of the mean of the loops before and after."""
+    """Times in seconds. loop_pictures_a_second, loop_p50: of the loop, in its turns. memory: of all the server's
+    processes, in MiB, afterwards."""
 
     server: str
     clients: int
     pictures_a_second: float
+    loop_pictures_a_second: float
     p50: float
+    loop_p50: float
     p99: float
     memory: float
-    of_loop: float = 1.0
-    p50_of_loop: float = 1.0
+
+    @property
+    def of_loop(self) -> float:
+        return self.pictures_a_second / self.loop_pictures_a_second
+
+    @property
+    def p50_of_loop(self) -> float:
+        return self.p50 / self.loop_p50
 
 
 @dataclass(frozen=True)
 class Overload:
-    """accepted_p99 and refused_p99 in seconds; bound: queue length times the loop's time of a picture. made_a_second:
-    what those who asked, who run on this machine too, left for pictures."""
+    """accepted_p99 and refused_p99 in seconds; queue: its length, in pictures; picture: the loop's seconds for one.
+    made_a_second: what those who asked, who run on this machine too, left for pictures."""
 
     asked_a_second: float
     made_a_second: float
@@ -63,14 +72,15 @@ class Overload:
     refused: int
     others: int
     accepted_p99: float
-    bound: float
+    queue: int
+    picture: float
     refused_p99: float
     memory_before: float
     memory_after: float
 
 
 @click.command()
-@click.option("--seconds", type=click.FloatRange(1), default=10.0, show_default=True, help="Of each measurement.")
+@click.option("--seconds", type=click.FloatRange(1), default=12.0, show_default=True, help="Of each measurement.")
 @click.option(
     "--page",
     type=click.Path(path_type=Path, exists=True),
@@ -80,29 +90,49 @@ class Overload:
 )
 def main(seconds: float, page: Path) -> None:
     """Measures, prints, and writes --page."""
-    runs = [loop(seconds)]
-    show(runs[0])
-    for title, kind in SERVERS.items():
-        before, mine = runs[-1], []
-        with started(kind) as (process, url):
-            for clients in CLIENTS:
-                waits, spent = asyncio.run(closed(url, kind, clients, seconds))
-                mine.append(summary(title, clients, waits, spent, memory(process.pid)))
-        after = loop(seconds)
-        rate = (before.pictures_a_second + after.pictures_a_second) / 2
-        p50 = (before.p50 + after.p50) / 2
-        mine = [replace(run, of_loop=run.pictures_a_second / rate, p50_of_loop=run.p50 / p50) for run in mine]
-        for run in (*mine, after):
-            show(run)
-        runs += [*mine, after]
+    runs = []
+    with looping() as loop:
+        loop(1.0)
+        for title, kind in SERVERS.items():
+            with started(kind) as (process, url):
+                for clients in CLIENTS:
+                    runs.append(by_turns(loop, title, kind, clients, seconds, process.pid, url))
+                    show(runs[-1])
+        pictures = loop(seconds)
     with started("ours") as (process, url):
-        overload = asyncio.run(flood(url, OVERLOAD * runs[-1].pictures_a_second, seconds, process.pid, runs[-1].p50))
+        overload = asyncio.run(flood(url, OVERLOAD, seconds, process.pid, statistics.mean(pictures)))
     told = tell(overload)
     click.echo(told)
     content = {"seconds": seconds, "runs": [asdict(run) for run in runs], "overload": asdict(overload)}
     page.with_name("serving.json").write_text(json.dumps(content, indent=1) + "\n")
     plot(runs, page.with_name("serving.png"))
     fill(page, "\n".join([*table(runs), "", told, ""]))
+
+
+def by_turns(
+    loop: Callable[[float], list[float]], title: str, kind: str, clients: int, seconds: float, pid: int, url: str
+) -> Run:
+    """Some seconds of the loop while the server is stopped, as many of the server, and so on."""
+    pictures: list[float] = []
+    waits: list[float] = []
+    spent = 0.0
+    for _ in range(TURNS):
+        os.killpg(pid, signal.SIGSTOP)  # LitServe's worker asks for work without a pause, and takes a core for it
+        pictures += loop(seconds / TURNS)
+        os.killpg(pid, signal.SIGCONT)
+        more, took = asyncio.run(closed(url, kind, clients, seconds / TURNS))
+        waits += more
+        spent += took
+    return Run(
+        server=title,
+        clients=clients,
+        pictures_a_second=len(waits) / spent,
+        loop_pictures_a_second=len(pictures) / sum(pictures),
+        p50=statistics.median(waits),
+        loop_p50=statistics.median(pictures),
+        p99=quantile(waits, 0.99),
+        memory=memory(pid),
+    )
 
 
 def show(run: Run) -> None:
@@ -115,43 +145,51 @@ def show(run: Run) -> None:
 
 def table(runs: list[Run]) -> Iterator[str]:
     """Lines of Markdown."""
-    yield "| | clients | pictures/s | of the loop | p50, ms | of the loop's | p99, ms | memory, MiB |"
-    yield "|---|---|---|---|---|---|---|---|"
+    yield "| | clients | pictures/s | the loop's | ratio | p50, ms | the loop's | ratio | p99, ms | memory, MiB |"
+    yield "|---|---|---|---|---|---|---|---|---|---|"
     for run in runs:
-        ours = run.server != LOOP
-        shares = (f"{run.of_loop:.2f}", f"{run.p50_of_loop:.2f}") if ours else ("", "")
         yield (
-            f"| {run.server} | {run.clients} | {run.pictures_a_second:.1f} | {shares[0]} | {1000 * run.p50:.0f} "
-            f"| {shares[1]} | {1000 * run.p99:.0f} | {f'{run.memory:.0f}' if ours else ''} |"
+            f"| {run.server} | {run.clients} | {run.pictures_a_second:.1f} | {run.loop_pictures_a_second:.1f} "
+            f"| {run.of_loop:.2f} | {1000 * run.p50:.0f} | {1000 * run.loop_p50:.0f} | {run.p50_of_loop:.2f} "
+            f"| {1000 * run.p99:.0f} | {run.memory:.0f} |"
         )
 
 
 def tell(overload: Overload) -> str:
     """The flood in words."""
     o = overload
+    own, loops = o.queue / o.made_a_second, o.queue * o.picture
     return (
         f"Asked for {o.asked_a_second:.0f} pictures a second, ours accepted {o.accepted} and made them at "
-        f"{o.made_a_second:.1f} a second; p99 of their waits {o.accepted_p99:.1f} s, where queue length × the loop's "
-        f"time a picture is {o.bound:.1f} s. It refused {o.refused} with 503, p99 {1000 * o.refused_p99:.0f} ms; "
-        f"{o.others} got another answer. Memory went from {o.memory_before:.0f} to {o.memory_after:.0f} MiB."
+        f"{o.made_a_second:.1f} a second; p99 of their waits {o.accepted_p99:.1f} s. The {o.queue} pictures that its "
+        f"queue holds are {own:.1f} s at that pace, and {loops:.1f} s at the loop's. It refused {o.refused} with 503, "
+        f"p99 {1000 * o.refused_p99:.0f} ms; {o.others} got another answer. Memory went from {o.memory_before:.0f} to "
+        f"{o.memory_after:.0f} MiB."
     )
-
-
-def summary(server: str, clients: int, waits: list[float], spent: float, memory: float) -> Run:
-    return Run(server, clients, len(waits) / spent, statistics.median(waits), quantile(waits, 0.99), memory)
 
 
 def quantile(values: list[float], q: float) -> float:
     return sorted(values)[min(len(values) - 1, int(q * len(values)))]
 
 
-def loop(seconds: float) -> Run:
-    """Pictures where nothing but the model and the encoder runs."""
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.rivals", "loop", str(seconds)], check=True, capture_output=True, text=True
-    )
-    times = [float(line) for line in done.stdout.split()]
-    return summary(LOOP, 1, times, sum(times), 0.0)
+@contextmanager
+def looping() -> Iterator[Callable[[float], list[float]]]:
+    """What makes pictures for so many seconds where nothing but the model and the encoder runs, and says how long each
+    took. In a process of its own, as the servers are."""
+    command = [sys.executable, "-m", "benchmarks.rivals", "loop"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None and process.stdout is not None
+        asked, told = process.stdin, process.stdout
+
+        def loop(seconds: float) -> list[float]:
+            print(seconds, file=asked, flush=True)
+            times: list[float] = json.loads(told.readline())
+            return times
+
+        try:
+            yield loop
+        finally:
+            asked.close()
 
 
 @contextmanager
@@ -229,9 +267,9 @@ async def closed(url: str, kind: str, clients: int, seconds: float) -> tuple[lis
         return waits, time.perf_counter() - start
 
 
-async def flood(url: str, rate: float, seconds: float, pid: int, picture: float) -> Overload:
-    """Requests at a steady rate, whether they are answered or not."""
-    tasks = []
+async def flood(url: str, times: float, seconds: float, pid: int, picture: float) -> Overload:
+    """Requests at so many times the rate of a loop that takes `picture` seconds for one, answered or not."""
+    tasks, rate = [], times / picture
     before = memory(pid)
     async with visiting(url) as client:
         start = time.perf_counter()
@@ -251,7 +289,8 @@ async def flood(url: str, rate: float, seconds: float, pid: int, picture: float)
         refused=len(refused),
         others=len(answers) - len(accepted) - len(refused),
         accepted_p99=quantile(accepted, 0.99),
-        bound=Settings().queue * picture,
+        queue=Settings().queue,
+        picture=picture,
         refused_p99=quantile(refused, 0.99),
         memory_before=before,
         memory_after=memory(pid),
@@ -274,7 +313,7 @@ def plot(runs: list[Run], path: Path) -> None:
         mine = [run for run in runs if run.server == server]
         rate.plot([run.clients for run in mine], [run.pictures_a_second for run in mine], marker="o", label=server)
         wait.plot([run.clients for run in mine], [run.p50 for run in mine], marker="o", label=server)
-    ceiling = statistics.mean(run.pictures_a_second for run in runs if run.server == LOOP)
+    ceiling = statistics.mean(run.loop_pictures_a_second for run in runs)
     rate.axhline(ceiling, color="grey", linestyle=":", label=LOOP)
     rate.set(xlabel="clients", ylabel="pictures a second", xscale="log", ylim=0)
     wait.set(xlabel="clients", ylabel="median wait, seconds", xscale="log", yscale="log")

@@ -76,18 +76,19 @@ def main(
     device: str,
 ) -> None:  # fmt: skip
     """Measures every recipe on every fold, five or six times --minutes a fold, and writes the results."""
+    if only is not None and only >= folds:
+        raise click.BadParameter(f"{only} is none of {folds} folds, which count from 0", param_hint="--fold")
     where = choose_device(device)
-    findings = look(data, Tokenizer.load(source / checkpoint.TOKENIZER))
-    parts = split(findings.groups)
-    judges = {
-        size: appoint(size, load(judge_data, size, min_pixels=MIN_PIXELS[size]), default_cache(), STEPS, where)
-        for size in (SKETCH_SIZE, PICTURE_SIZE)
-    }
-    for number in range(folds) if only is None else [only]:
-        if not missing(out / f"fold{number}"):
-            continue  # what a fold is measured with takes longer to set up than the page to write
-        fold = Fold(findings.photos, parts == number, judges, source, out / f"fold{number}", minutes, where)
-        fold.measure()
+    due = [n for n in (range(folds) if only is None else [only]) if missing(out / f"fold{n}")]
+    if due:
+        findings = look(data, Tokenizer.load(source / checkpoint.TOKENIZER))
+        parts = split(findings.groups)
+        judges = {
+            size: appoint(size, load(judge_data, size, min_pixels=MIN_PIXELS[size]), default_cache(), STEPS, where)
+            for size in (SKETCH_SIZE, PICTURE_SIZE)
+        }
+    for n in due:
+        Fold(findings.photos, parts == n, judges, source, out / f"fold{n}", minutes, where).measure()
     if only is None:
         write(page, out, folds, minutes, where)
 

@@ -66,9 +66,13 @@ def test_table_figure_and_goals_come_of_one_command_that_goes_on(
         assert f"| {row} | " in text
     assert text.count("reached") == 4
     assert (page.parent / "pictures" / "small-data.jpg").stat().st_size > 10_000
-    monkeypatch.setattr(small_data.Fold, "_one", lambda *_: pytest.fail("measured again"))
+    page.write_text(text.replace("| 64 | adapted | ", "| 64 | forgotten | "), "utf-8")
+    monkeypatch.setattr(small_data, "Fold", lambda *_: pytest.fail("measured again"))
+    monkeypatch.setattr(small_data, "appoint", lambda *_: pytest.fail("fit a judge for nothing"))
     CliRunner().invoke(small_data.main, arguments, catch_exceptions=False)
     assert page.read_text("utf-8") == text
+    refused = CliRunner().invoke(small_data.main, [*arguments, "--fold=3"])
+    assert refused.exit_code == 2 and "3 is none of 2 folds" in refused.output
 
 
 def test_every_photograph_is_left_out_once_and_groups_are_not_parted() -> None:
