@@ -6,6 +6,8 @@ import random
 import re
 from collections.abc import Callable, Sequence
 
+from model.words import joined
+
 _ASIDE = re.compile(r"[(（\[].*?[)）\]]")
 _JOINERS = frozenset("a al alla and au con da de di en et in la no of on or the to with à".split())
 # What Japanese names are joined with. の and と only after what is not hiragana: きのこ and とろとろ are words.
@@ -39,15 +41,14 @@ def recombine(names: Sequence[str], count: int, seed: int, pieces: Callable[[str
     rng = random.Random(seed)
     made: list[str] = []
     choices = [
-        (word, form, " " if spaced else "")
+        f"{word} {form}" if spaced else joined(word, form)
         for spaced in (True, False)
         for word in dict.fromkeys(words[spaced])
         for form in rng.sample(sorted(set(forms[spaced])), min(8, len(set(forms[spaced]))))
         if word.casefold() != form.casefold()
     ]
     rng.shuffle(choices)
-    for word, form, space in choices:
-        name = f"{word}{space}{form}"
+    for name in choices:
         if name.casefold() not in taken and len(made) < count:
             taken.add(name.casefold())
             made.append(name)

@@ -127,14 +127,14 @@ def _ingredient_form(rng: random.Random) -> _Draft:
     """beetroot ramen · ビーツラーメン"""
     a, form = _pick(rng, "ingredient"), _pick(rng, "form", after=True)
     ja = (_say(rng, a.before), _say(rng, form.after))
-    return _Draft(f"{a.en} {form.head}", _of(*ja), ja)
+    return _Draft(f"{a.en} {form.head}", joined(*ja), ja)
 
 
 def _modifier_form(rng: random.Random) -> _Draft:
     """spicy salmon parfait · ピリ辛サーモンパフェ, サーモンのピリ辛パフェ"""
     modifier, a, form = _modifier(rng), _pick(rng, "ingredient"), _pick(rng, "form", after=True)
     m, i, f = ja = (_say(rng, modifier.before), _say(rng, a.before), _say(rng, form.after))
-    japanese = m + _of(i, f) if m.endswith("の") or rng.random() < 0.7 else f"{i}の{m}{f}"
+    japanese = m + joined(i, f) if m.endswith("の") or rng.random() < 0.7 else f"{i}の{m}{f}"
     return _Draft(f"{modifier.en} {a.en} {form.head}", japanese, ja)
 
 
@@ -142,7 +142,7 @@ def _method_form(rng: random.Random) -> _Draft:
     """smoked duck udon · 燻製鴨うどん"""
     method, a, form = _pick(rng, "method"), _solid(rng), _pick(rng, "form", after=True)
     w, i, f = ja = (_say(rng, method.before), _say(rng, a.before), _say(rng, form.after))
-    japanese = w + _of(i, f) if rng.random() < 0.5 else f"{w}{i}の{f}"
+    japanese = w + joined(i, f) if rng.random() < 0.5 else f"{w}{i}の{f}"
     return _Draft(f"{method.en} {a.en} {form.head}", japanese, ja)
 
 
@@ -184,9 +184,9 @@ def _cuisine_form(rng: random.Random) -> _Draft:
     if rng.random() < 0.3:
         modifier = _modifier(rng)
         m = _say(rng, modifier.before)
-        japanese = f"{m}{c}{_of(i, f)}" if m.endswith("の") else f"{i}の{c}{m}{f}"
+        japanese = f"{m}{c}{joined(i, f)}" if m.endswith("の") else f"{i}の{c}{m}{f}"
         return _Draft(f"{modifier.en} {cuisine.en} {a.en} {form.head}", japanese, (c, i, m, f))
-    japanese = c + _of(i, f) if rng.random() < 0.5 else f"{i}の{c}{f}"
+    japanese = c + joined(i, f) if rng.random() < 0.5 else f"{i}の{c}{f}"
     return _Draft(f"{cuisine.en} {a.en} {form.head}", japanese, (c, i, f))
 
 
@@ -199,7 +199,7 @@ def _sauce_form(rng: random.Random) -> _Draft:
         m = _say(rng, modifier.before)
         japanese = f"{m}{i}の{s}{f}" if m.endswith("の") else f"{i}の{m}{s}{f}"
         return _Draft(f"{modifier.en} {sauce.en} {a.en} {form.head}", japanese, (m, s, i, f))
-    japanese = s + _of(i, f) if rng.random() < 0.5 else f"{i}の{s}{f}"
+    japanese = s + joined(i, f) if rng.random() < 0.5 else f"{i}の{s}{f}"
     return _Draft(f"{sauce.en} {a.en} {form.head}", japanese, (s, i, f))
 
 
@@ -210,7 +210,7 @@ def _form_with(rng: random.Random) -> _Draft:
     if rng.random() < 0.5:
         b = _pick(rng, "ingredient")
         j = _say(rng, b.before)
-        return _Draft(f"{a.en} {form.head} with {b.head or b.en}", f"{j}入り{_of(i, f)}", (j, i, f))
+        return _Draft(f"{a.en} {form.head} with {b.head or b.en}", f"{j}入り{joined(i, f)}", (j, i, f))
     sauce = _pick(rng, "sauce", after=True)
     s = _say(rng, sauce.after)
     return _Draft(f"{a.en} {form.head} with {sauce.head}", f"{i}の{f}{s}", (i, f, s))
@@ -282,7 +282,7 @@ def _say(rng: random.Random, variants: Sequence[str]) -> str:
     return variants[0] if rng.random() < 0.6 else rng.choice(variants)
 
 
-def _of(ingredient: str, form: str) -> str:
+def joined(ingredient: str, form: str) -> str:
     """Both joined; with の where two words in hiragana would run into one (さばのおにぎり)."""
     return ingredient + ("の" if _hiragana(ingredient[-2:] + form[:2]) else "") + form
 

@@ -154,5 +154,7 @@ def test_japanese_names_recombine_at_their_particles_and_in_pieces_that_are_word
     names = ["牛肉のグヤーシュ", "ナポリ風ラグー(豚)", "きのことチーズ入りリゾット", "鰻・デ・バナナマフィン"]
     made = recombine(names, 100, 0, lambda text: cut.get(text, [text]))
     assert {"牛肉ラグー", "ナポリグヤーシュ", "バナナリゾット", "鰻マフィン", "きのことチーズグヤーシュ"} <= set(made)
+    cut = {"さば寿司": ["さば", "寿司"], "山菜おにぎり": ["山菜", "おにぎり"]}
+    assert set(recombine([*cut], 9, 0, cut.__getitem__)) == {"さばのおにぎり", "山菜寿司"}  # not さばおにぎり
     assert not any("の" in name.replace("きのこ", "") or "風" in name or "デ" in name for name in made)
     assert not any(name.startswith(("グ", "ヤー", "<")) for name in made)
