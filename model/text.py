@@ -60,6 +60,11 @@ class Tokenizer:
         ids: list[int] = self._processor.encode(text, enable_sampling=True, alpha=alpha, nbest_size=-1)
         return ids[:MAX_TOKENS]
 
+    @staticmethod
+    def seed_samples(seed: int) -> None:
+        """What a thread samples follows from this seed, if it has sampled nothing before: its generator is made once."""
+        sentencepiece.set_random_generator_seed(seed)
+
     def pieces(self, text: str) -> list[str]:
         """The pieces that `encode` gives ids of, as text; "▁" stands for a space."""
         pieces: list[str] = self._processor.encode(text, out_type=str)

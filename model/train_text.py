@@ -165,6 +165,7 @@ def train(
     device = torch.device(device)
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
+    Tokenizer.seed_samples(seed)
     rng = random.Random(seed)
     corpus, validation, tokenizer = prepare(data, out, seed, teacher_store or out / "teacher", composed, cache, device)
 

@@ -2,6 +2,7 @@
 
 import io
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import sentencepiece
@@ -63,6 +64,15 @@ def test_an_empty_name_has_no_ids(tokenizer: Tokenizer) -> None:
 def test_sampling_cuts_one_name_in_several_ways(tokenizer: Tokenizer) -> None:
     cuts = {tuple(tokenizer.sample("beetroot parfait")) for _ in range(20)}
     assert len(cuts) > 1
+
+
+def test_a_seed_decides_what_a_thread_samples(tokenizer: Tokenizer) -> None:
+    def drawn(seed: int) -> list[list[int]]:
+        Tokenizer.seed_samples(seed)
+        with ThreadPoolExecutor(1) as thread:  # a new one has sampled nothing yet
+            return thread.submit(lambda: [tokenizer.sample("beetroot parfait") for _ in range(20)]).result()
+
+    assert drawn(1) == drawn(1) != drawn(2)
 
 
 def test_damaged_and_missing_tokenizers_are_named(tmp_path) -> None:
