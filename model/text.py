@@ -62,7 +62,7 @@ class Tokenizer:
 
     @staticmethod
     def seed_samples(seed: int) -> None:
-        """What a thread samples follows from this seed, if it has sampled nothing before: its generator is made once."""
+        """What a thread samples follows from this seed, if it has sampled nothing before: its generator stays."""
         sentencepiece.set_random_generator_seed(seed)
 
     def pieces(self, text: str) -> list[str]:
