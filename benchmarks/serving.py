@@ -32,7 +32,7 @@ from benchmarks.results import fill
 CLIENTS = (1, 8, 64)
 SERVERS = {"ours": "ours", "LitServe": "litserve", "threadpool FastAPI": "threadpool", "naive FastAPI": "naive"}
 LOOP = "bare loop"
-TURNS = 3  # of the loop and of a server, for a measurement
+TURNS = 6  # of the loop and of a server, for a measurement
 NAME = "smoky beetroot ramen"
 OVERLOAD = 10.0
 SEEDS = itertools.count()  # no picture is asked for twice

@@ -192,7 +192,10 @@ def test_a_copy_is_not_the_best_however_near_it_comes() -> None:
     checks = [{"kid": kid, "copies": copies} for kid, copies in ((0.9, 0.0), (0.7, 0.02), (0.2, 0.5), (0.1, 0.6))]
     assert best(checks) == 1
     assert "copy" in verdict(checks) and not verdict(checks[:3])
-    assert best([{"kid": 0.9, "copies": 0.3}, {"kid": 0.5, "copies": 0.3}]) == 0  # all of them copy: as it was
+    assert best([{"kid": 0.9, "copies": 0.1}, {"kid": 0.5, "copies": 0.3}]) == 0  # the only other copies: as it was
+    # What the checkpoint does before it has seen a photograph is no copying.
+    near = [{"kid": kid, "copies": copies} for kid, copies in ((0.9, 0.25), (0.8, 0.24), (0.7, 0.27), (0.6, 0.26))]
+    assert best(near) == 3 and not verdict(near)
     worse = [{"kid": 0.1 * n, "copies": 0.0} for n in range(1, adapt.PATIENCE + 2)]
     assert "no nearer" in verdict(worse) and not verdict(worse[:-1])
 
