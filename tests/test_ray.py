@@ -283,4 +283,5 @@ def test_a_crowd_brings_a_second_replica_and_loses_only_what_a_killed_one_had_in
     lost = [visit for visit in crowd.visits if visit.status != 200]
     assert len(lost) < CLIENTS
     assert all(visit.began < moment < visit.ended for visit in lost)
-    assert not cluster.answered.keys() & {visit.id for visit in lost}
+    # The killed one may have written down an answer that was still on its way.
+    assert survivor not in {cluster.answered.get(visit.id) for visit in lost}
