@@ -87,8 +87,8 @@ def main(
             size: appoint(size, load(judge_data, size, min_pixels=MIN_PIXELS[size]), default_cache(), STEPS, where)
             for size in (SKETCH_SIZE, PICTURE_SIZE)
         }
-    for n in due:
-        Fold(findings.photos, parts == n, judges, source, out / f"fold{n}", minutes, where).measure()
+        for n in due:
+            Fold(findings.photos, parts == n, judges, source, out / f"fold{n}", minutes, where).measure()
     if only is None:
         write(page, out, folds, minutes, where)
 
