@@ -128,8 +128,9 @@ def load(
         size: side of the decoded pictures, in pixels.
         split: "train" or "validation" (Food-101 calls that one "test"). A single Parquet file is one split by
             itself and taken whole; a plain folder of photos is "train" unless it has a `validation/` folder.
-        cache: folder for the decoded pixels, N * size * size * 3 bytes a set;
-            by default `$XDG_CACHE_HOME/imaginary-cafeteria` or `~/.cache/imaginary-cafeteria`.
+        cache: folder for the decoded pixels, N * size * size * 3 bytes a set, which replaces what the same place
+            held before its files changed; by default `$XDG_CACHE_HOME/imaginary-cafeteria` or
+            `~/.cache/imaginary-cafeteria`.
         min_pixels: leaves out photos whose shorter side is less than this.
 
     Raises:
@@ -138,8 +139,8 @@ def load(
     data = _existing(data)
     folder = default_cache() if cache is None else cache
     files, found = _find(data, split, min_pixels)
-    key = _key(files, data, size, split, min_pixels)
-    stem = folder / f"{_slug(data.stem)}-{split}-{size}-{key}"
+    place, state = _keys(files, data, min_pixels)
+    stem = folder / f"{_slug(data.stem)}-{split}-{size}-{place}-{state}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # Several processes of one training run ask at once: the first decodes, the others wait for it.
@@ -148,6 +149,9 @@ def load(
             if photos is None:
                 _decode(found(), stem, data, size, min_pixels)
                 photos = _read_cache(stem)
+                for stale in folder.glob(f"{_slug(data.stem)}-{split}-{size}-{place}-*.[nj]*"):
+                    if stale.stem != stem.name:
+                        stale.unlink(missing_ok=True)
     except OSError as error:
         raise DataError(f"{folder}: the decoded photographs cannot be cached there: {error}") from error
     assert photos is not None
@@ -461,13 +465,15 @@ def _summary(skipped: list[str], small: int, min_pixels: int) -> str:
 # ---- the cache -------------------------------------------------------------------------------------------
 
 
-def _key(files: list[Path], data: Path, size: int, split: str, min_pixels: int) -> str:
-    digest = hashlib.sha256(f"{CACHE_FORMAT} {size} {split} {min_pixels}\n".encode())
+def _keys(files: list[Path], data: Path, min_pixels: int) -> tuple[str, str]:
+    """Where photographs come from, and in which state their files are."""
+    state = hashlib.sha256()
     for file in files:
         status = file.stat()
         line = f"{file.relative_to(data)} {status.st_size} {status.st_mtime_ns}\n"
-        digest.update(line.encode("utf-8", "surrogateescape"))
-    return digest.hexdigest()[:16]
+        state.update(line.encode("utf-8", "surrogateescape"))
+    place = hashlib.sha256(f"{CACHE_FORMAT} {min_pixels} ".encode() + os.fsencode(data.resolve()))
+    return place.hexdigest()[:8], state.hexdigest()[:16]
 
 
 def _slug(name: str) -> str:

@@ -1,6 +1,7 @@
 """What several test files share: a whole checkpoint, random and tiny, made on the spot."""
 
 import io
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,14 @@ def knowing(pipeline: Pipeline) -> Pipeline:
     index.add_looks(look(colours.expand(-1, -1, 64, 64)), range(len(NAMES)))
     pipeline.names_index = index
     return pipeline
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What tests decode stays out of the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="session")

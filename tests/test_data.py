@@ -290,6 +290,18 @@ def test_a_restart_does_not_decode_again(
     assert load(photos_folder, 8, cache=cache).images.shape == (2, 8, 8, 3)
 
 
+def test_the_cache_holds_a_place_once(photos_folder: Path, cache: Path) -> None:
+    elsewhere = shutil.copytree(photos_folder, cache.parent / "elsewhere" / photos_folder.name)
+    for folder, size in ((photos_folder, 16), (photos_folder, 8), (elsewhere, 16)):
+        load(folder, size, cache=cache)
+    assert len(list(cache.glob("*.npy"))) == 3
+    (photos_folder / "green curry.png").write_bytes(photo(BLUE, (41, 41)))
+    assert colours(load(photos_folder, 16, cache=cache)) == [BLUE, RED]
+    assert colours(load(elsewhere, 16, cache=cache)) == [GREEN, RED]
+    for suffix in ("npy", "json"):
+        assert len(list(cache.glob(f"*.{suffix}"))) == 3  # what was decoded before the photograph changed has gone
+
+
 def test_an_interrupted_decode_starts_over(
     photos_folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -176,7 +176,6 @@ def here(name: str, *arguments: str) -> int:
 def test_a_row_is_trained_on_few_photographs_and_judged_by_those_held_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(experiments, "module", here)
     monkeypatch.setattr(presets, "Backbone", lambda _variant: backbone())
     for module in (examiner, judge):
@@ -239,7 +238,6 @@ def test_a_reader_of_names_is_trained_once_and_goes_on(tmp_path: Path, monkeypat
 def test_the_teacher_reads_names_with_a_matching_head_of_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(teacher, "_load", lambda _threads: FakeE5())
     monkeypatch.setattr(teacher, "align", lambda english, japanese, dimensions=256, **_: torch.eye(384)[:, :dimensions])
     monkeypatch.setattr(train_text, "COMPOSED", 10)

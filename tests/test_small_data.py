@@ -21,8 +21,7 @@ EXAMPLE = Path(__file__).parent.parent / "examples" / "cafeteria"
 
 
 @pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(menu, "COMPOSED", menu.COMPOSED)
     monkeypatch.setattr(train, "SAMPLES", train.SAMPLES)
     monkeypatch.setattr(os, "fsync", os.fsync)

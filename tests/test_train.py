@@ -47,9 +47,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _quick(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def _quick() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         patch.setattr(menu, "COMPOSED", menu.COMPOSED)
         patch.setattr(train, "SAMPLES", train.SAMPLES)
         patch.setattr(os, "fsync", os.fsync)  # put back behind these tests, as the others are
