@@ -184,9 +184,10 @@ document.addEventListener("click", (event) => {
   if (!link || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
   const url = new URL(link.href);
   if (link.id === "permalink") {
+    if (!navigator.clipboard) return; // over plain HTTP there is none: the link is followed, as without this script
     event.preventDefault();
     const copied = () => (status.textContent = link.dataset.copied);
-    navigator.clipboard?.writeText(link.href).then(copied, () => (location.href = link.href));
+    navigator.clipboard.writeText(link.href).then(copied, () => (location.href = link.href));
   } else if (url.pathname.endsWith("/dish")) {
     event.preventDefault();
     go(link.href);

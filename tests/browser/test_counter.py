@@ -167,6 +167,18 @@ def test_single_keys_play_until_they_are_switched_off(url: str, visit: Open) -> 
     assert "seed=7" in page.url
 
 
+def test_the_link_is_copied_or_else_followed(url: str, visit: Open) -> None:
+    page = visit(url + DISH, ENGLISH, permissions=["clipboard-read", "clipboard-write"])
+    page.keyboard.press("c")
+    expect(page.get_by_role("status")).to_have_text("Copied")
+    link = page.evaluate("navigator.clipboard.readText()")
+    assert "seed=7&model=" in link and "model=" not in page.url
+    # As it is over plain HTTP from another machine.
+    page.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
+    page.keyboard.press("c")
+    expect(page).to_have_url(link)
+
+
 def test_whether_a_dish_is_new_is_said_on_demand(url: str, visit: Open) -> None:
     page = visit(url + DISH, ENGLISH)
     page.get_by_role("link", name="Is it new?").click()
