@@ -350,11 +350,11 @@ _TEXTS: dict[str, tuple[str, str]] = {
 PAGE_TEXTS = ("offline", "not_ours")
 FORM_TEXTS = (
     "alt", "seed", "save_of", "taste_of", "is_it_new_of", "keep_number", "kept_number", "making", "ahead", "done",
-    "retrying", "spoilt", "error.empty_name", "forget_one",
-    "forget_sure",
+    "retrying", "spoilt", "error.empty_name", "error.queue_full", "forget_one", "forget_sure",
 )  # fmt: skip
 COUNTER_TEXTS = (
     "making", "redrawn", "retrying", "reopened_same", "reopened_alike", "reopened_other", "reopened_model",
+    "error.queue_full",
 )  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 // The seat at the counter. Every control is a link or a form that leads to another dish; this script fetches that
 // page, lays its sketch at once, and puts the new controls where the old ones were.
 import { keep } from "./history.js";
+import { arrived, Refused } from "./kitchen.js";
 import { compare } from "./reopen.js";
 import { text } from "./texts.js";
 
@@ -93,7 +94,8 @@ async function go(address, { push = true } = {}) {
     const page = new DOMParser().parseFromString(await response.text(), "text/html");
     const next = page.getElementById("counter");
     if (!next) {
-      status.textContent = page.querySelector(".apology p")?.textContent ?? text("offline");
+      const refused = new Refused(response, page.querySelector(".apology p")?.textContent);
+      if (await patience(refused, signal)) return go(address, { push });
       return;
     }
     const shown = next.querySelector(".seat .picture");
@@ -119,31 +121,37 @@ async function go(address, { push = true } = {}) {
     }
     arrange();
     if (changed) await finished(shown, signal);
-  } catch (error) {
-    if (!signal.aborted) status.textContent = error.message || text("offline");
+  } catch {
+    if (!signal.aborted) status.textContent = text("offline"); // the browser's own words are in English
   } finally {
     if (!signal.aborted) counter.removeAttribute("aria-busy");
   }
 }
 
+/** Says what the kitchen has answered, and waits as long as it asks for; whether to ask it again. */
+async function patience({ message, retryAfter }, signal) {
+  status.textContent = message;
+  if (retryAfter === null) return false;
+  status.textContent += ` ${text("retrying", { seconds: retryAfter })}`;
+  await new Promise((resolve) => setTimeout(resolve, retryAfter * 1000));
+  return !signal.aborted;
+}
+
 /** Waits for the picture; where the kitchen is full, asks again when it says. */
 async function finished(picture, signal) {
   const { title, query } = counter.dataset;
-  status.textContent = text("making", { name: title });
-  const missing = () => [...counter.querySelectorAll("img")].filter((one) => one.complete && !one.naturalWidth);
-  while (!(await picture.decode().then(() => true, () => false))) {
-    const response = await fetch(picture.src, { signal });
-    if (!response.ok) {
-      const { error } = await response.json();
-      const seconds = error.retry_after;
-      status.textContent = error.message + (seconds ? ` ${text("retrying", { seconds })}` : "");
-      if (!seconds) return;
-      await new Promise((resolve) => setTimeout(resolve, seconds * 1000));
+  for (;;) {
+    status.textContent = text("making", { name: title });
+    try {
+      await arrived(picture, signal);
+      break;
+    } catch (error) {
+      if (!(error instanceof Refused)) throw error;
+      if (!(await patience(error, signal))) return;
     }
-    if (signal.aborted) return;
-    for (const one of new Set([picture, ...missing()])) one.src = String(one.src);
   }
   if (signal.aborted) return;
+  for (const one of counter.querySelectorAll("img")) if (one.complete && !one.naturalWidth) one.src = String(one.src);
   status.textContent = text("redrawn", { name: title });
   keep(query, title);
 }

@@ -1,19 +1,30 @@
-// What the page asks of the server. See /docs for the API.
+// What the pages ask of the server. See /docs for the API.
+
+import { text } from "./texts.js";
 
 /** The server's answer that it will not, or not now: `retryAfter` is in seconds, or null. */
 export class Refused extends Error {
-  constructor(problem) {
-    super(problem.message);
-    this.code = problem.code;
-    this.retryAfter = problem.retry_after ?? null;
+  constructor(response, message) {
+    const seconds = Number(response.headers.get("Retry-After"));
+    const retryAfter = seconds > 0 ? seconds : null;
+    // A proxy in front says this in words of its own, which are not for visitors.
+    super(message ?? text(retryAfter === null ? "offline" : "error.queue_full"));
+    this.retryAfter = retryAfter;
+  }
+}
+
+function messageIn(body) {
+  try {
+    return JSON.parse(body).error.message;
+  } catch {
+    return null; // not of this server
   }
 }
 
 async function ask(address, options) {
   const response = await fetch(address, options);
   if (response.ok) return response;
-  const body = await response.json();
-  throw new Refused(body.error);
+  throw new Refused(response, messageIn(await response.text()));
 }
 
 async function* lines(stream) {
@@ -49,4 +60,12 @@ export async function* order(address, fields, signal) {
 export async function surprise(address) {
   const response = await ask(address, { headers: { Accept: "application/json" } });
   return (await response.json()).name;
+}
+
+/** Waits for `image`; one that has not come is asked for again, and Refused says why where it still may not. */
+export async function arrived(image, signal) {
+  if (await image.decode().then(() => true, () => false)) return;
+  await ask(image.src, { signal });
+  image.src = String(image.src);
+  await image.decode();
 }

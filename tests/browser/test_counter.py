@@ -6,7 +6,7 @@ import re
 from urllib.parse import unquote
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from app.server import create_app
 from app.settings import Settings
@@ -358,6 +358,32 @@ def test_a_full_kitchen_is_said_at_the_counter_and_asked_again(visit: Open) -> N
         settled(page)
         crowd.close()
         page.close()
+
+
+def test_nobody_reads_the_words_of_a_browser_or_a_proxy(url: str, visit: Open) -> None:
+    page = visit(url + DISH)
+    settled(page)
+    status = page.get_by_role("status")
+    page.evaluate("() => void (window.fetch = async () => { throw new TypeError('Failed to fetch'); })")
+    page.locator("#another").click()
+    expect(status).to_have_text("厨房から返事がありません。接続をご確認ください。")
+    page.reload()
+    # A proxy's own refusals, of the page and of its picture.
+    refused: list[str] = []
+
+    def refuse(route: Route) -> None:
+        refused.append(route.request.url)
+        route.fulfill(status=503, headers={"Retry-After": "1"}, body="Request dropped")
+
+    page.route("**/dish?*", refuse, times=1)
+    # Asked for once more, to know why.
+    page.route(re.compile(r"/dish\.png\?name=[^&]*&seed=\d+$"), refuse, times=2)
+    page.locator("#another").click()
+    expect(status).to_contain_text("満杯")
+    expect(status).to_contain_text("1秒後にもう一度試します。")
+    expect(status).to_contain_text("描き直しました")
+    settled(page)
+    assert len(refused) == 3
 
 
 def test_the_counter_fits_narrow_and_wide_windows(url: str, visit: Open) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from app.server import create_app
 from app.settings import Settings
@@ -164,6 +164,19 @@ def test_a_full_kitchen_is_said_kindly_and_tried_again(visit: Open) -> None:
         expect(pictures(page)).to_have_count(4)
         crowd.close()
         page.close()
+
+
+def test_a_proxy_that_is_busy_is_waited_for_as_the_kitchen_is(url: str, visit: Open) -> None:
+    page = visit(url)
+
+    def refuse(route: Route) -> None:
+        route.fulfill(status=503, headers={"Retry-After": "1"}, body="Request dropped")
+
+    page.route("**/generate", refuse, times=1)
+    page.get_by_role("textbox").fill(NAME)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status")).to_contain_text("満杯")
+    expect(pictures(page)).to_have_count(4)
 
 
 def test_a_name_that_cannot_be_read_is_said_at_the_box(url: str, visit: Open) -> None:
