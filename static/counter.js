@@ -55,7 +55,7 @@ function lay(image) {
   plate().append(image);
 }
 
-// Scrubbing: one sketch in the making, and the last wish waiting.
+// Scrubbing: one sketch in the making, and the last wish; none any more once a dish is settled.
 let making = false;
 let wish = null;
 
@@ -64,17 +64,16 @@ async function scrub(address) {
   if (making) return;
   making = true;
   while (wish) {
-    const wanted = pictureOf(wish, 64);
-    wish = null;
+    const wanted = wish;
     const began = performance.now();
     try {
-      const image = await load(wanted);
+      const image = await load(pictureOf(wanted, 64));
       image.classList.add("live");
-      if (wish !== "settled") lay(image);
+      if (wish) lay(image);
     } catch {
       // a name half typed, or a busy kitchen: the next movement asks again
     }
-    if (wish === "settled") wish = null;
+    if (wish === wanted) wish = null;
     const left = MOST_LIVE_MS - (performance.now() - began);
     if (wish && left > 0) await new Promise((resolve) => setTimeout(resolve, left));
   }
@@ -86,7 +85,7 @@ async function go(address, { push = true } = {}) {
   leaving.abort();
   const { signal } = (leaving = new AbortController());
   stop();
-  if (making) wish = "settled";
+  wish = null;
   counter.setAttribute("aria-busy", "true");
   try {
     const sketch = load(pictureOf(address, 64)).catch(() => null);

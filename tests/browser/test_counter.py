@@ -109,6 +109,30 @@ def test_what_is_mixed_in_has_a_slider(url: str, visit: Open) -> None:
     assert page.evaluate("document.activeElement.id") == "amount-1"  # its place is kept
 
 
+def test_a_slider_let_go_at_once_asks_for_no_more_sketches(url: str, visit: Open) -> None:
+    page = visit(url + DISH + "&to=カレー&t=0.5", ENGLISH)
+    settled(page)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    # Let go while the second wish waits for the first sketch's time to be up.
+    page.evaluate(
+        """async () => {
+            const slider = document.getElementById("t");
+            const say = (event) => slider.dispatchEvent(new Event(event, { bubbles: true }));
+            const plate = document.querySelector(".seat .dish");
+            const laid = new Promise((done) => new MutationObserver(done).observe(plate, { childList: true }));
+            performance.now = () => 0; // no sketch takes so long that the next one need not wait
+            for (slider.value of [0.2, 0.4]) say("input");
+            await laid;
+            say("change");
+        }"""
+    )
+    settled(page, "t=0.4")
+    page.wait_for_timeout(100)
+    assert [at for at in asked if "size=64" in at and "/dish.png" not in at] == []
+    expect(page.locator(".seat img.live")).to_have_count(0)
+
+
 def test_a_number_is_typed_and_another_comes_at_random(url: str, visit: Open) -> None:
     page = visit(url + DISH, ENGLISH)
     settled(page)
