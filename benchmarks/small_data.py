@@ -167,7 +167,7 @@ class Fold:
             shutil.rmtree(leftover, ignore_errors=True)
         leave(self.shown, photos)
         began = time.monotonic()
-        adapt(adaptation.start(photos, out, self.source, self.minutes, 2.0, 0, str(self.device)))
+        adapt(adaptation.start(photos, out, self.source, self.minutes, 0, str(self.device)))
         return out, (time.monotonic() - began) / 60
 
     def judge(self, size: int, paints: Painter) -> dict[str, float]:

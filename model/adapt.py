@@ -46,7 +46,7 @@ from model.signals import stop_on_signal
 from model.train import Feed, Gallery, Log, begin, finite, pack, read_state, reseed, write_state
 
 MINUTES = 30.0
-CHECKS = 10  # a stage at least, if it comes to its last kimg
+CHECKS = 10  # a stage, spread over its kimg or over half of the minutes, whichever comes sooner
 CHECK_SHARE = 0.1  # of the time that checks may take, on whatever machine
 PATIENCE = 4  # checks without a better one
 COPIES = 0.03  # of the pictures at most, above the share of a checkpoint that has seen none of the photographs
@@ -59,27 +59,28 @@ GRID = 12  # names on a grid, a third of them recombined
 @click.argument("photos", type=click.Path(path_type=Path))
 @click.option("--out",     help="Checkpoint folder to make.",                               type=click.Path(path_type=Path, file_okay=False), required=True)
 @click.option("--minutes", help="Time for all of it, the report included; a resumed run keeps its own.  [default: 30]", type=click.FloatRange(min=0, min_open=True))
-@click.option("--resume",  help="Go on where the adaptation in --out stopped; PHOTOS is not read again.", is_flag=True)
+@click.option("--resume",  help="Go on where the adaptation in --out stopped, with the --from and the --seed of then; PHOTOS is not read again.", is_flag=True)
 @click.option("--from", "source", help="Checkpoint folder to adapt.",                       type=click.Path(path_type=Path, file_okay=False), default=CHECKPOINT, show_default="the one that ships", metavar="DIR")
-@click.option("--every",   help="Minutes between checks at most.",                          type=click.FloatRange(min=0), default=2.0)
 @click.option("--seed",    help="Of the photographs held back and of every draw.",          type=click.IntRange(min=0), default=0)
 @click.option("--device",  help="auto, cpu, cuda or cuda:N.",                               default="auto")
 def main(
-    photos: Path, out: Path, minutes: float | None, resume: bool, source: Path, every: float, seed: int, device: str
+    photos: Path, out: Path, minutes: float | None, resume: bool, source: Path, seed: int, device: str
 ) -> None:
     """Adapts a checkpoint to a folder of PHOTOS: of phones as they are, named after their dishes, or with a
     metadata.csv (file_name, name). A kill at any moment loses minutes; --resume goes on."""
     try:
         if resume:
-            run = adaptation.reopen(out, minutes, device)
+            run = adaptation.reopen(photos, out, minutes, device)
         else:
-            run = adaptation.start(photos, out, source, minutes or MINUTES, every, seed, device)
+            run = adaptation.start(photos, out, source, minutes or MINUTES, seed, device)
         adapt(run)
     except Stopped as stopped:
-        click.echo(f"Stopped and saved: go on with --resume --out {out}")
+        click.echo(f"Stopped and saved: go on with python -m model.adapt {photos} --out {out} --resume")
         sys.exit(128 + stopped.signal)
     except (CheckpointError, DataError, ValueError, ModuleNotFoundError) as error:
         raise click.ClickException(str(error)) from error
+    except OSError as error:
+        raise click.ClickException(f"{error.filename or out}: {error.strerror or error}") from error
     except torch.cuda.OutOfMemoryError as error:
         raise click.ClickException(f"the GPU's memory is full: try --device cpu ({error})") from error
 
@@ -117,11 +118,12 @@ def play(run: Run, stage: str) -> None:
     built, past = build(stage, preset, run.base if stage == "1" else run.out, run.device, has_bfloat16(run.device))
     game = Restrained(built, run.plan, run.base, run.menu.composed, preset.batch)
     shown = 0
-    history = {"kimg": past.get("kimg", 0.0), "hours": past.get("hours", 0.0), "checks": [], "finished": ""}
+    history = {"kimg": past.get("kimg", 0.0), "hours": past.get("hours", 0.0), "checks": [], "finished": "",
+               "began": run.spent()}  # fmt: skip
     resumed = state_file.exists()
     if resumed:
         shown, _, history = read_state(state_file, game)
-    checks, before, entered = history["checks"], history["kimg"], run.spent()
+    checks, before, entered = history["checks"], history["kimg"], history["began"]
 
     photos = run.part(~run.held, game.size)
     examiner = Examiner(game.size, photos, run.part(run.held, game.size), run.device)
@@ -133,7 +135,7 @@ def play(run: Run, stage: str) -> None:
     paint = painter(game, {*examiner.strange, *examiner.known}, run.base, run.device)
     log = Log(run.folder / f"stage{stage}.csv", before + shown / 1000 if resumed else None)
     feed, saved, seen = Feed(photos, run.device), time.monotonic(), shown
-    every = 60 * min(run.every, run.minutes / (2 * CHECKS))
+    every = 60 * run.minutes / (2 * CHECKS)
 
     def look_up() -> None:
         """A check: keeps the checkpoint where it is the best yet, and saves all."""
@@ -142,7 +144,7 @@ def play(run: Run, stage: str) -> None:
         found = examiner.check(paint)
         checks.append({"kimg": shown / 1000, "kid": found.kid.value, "copies": found.copies.value})
         if len(checks) > 1 and best(checks) == len(checks) - 1:
-            pack(run.out, game, before + shown / 1000, history["hours"] + run.spent() / 3600)
+            pack(run.out, game, before + shown / 1000, history["hours"] + (run.spent() - entered) / 3600)
         history["finished"] = history["finished"] or verdict(checks)
         gallery.draw(run.folder / "samples" / f"stage{stage}-{shown:06d}.png")
         write_state(state_file, game, shown, run.spent(), history)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import random
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -17,7 +19,7 @@ from PIL import Image
 
 from model import checkpoint
 from model.data import DataError, Photos
-from model.findings import look
+from model.findings import SMALL, look
 from model.generation import Pipeline, choose_device
 from model.menu import Menu
 from model.networks import PICTURE_SIZE
@@ -28,8 +30,10 @@ from model.train import begin
 
 SHARE = 0.45  # of the time for stage 1; what it leaves is stage 2's
 REPORT = 90.0  # seconds kept for the report at most, or a tenth of the time
-HELD_BACK = 0.2  # of the photographs
+HELD_BACK = 0.2  # of the photographs, and of their groups
+LARGE = 0.3  # of the photographs: a group of more is not held back
 RECOMBINED = 20  # made-up names, for grids and the report
+RECORDED = ("minutes", "seed", "data", "version", "found")
 
 
 @dataclass
@@ -44,7 +48,6 @@ class Run:
 
     out: Path
     minutes: float
-    every: float
     seed: int
     data: str
     version: str
@@ -102,13 +105,12 @@ class Run:
 
     def save(self, finished: bool = False) -> None:
         """Writes run.json, by which a run is known."""
-        names = ("minutes", "every", "seed", "data", "version", "found")
-        record = {name: getattr(self, name) for name in names} | {"seconds": self.spent(), "finished": finished}
+        record = {name: getattr(self, name) for name in RECORDED} | {"seconds": self.spent(), "finished": finished}
         text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
         checkpoint.write_file(self.folder / "run.json", text.encode())
 
 
-def start(data: Path, out: Path, source: Path, minutes: float, every: float, seed: int, device: str) -> Run:
+def start(data: Path, out: Path, source: Path, minutes: float, seed: int, device: str) -> Run:
     """A new run: looks at the photographs, says what was found, and writes its folder."""
     if (out / "adaptation" / "run.json").exists():
         raise ValueError(f"{out} holds an adaptation already: go on with --resume, or name another --out")
@@ -118,11 +120,19 @@ def start(data: Path, out: Path, source: Path, minutes: float, every: float, see
     version = Pipeline.load(source, "cpu").version  # so that what is missing is said before anything is looked at
     began = time.monotonic()
     findings = look(data, Tokenizer.load(source / checkpoint.TOKENIZER))
+    if len(set(findings.groups)) == 1:
+        raise DataError(
+            f"{data}: all photographs have one name or look the same, so that none can be held back. "
+            "Name each file after its dish, or add photographs of other dishes"
+        )
     held, small = hold_back(findings.groups, seed), np.zeros(len(findings.photos), bool)
     small[findings.small] = True
     if (held | small).all():
-        raise DataError(f"{data}: all photographs are too small for stage 2, which needs some of 150 pixels a side")
-    run = Run(out, minutes, every, seed, str(data), version, findings.lines(), findings.photos, held, small, where,
+        raise DataError(
+            f"{data}: all photographs that are not held back are too small for stage 2, which needs some of "
+            f"{SMALL} pixels a side"
+        )
+    run = Run(out, minutes, seed, str(data.resolve()), version, findings.lines(), findings.photos, held, small, where,
               time.monotonic() - began)  # fmt: skip
     begin(run.base, source)
     buffer = io.BytesIO()
@@ -135,29 +145,37 @@ def start(data: Path, out: Path, source: Path, minutes: float, every: float, see
     return run
 
 
-def reopen(out: Path, minutes: float | None, device: str) -> Run:
-    """A run that was interrupted, as it was."""
+def reopen(data: Path, out: Path, minutes: float | None, device: str) -> Run:
+    """A run that was interrupted, as it was. `data`, which may be gone, is what it was begun with, or ValueError."""
     file = out / "adaptation" / "run.json"
     if not file.exists():
         raise ValueError(f"{file} does not exist: there is nothing to resume")
     record = json.loads(file.read_text("utf-8"))
-    if record.pop("finished"):
-        raise ValueError(f"{out} is finished: nothing is left to do")
+    another = "name another --out (make adapt: OUT=FOLDER)"
+    if record["data"] != str(data.resolve()):
+        raise ValueError(f"{out} holds an adaptation to {record['data']}: for {data}, {another}")
+    if record["finished"]:
+        raise ValueError(f"{out} is finished: nothing is left to do. To adapt once more, {another}")
     with np.load(file.with_name("photos.npz")) as stored:
         texts = json.loads(str(stored["texts"]))
         names_ja = [name or None for name in texts["names_ja"]]
         photos = Photos(stored["images"], texts["names"], names_ja, texts["kinds"], texts["sources"])
         masks = {"held": stored["held"], "small": stored["small"]}
-    record["minutes"] = minutes or record["minutes"]
-    return Run(out=out, photos=photos, device=choose_device(device), **masks, **record)
+    known = {name: record[name] for name in (*RECORDED, "seconds")} | {"minutes": minutes or record["minutes"]}
+    return Run(out=out, photos=photos, device=choose_device(device), **masks, **known)
 
 
 def hold_back(groups: Sequence[int], seed: int) -> np.ndarray:
-    """(N,) bool: about a fifth of the photographs, no group of them being parted."""
-    order = sorted(set(groups))
+    """(N,) bool: a fifth of the photographs or of their groups, whichever is less, no group of them being parted.
+
+    Where one name is that of most photographs, a fifth of them all may be all that have other names.
+    """
+    sizes = Counter(groups)
+    order = sorted(sizes)
     random.Random(seed).shuffle(order)
+    small = [group for group in order if sizes[group] <= LARGE * len(groups)]
     held = np.zeros(len(groups), bool)
-    for group in order:
+    for group in (small or [min(order, key=sizes.__getitem__)])[: math.ceil(HELD_BACK * len(order))]:
         if held.sum() < HELD_BACK * len(groups):
             held |= np.array(groups) == group
     return held

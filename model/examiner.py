@@ -51,9 +51,9 @@ class Examiner:
         self.shown, self.held = self.look(shown.images), self.look(held.images)
         self.threshold = float(self.nearest(self.held)[0].quantile(0.01))
         most = pictures or PICTURES[size]
-        self.strange = [held.names[i % len(held)] for i in range(most)]
+        self.strange = _spread(held.names, most)
         known = list(dict.fromkeys(shown.names))
-        self.known = [known[i % len(known)] for i in range(most if pictures else min(most, len(known)))]
+        self.known = _spread(known, most if pictures else min(most, len(known)))
 
     def look(self, pictures: Pictures) -> Tensor:
         """(N, H, W, 3) → (N, 1280): the network's last layer."""
@@ -73,3 +73,8 @@ class Examiner:
         strange = self.look(paint(self.strange, range(len(self.strange))))
         known = self.look(paint(self.known, range(len(self.known))))
         return Check(metrics.kid(self.held, strange)[0], metrics.share(self.copies(known)))
+
+
+def _spread(names: Sequence[str], count: int) -> list[str]:
+    """`count` names, evenly spread over those given, or these again and again where they are fewer."""
+    return [names[i * len(names) // count if len(names) > count else i % len(names)] for i in range(count)]

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
@@ -20,6 +21,7 @@ from torch import Tensor
 from model import adapt, adaptation, checkpoint, examiner, menu, presets, restraint, train
 from model.adapt import best, verdict
 from model.checkpoint import load_network, read_config, weights_path
+from model.data import Photos
 from model.discriminator import Heads
 from model.examiner import Check
 from model.generation import Pipeline
@@ -148,6 +150,8 @@ def test_an_adapted_checkpoint_serves_and_tells_its_story(finished: tuple[Path, 
         assert weights(out, same) == weights(source, same)
     training = read_config(out)["training"]
     assert training["stage1"]["kimg"] == pytest.approx(800 + KIMG)
+    hours = training["stage1"]["hours"] - 7.0 + training["stage2"]["hours"]  # 7 had gone into the source's stage 1
+    assert 0 < hours < record(out)["seconds"] / 3600
     assert training["adaptation"]["photographs"] == 24
     assert training["adaptation"]["from"] == Pipeline.load(source, "cpu").version
     index = NamesIndex.load(out, pipeline.text.embedding_dim)
@@ -247,6 +251,31 @@ def test_a_run_changes_what_its_plan_lets_it_change(finished: tuple[Path, str], 
         assert moved and all(re.match(may, key) for key in moved), name
 
 
+@pytest.mark.parametrize(("sizes", "most"), [
+    ([1] * 130, 26),
+    ([100] + [1] * 30, 7),  # a fifth of the photographs would be nearly all that have another name
+    ([60] + [1] * 70, 15),
+    ([13] * 10, 26),
+    ([12, 12], 12),
+])  # fmt: skip
+@pytest.mark.parametrize("seed", range(5))
+def test_a_frequent_name_leaves_something_to_train_on(sizes: list[int], most: int, seed: int) -> None:
+    groups = [group for group, size in enumerate(sizes) for _ in range(size)]
+    held = adaptation.hold_back(groups, seed)
+    assert held.sum() == most
+    parts = [{g for g, h in zip(groups, held, strict=True) if h == back} for back in (True, False)]
+    assert not parts[0] & parts[1]
+
+
+def test_of_many_names_those_painted_are_spread_over_all() -> None:
+    names = [f"dish {n:02}" for n in range(20)]
+    noise = np.random.default_rng(0).integers(0, 256, (20, 64, 64, 3), np.uint8)
+    photos = Photos(noise, names, [None] * 20, ["free"] * 20, ["here"] * 20)
+    looks = examiner.Examiner(64, photos, photos, torch.device("cpu"))
+    for painted in (looks.strange, looks.known):
+        assert painted[0] < "dish 04" and painted[-1] > "dish 15" and len(set(painted)) == 6
+
+
 @pytest.mark.parametrize("stage", ["1", "2"])
 def test_all_that_discriminators_see_is_augmented_and_rates_are_low(stage: str) -> None:
     usual, gentle = presets.PRESETS["cpu"][stage].recipe, restraint.gentle(stage).recipe
@@ -289,10 +318,11 @@ def test_a_stopped_adaptation_goes_on_without_photos_or_source(
     with monkeypatch.context() as patch:
         at_step(patch, step, lambda _game: os.kill(os.getpid(), signal.SIGTERM))
         stopped = run(128 + signal.SIGTERM, photos, **{"from": base})
-    assert f"--resume --out {out}" in stopped.output
+    assert f"python -m model.adapt {photos} --out {out} --resume" in stopped.output
     assert Pipeline.load(out, "cpu").generate(["borscht"], [0]).shape == (1, 256, 256, 3)  # whole at any moment
     before = record(out)["seconds"]
     shutil.rmtree(photos), shutil.rmtree(base)
+    assert f"holds an adaptation to {photos}: for {EXAMPLE}, name another --out" in run(1, resume=True).output
     steps: list[int] = []
     with monkeypatch.context() as patch:
         taken = Restrained.step
@@ -301,7 +331,7 @@ def test_a_stopped_adaptation_goes_on_without_photos_or_source(
     assert len(steps) == 2 * STEPS - step
     assert (out / "report.html").exists()
     assert record(out)["finished"] and record(out)["seconds"] > before
-    assert "is finished" in run(1, resume=True).output
+    assert "is finished" in run(1, photos=photos, resume=True).output
 
 
 def test_a_kill_between_saves_loses_only_what_came_since(
@@ -354,6 +384,19 @@ def test_numbers_that_are_none_end_a_stage_and_keep_what_was_before(
 def test_a_mistake_is_named(run: Run, tmp_path: Path, options: dict[str, Any], code: int, message: str) -> None:
     assert message in " ".join(run(code, **options).output.split())
     assert not (tmp_path / "mine").exists()
+
+
+def test_photographs_of_one_dish_cannot_be_held_back(run: Run, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for number, path in enumerate(sorted(EXAMPLE.glob("*.jpg"))):
+        shutil.copy(path, photos / f"ramen ({number}).jpg")
+    assert "all photographs have one name" in run(1, photos=photos).output
+
+
+def test_a_folder_that_cannot_be_written_is_named(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert str(tmp_path / "file") in invoke(source, tmp_path / "file" / "mine", 1).output
 
 
 def test_a_checkpoint_is_not_written_over(run: Run, tmp_path: Path, source: Path) -> None:
