@@ -168,5 +168,7 @@ def test_views_mirror_and_recolour(tmp_path: Path) -> None:
 
 def test_other_photos_have_other_features(tmp_path: Path) -> None:
     eye, some = Eye(), photos()
-    other = Photos(255 - some.images, some.names, some.names_ja, some.kinds, some.sources)
+    images = some.images.copy()
+    images[1] = 255 - images[1]  # one file replaced, its name kept
+    other = Photos(images, some.names, some.names_ja, some.kinds, some.sources)
     assert not np.array_equal(image_features(some, eye, tmp_path), image_features(other, eye, tmp_path))  # type: ignore[arg-type]
