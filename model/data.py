@@ -35,12 +35,14 @@ from PIL import Image, ImageOps
 from pillow_heif import register_heif_opener
 from tqdm import tqdm
 
+from model.names import NameError_, normalize
+
 log = logging.getLogger(__name__)
 
 # Part of every cache key: raise it when the same files would be decoded to other pixels or names.
 CACHE_FORMAT = 1
 EXTENSIONS = {".jpg", ".jpeg", ".png", ".webp", ".avif", ".heic", ".heif", ".bmp", ".gif", ".tif", ".tiff"}
-NAMED = 5  # how many unreadable photos are named one by one
+NAMED = 5  # how many photos that are left out are named one by one
 BATCH = 64
 
 register_heif_opener()
@@ -314,7 +316,7 @@ def _list_metadata(root: Path, table: Path, photos: list[Path]) -> Listing:
     rows: list[Row] = []
     found: list[Path] = []
     skipped: list[str] = []
-    listed = 0
+    unlisted = dict.fromkeys(photos)
     for line, record in _read_table(table):
         file_name = unicodedata.normalize("NFC", str(record.get("file_name") or "")).removeprefix("./")
         name, name_ja = _clean(record.get("name")), _clean(record.get("name_ja"))
@@ -322,15 +324,13 @@ def _list_metadata(root: Path, table: Path, photos: list[Path]) -> Listing:
         if path is None:
             skipped.append(f"{table.name} line {line}: no photo {file_name!r} in {root}")
             continue
-        listed += 1
+        unlisted.pop(path, None)
         if not (name or name_ja):
             skipped.append(f"{table.name} line {line}: {file_name} has no name")
             continue
         rows.append(Row(_label(path, root), name or name_ja, name_ja or None, source=root.name))
         found.append(path)
-    if listed < len(photos):
-        log.warning("%s: %d of %d photos are not in %s and are left out",
-                    root, len(photos) - listed, len(photos), table.name)
+    skipped += [f"{_label(path, root)}: it is not in {table.name}" for path in unlisted]
     return Listing(rows, lambda: iter(found), skipped)
 
 
@@ -344,8 +344,13 @@ def _read_table(table: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         missing = {"file_name", "name"} - set(reader.fieldnames or ())
         if missing:
             raise DataError(f"{table}: no column {' and no column '.join(sorted(missing))}")
-        for record in reader:
-            yield reader.line_num, record
+        try:
+            for record in reader:
+                if any("\n" in str(record[column]) for column in ("file_name", "name")):
+                    raise csv.Error("a name has a line break in it")
+                yield reader.line_num, record
+        except csv.Error as error:
+            raise DataError(f"{table}: line {reader.line_num}: {error}; is a quotation mark not closed?") from error
         return
     for line, entry in enumerate(text.splitlines(), 1):
         if not entry.strip():
@@ -360,9 +365,13 @@ def _read_table(table: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _clean(name: object) -> str:
-    """A name in composed form with single spaces; "" for what is missing or cannot be written as UTF-8."""
+    """A name in composed form with single spaces; "" for what is missing or no name (`model.names.normalize`)."""
     text = " ".join(unicodedata.normalize("NFC", name).split()) if isinstance(name, str) else ""
-    return "" if any("\ud800" <= character <= "\udfff" for character in text) else text
+    try:
+        normalize(text)
+    except NameError_:
+        return ""
+    return text
 
 
 def _label(path: Path, root: Path) -> str:
@@ -456,7 +465,7 @@ def _summary(skipped: list[str], small: int, min_pixels: int) -> str:
     parts = []
     if skipped:
         more = f"; and {len(skipped) - NAMED} more" if len(skipped) > NAMED else ""
-        parts.append(f"{len(skipped)} unreadable and left out ({'; '.join(skipped[:NAMED])}{more})")
+        parts.append(f"{len(skipped)} left out ({'; '.join(skipped[:NAMED])}{more})")
     if small:
         parts.append(f"{small} smaller than {min_pixels} pixels")
     return ", ".join(parts) or f"none of at least {min_pixels} pixels"

@@ -144,8 +144,13 @@ def evaluate(folder: Path, data: Path, plan: Plan, cache: Path | None = None) ->
     for size in sizes:
         train = load(data, size, "train", cache, MIN_PIXELS[size])
         validation = load(data, size, "validation", cache, MIN_PIXELS[size])
-        if not any(count >= FEWEST for count in Counter(validation.kinds).values()):
-            raise DataError(f"{data}: {len(validation)} validation photographs; at least {FEWEST} of a kind are needed")
+        counts = Counter(validation.kinds)
+        if not any(counts[kind] >= FEWEST for kind in KINDS):
+            found = ", ".join(f"{count} {kind!r}" for kind, count in counts.items())
+            raise DataError(
+                f"{data}: at least {FEWEST} validation photographs of a kind ({' or '.join(KINDS)}) are needed, "
+                f"and there are {found}"
+            )
         judge = appoint(size, train, cache, plan.steps, pipeline.device)
         seen = judge.cached(validation, cache)
         sitting = Sitting(size, pipeline, judge, train, validation, seen, plan)
@@ -605,7 +610,10 @@ def _plain(value: object) -> object:
 def main(folder: Path, data: Path, out: Path, pictures: int | None, seed: int, cache: Path | None) -> None:
     """Says how good a checkpoint's pictures are, beside references from the same run."""
     try:
+        out.mkdir(parents=True, exist_ok=True)  # before the hour that it takes, not behind it
         evaluation = evaluate(folder, data, Plan(pictures=pictures, seed=seed), cache)
+    except OSError as error:
+        raise click.ClickException(f"{error.filename or out}: {error.strerror or error}") from error
     except (CheckpointError, DataError, ModuleNotFoundError, NameError_) as error:
         raise click.ClickException(str(error)) from error
     click.echo(table(evaluation.figures))

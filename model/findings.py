@@ -16,7 +16,7 @@ from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
 from model.data import DataError, Photos, Row, decode, listing
-from model.names import NameError_, normalize
+from model.names import normalize
 from model.networks import PICTURE_SIZE
 from model.text import Tokenizer
 
@@ -102,11 +102,7 @@ def look(data: Path | str, tokenizer: Tokenizer) -> Findings:
         if isinstance(result, str):
             left_out.append(f"{row.label} ({result})")
             continue
-        try:
-            name, japanese = normalize(row.name).text, row.name_ja and normalize(row.name_ja).text
-        except NameError_ as error:
-            left_out.append(f"{row.label} ({error})")
-            continue
+        name, japanese = normalize(row.name).text, row.name_ja and normalize(row.name_ja).text
         picture = hashlib.sha256(result.image.tobytes()).hexdigest()
         if (picture, name) in first:
             copies.append((row.label, first[picture, name]))

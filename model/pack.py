@@ -17,6 +17,7 @@ from model import checkpoint
 from model.checkpoint import CheckpointError
 from model.data import DataError, load
 from model.generation import Pipeline
+from model.nearest import FILE as INDEX
 from model.nearest import write_index
 from model.networks import SKETCH_SIZE
 
@@ -41,6 +42,8 @@ def main(parts: tuple[Path, ...], data: Path | None, out: Path) -> None:
             print(f"index: {write_index(out, load(data, SKETCH_SIZE), pipeline.embed):,} names of {data}")
     except (CheckpointError, DataError) as error:
         raise click.ClickException(str(error)) from error
+    except OSError as error:
+        raise click.ClickException(f"{error.filename or out}: {error.strerror or error}") from error
 
 
 def pack(parts: tuple[Path, ...], out: Path) -> int:
@@ -68,6 +71,7 @@ def pack(parts: tuple[Path, ...], out: Path) -> int:
             sections["training"][stage] = configs[best]["training"][stage]
     if (size := sum(map(len, files.values()))) > MAX_BYTES:
         raise CheckpointError(f"{out} would have {size / 1e6:.1f} MB, and a checkpoint may have {MAX_BYTES / 1e6:.0f}")
+    checkpoint.weights_path(out, INDEX).unlink(missing_ok=True)  # it would be another model's
     for file, data in files.items():
         checkpoint.write_file(out / file, data)
     checkpoint.save_config(out, **sections)

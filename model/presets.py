@@ -12,7 +12,7 @@ from torch import nn
 
 from model import baselines, stage1, stage2
 from model.backbone import Backbone
-from model.checkpoint import Network, load_network, read_config
+from model.checkpoint import CONFIG, CheckpointError, Network, load_network, read_config
 from model.discriminator import Heads
 from model.game import Stage
 from model.matching import MatchingHead
@@ -126,6 +126,8 @@ def build(
     CheckpointError where a file is missing, such as stage 1 for stage 2.
     """
     config = read_config(source)
+    if "embedding_dim" not in config.get("text", {}):
+        raise CheckpointError(f"{source / CONFIG} has no section 'text' with an embedding_dim")
     embedding = {"embedding_dim": config["text"]["embedding_dim"]}
     recipe = preset.recipe
     if isinstance(recipe, baselines.Recipe):

@@ -94,6 +94,8 @@ def main(**options: Any) -> None:
             train(stage, **options)
     except (CheckpointError, DataError, TrainingStopped, FloatingPointError, ValueError, ModuleNotFoundError) as error:
         raise click.ClickException(str(error)) from error
+    except OSError as error:
+        raise click.ClickException(f"{error.filename or options['out']}: {error.strerror or error}") from error
     except torch.cuda.OutOfMemoryError as error:
         raise click.ClickException(f"the GPU's memory is full: try a smaller --batch ({error})") from error
 

@@ -322,6 +322,6 @@ def test_what_cannot_be_evaluated_is_said_in_a_line(tiny_checkpoint: Path, photo
     Image.new("RGB", (70, 70)).save(tmp_path / "photos" / "pea_soup.png")
     assert "no photographs for the validation split" in run(tiny_checkpoint, tmp_path / "photos")
     shutil.copytree(tmp_path / "photos", tmp_path / "photos" / "validation")
-    assert "at least 8 of a kind" in run(tiny_checkpoint, tmp_path / "photos")
+    assert "at least 8 validation photographs of a kind" in run(tiny_checkpoint, tmp_path / "photos")
 
 

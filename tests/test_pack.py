@@ -79,6 +79,12 @@ def test_a_checkpoint_too_large_for_the_history_is_refused(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_folder_that_cannot_be_written_is_named(parts: tuple[Path, Path], tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    code, output = run("--part", parts[0], "--out", tmp_path / "file" / "out")
+    assert code == 1 and str(tmp_path / "file") in output
+
+
 def test_the_index_knows_the_names_of_the_photographs(parts: tuple[Path, Path], tmp_path: Path) -> None:
     photos = tmp_path / "photos"
     photos.mkdir()
@@ -90,3 +96,6 @@ def test_the_index_knows_the_names_of_the_photographs(parts: tuple[Path, Path], 
     index = NamesIndex.load(tmp_path / "out", pipeline.text.embedding_dim)
     assert index is not None
     assert index.nearest(pipeline.embed(["pea soup"])[0], "pea soup").names[0][0] == "pea soup"
+    # Packed anew without photographs it knows nothing, rather than where another model would put these.
+    assert run("--part", parts[1], "--out", tmp_path / "out")[0] == 0
+    assert Pipeline.load(tmp_path / "out", "cpu").names_index is None

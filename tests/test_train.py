@@ -461,9 +461,13 @@ def test_a_missing_part_of_the_source_is_named(
     assert str(weights_path(lacking, missing)) in result.output and "does not exist" in result.output
     forgotten = shutil.copytree(source, tmp_path / "forgotten")
     forget(forgotten, missing)
-    if missing != "text":
-        result = run(1, **{"from": forgotten, "stage": stage, "kimg": 0.004})
-        assert f"no section '{missing}'" in result.output
+    result = run(1, **{"from": forgotten, "stage": stage, "kimg": 0.004})
+    assert f"no section '{missing}'" in result.output
+
+
+def test_a_folder_that_cannot_be_written_is_named(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert str(tmp_path / "file") in run(1, out=tmp_path / "file" / "run", kimg=0.004).output
 
 
 def test_a_run_is_not_overwritten(run: Run, tmp_path: Path) -> None:
