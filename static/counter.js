@@ -50,8 +50,12 @@ function plate() {
   return counter.querySelector(".seat .dish");
 }
 
+function uncover() {
+  for (const old of plate().querySelectorAll(".live")) old.remove();
+}
+
 function lay(image) {
-  for (const old of plate().querySelectorAll(".sketch")) old.remove();
+  uncover();
   plate().append(image);
 }
 
@@ -107,6 +111,7 @@ async function go(address, { push = true } = {}) {
     const selection = at && focused.type === "text" ? [focused.selectionStart, focused.selectionEnd] : null;
     counter.replaceWith(next);
     counter = next;
+    arrange();
     document.title = page.title;
     document.querySelector(".languages").replaceWith(page.querySelector(".languages"));
     // A form's fields come in another order than the dish's own address has.
@@ -118,7 +123,6 @@ async function go(address, { push = true } = {}) {
       again.focus({ preventScroll: true });
       if (selection && again.type === "text") again.setSelectionRange(...selection);
     }
-    arrange();
     if (changed) await finished(shown, signal);
   } catch {
     if (!signal.aborted) status.textContent = text("offline"); // the browser's own words are in English
@@ -167,10 +171,10 @@ function stop() {
 }
 
 function play(button) {
-  if (playing !== null) return stop();
+  const slider = document.getElementById("t");
+  if (playing !== null) return go(addressOf(slider.form).href); // which stops it, and settles on what is shown
   button.dataset.play ??= button.textContent;
   button.textContent = button.dataset.stop;
-  const slider = document.getElementById("t");
   let step = 0.04;
   playing = setInterval(() => {
     const t = Number(slider.value);
@@ -183,6 +187,7 @@ function play(button) {
 function arrange() {
   const button = document.getElementById("play");
   if (button) button.hidden = false;
+  for (const form of counter.querySelectorAll("form.live")) form.dataset.served = addressOf(form);
 }
 
 document.addEventListener("click", (event) => {
@@ -215,7 +220,11 @@ document.addEventListener("input", (event) => {
   stop();
   const amount = form.querySelector(".amount");
   if (amount) amount.textContent = `${event.target.value > 0 ? "+" : ""}${event.target.value.replace("-", "−")}`;
-  if (form.checkValidity()) scrub(addressOf(form));
+  const address = addressOf(form);
+  if (address.href === form.dataset.served) {
+    wish = null; // back where it began, which changes nothing: no other event will say so
+    uncover();
+  } else if (form.checkValidity()) scrub(address);
 });
 
 document.addEventListener("change", (event) => {

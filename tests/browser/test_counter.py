@@ -109,6 +109,25 @@ def test_what_is_mixed_in_has_a_slider(url: str, visit: Open) -> None:
     assert page.evaluate("document.activeElement.id") == "amount-1"  # its place is kept
 
 
+def test_a_slider_let_go_where_it_began_uncovers_the_picture(url: str, visit: Open) -> None:
+    page = visit(url + DISH + "&to=カレー&t=0.495", ENGLISH)  # between two steps of the slider
+    settled(page)
+    slider, sketch = page.locator("#t"), page.locator(".seat img.live")
+    slider.scroll_into_view_if_needed()
+    box = slider.bounding_box()
+    assert box
+    began, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(began, y)
+    page.mouse.down()
+    page.mouse.move(began + box["width"] / 4, y)
+    expect(sketch).to_have_count(1)
+    page.mouse.move(began, y)
+    page.mouse.up()
+    page.wait_for_timeout(200)  # in which a sketch that came late would be laid
+    expect(sketch).to_have_count(0)
+    assert slider.input_value() == "0.5" and "t=0.495" in page.url
+
+
 def test_a_slider_let_go_at_once_asks_for_no_more_sketches(url: str, visit: Open) -> None:
     page = visit(url + DISH + "&to=カレー&t=0.5", ENGLISH)
     settled(page)
@@ -334,6 +353,10 @@ def test_the_morph_is_scrubbed_by_slider_strip_and_keyboard(url: str, visit: Ope
     before = slider.input_value()
     until(lambda: page.wait_for_timeout(50) or slider.input_value() != before)
     page.get_by_role("button", name="Stop").click()
+    until(lambda: page.wait_for_timeout(20) or "t=0.33" not in page.url)
+    assert f"t={slider.input_value()}" in settled(page) and f"t={slider.input_value()}" in page.url
+    expect(page.locator(".seat img.live")).to_have_count(0)
+    expect(page.get_by_role("button", name="Watch it change")).to_be_focused()
     page.get_by_role("link", name="Without the morph").click()
     settled(page)
     assert "to=" not in page.url
