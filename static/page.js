@@ -60,7 +60,9 @@ async function serve(fields, signal) {
         const { name, ahead, model } = event;
         status.textContent = text(ahead ? "ahead" : "making", { name, ahead });
         const [{ seed }] = event.pictures;
-        history.replaceState(null, "", pageAddress(name, seed, event.pictures.length, model));
+        const address = pageAddress(name, seed, event.pictures.length, model);
+        history.replaceState(null, "", address);
+        for (const link of document.querySelectorAll(".languages a")) link.href = `${address}&lang=${link.hreflang}`;
       } else if (event.event === "sketch") {
         drawn.push(table.sketch(event.index, event.png));
       } else if (event.event === "picture") {

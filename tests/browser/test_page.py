@@ -260,6 +260,18 @@ def test_those_who_want_no_motion_see_none(url: str, visit: Open) -> None:
     assert visit(url, reduced_motion="reduce").evaluate("document.getAnimations().length") == 0
 
 
+def test_another_language_brings_the_order_along(url: str, visit: Open) -> None:
+    page = visit(f"{url}/?name=tea&seed=1&n=1", ENGLISH)
+    page.get_by_role("textbox").fill(NAME)
+    page.keyboard.press("Enter")
+    expect(page.locator(".order h3").first).to_have_text(NAME)
+    seed = page.locator("#orders .seed").first.get_attribute("data-seed")
+    page.get_by_role("link", name="日本語").click()
+    expect(page.locator("html")).to_have_attribute("lang", "ja")
+    expect(page.locator(".order h3")).to_have_text([NAME])
+    assert page.locator("#orders .seed").get_attribute("data-seed") == seed
+
+
 def test_the_language_is_kept(url: str, visit: Open) -> None:
     page = visit(url)
     expect(page.locator("html")).to_have_attribute("lang", "ja")
