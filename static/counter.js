@@ -240,6 +240,17 @@ document.addEventListener("keydown", (event) => {
 
 addEventListener("popstate", () => go(location.href, { push: false }));
 
+/** Waits for the picture that is part of the page, which a full kitchen may have refused. */
+async function arrive(picture, signal) {
+  if ((await picture.decode().then(() => true, () => false)) || signal.aborted) return;
+  try {
+    await finished(picture, signal);
+  } catch {
+    if (!signal.aborted) status.textContent = text("offline");
+  }
+}
+
 arrange();
-compare(counter.querySelector(".seat .picture").src, counter.dataset.model);
+const picture = counter.querySelector(".seat .picture");
+compare(arrive(picture, leaving.signal), picture.src, counter.dataset.model);
 keep(counter.dataset.query, counter.dataset.title);

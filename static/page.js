@@ -49,6 +49,23 @@ function patience(message, seconds, signal) {
   });
 }
 
+/** Does `work`, and does it over as long as the kitchen is full. */
+async function insist(work, signal) {
+  for (;;) {
+    try {
+      return await work();
+    } catch (error) {
+      if (!(error instanceof kitchen.Refused) || error.retryAfter === null) throw error;
+      await patience(error.message, error.retryAfter, signal);
+      status.textContent = "";
+    }
+  }
+}
+
+function reason(error) {
+  return error instanceof kitchen.Refused ? error.message : text("offline");
+}
+
 async function serve(fields, signal) {
   const began = performance.now();
   let table = null;
@@ -97,22 +114,26 @@ async function place(name, seed) {
     if (seconds > 1) clock.textContent = `${seconds.toFixed(1)} s`;
   }, 100);
   try {
-    for (;;) {
-      try {
-        return await serve(fields, signal);
-      } catch (error) {
-        if (!(error instanceof kitchen.Refused) || error.retryAfter === null) throw error;
-        await patience(error.message, error.retryAfter, signal);
-      }
-    }
+    await insist(() => serve(fields, signal), signal);
   } catch (error) {
     if (signal.aborted) return; // the next order speaks now
     status.textContent = "";
-    complain(error instanceof kitchen.Refused ? error.message : text("offline"));
+    complain(reason(error));
   } finally {
     clearInterval(ticking);
     clock.textContent = "";
     if (!signal.aborted) form.classList.remove("busy");
+  }
+}
+
+/** Waits for the pictures that are part of the page, which a full kitchen may have refused. */
+async function arrive(signal) {
+  try {
+    for (const picture of document.querySelectorAll("#orders .picture")) {
+      await insist(() => kitchen.arrived(picture, signal), signal);
+    }
+  } catch (error) {
+    if (!signal.aborted) status.textContent = reason(error);
   }
 }
 
@@ -122,7 +143,7 @@ form.addEventListener("submit", async (event) => {
     try {
       input.value = await kitchen.surprise(surprise.formAction);
     } catch (error) {
-      complain(error instanceof kitchen.Refused ? error.message : text("offline"));
+      complain(reason(error));
       return;
     }
   }
@@ -163,3 +184,5 @@ document.addEventListener("contextmenu", (event) => {
   const image = plate?.querySelector(".picture");
   if (image?.src.startsWith("data:")) image.src = plate.dataset.picture;
 });
+
+arrive(current.signal);

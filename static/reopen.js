@@ -59,8 +59,8 @@ async function pixels(address) {
   return { width, height, data: context.getImageData(0, 0, width, height).data };
 }
 
-/** After a picture has led here: whether this model still makes the same, compared pixel by pixel. */
-export async function compare(address, model) {
+/** After a picture has led here: whether this model still makes the same, once it `arrived`, pixel by pixel. */
+export async function compare(arrived, address, model) {
   let kept = null;
   try {
     kept = sessionStorage.getItem(KEY);
@@ -72,6 +72,7 @@ export async function compare(address, model) {
   try {
     const dropped = JSON.parse(kept);
     const before = await pixels(dropped.image);
+    await arrived;
     const now = await pixels(before.width === 64 ? `${address}&size=64` : address);
     let most = before.data.length === now.data.length ? 0 : 255;
     for (let k = 0; k < before.data.length && most < 255; k++) {

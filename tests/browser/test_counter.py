@@ -403,8 +403,18 @@ def test_a_full_kitchen_is_said_at_the_counter_and_asked_again(visit: Open) -> N
         pipeline.gate.set()
         expect(page.get_by_role("status")).to_contain_text("redrawn")
         settled(page)
-        crowd.close()
-        page.close()
+        # Those who follow a link to a dish meanwhile get its picture too.
+        pipeline.gate.clear()
+        crowd.keyboard.press("Enter")
+        until(lambda: app.state.pictures.engine.depth == 8)
+        guest = visit(url + "/dish?name=cake&seed=2", ENGLISH)
+        expect(guest.get_by_role("status")).to_contain_text("The kitchen is full just now")
+        pipeline.gate.set()
+        settled(guest)
+        expect(guest.get_by_role("status")).to_contain_text("redrawn")
+        until(lambda: guest.locator(".children img").evaluate_all("all => all.every(i => i.naturalWidth)"))
+        for one in (crowd, page, guest):
+            one.close()
 
 
 def test_nobody_reads_the_words_of_a_browser_or_a_proxy(url: str, visit: Open) -> None:

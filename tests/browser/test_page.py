@@ -162,8 +162,18 @@ def test_a_full_kitchen_is_said_kindly_and_tried_again(visit: Open) -> None:
         expect(page.get_by_role("status")).to_contain_text("Trying again in 1 s")
         pipeline.gate.set()
         expect(pictures(page)).to_have_count(4)
-        crowd.close()
-        page.close()
+        # Those who follow a link to an order meanwhile get its pictures too.
+        expect(pictures(crowd)).to_have_count(8)
+        pipeline.gate.clear()
+        crowd.keyboard.press("Enter")
+        until(lambda: app.state.pictures.engine.depth == 8)
+        guest = visit(f"{url}/?name=cake&seed=2&n=3", ENGLISH)
+        expect(guest.get_by_role("status")).to_contain_text("The kitchen is full just now")
+        pipeline.gate.set()
+        until(lambda: all(is_drawn(image) for image in pictures(guest).all()))
+        expect(guest.get_by_role("status")).to_be_empty()
+        for one in (crowd, page, guest):
+            one.close()
 
 
 def test_a_proxy_that_is_busy_is_waited_for_as_the_kitchen_is(url: str, visit: Open) -> None:
