@@ -34,6 +34,11 @@ def test_every_setting_is_one_and_there_is_time_to_drain() -> None:
     assert int(seconds) + read(ENVIRONMENT).drain < POD["spec"]["terminationGracePeriodSeconds"]
 
 
+def test_no_service_is_taken_for_a_setting() -> None:
+    """A pod hears of each service of its namespace: of one named cafeteria as CAFETERIA_PORT=tcp://10.0.0.7:80."""
+    assert POD["spec"]["enableServiceLinks"] is False
+
+
 @pytest.mark.parametrize("probe", ["startupProbe", "readinessProbe", "livenessProbe"])
 def test_probes_ask_what_the_server_answers(client: Any, probe: str) -> None:
     asked = CONTAINER[probe]["httpGet"]
