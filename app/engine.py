@@ -181,10 +181,18 @@ class Engine(Generic[I]):
     def seconds_a_picture(self) -> float:
         return sum(self._seconds.values()) / len(self._threads)
 
-    def submit(self, items: Sequence[I], *, sketches: bool = False, further: bool = False) -> list[Ticket]:
-        """Queue all of `items` or none. QueueFull, EngineClosed.
+    def submit(
+        self,
+        items: Sequence[I],
+        *,
+        sketches: bool = False,
+        further: bool = False,
+        pay: Callable[[], None] = lambda: None,
+    ) -> list[Ticket]:
+        """Queue all of `items` or none. QueueFull, EngineClosed, or what `pay` raises.
 
-        `further` items belong to an order that was accepted before: they are taken while the engine drains.
+        `further` items belong to an order that was accepted before: they are taken while the engine drains. `pay` is
+        called under the lock once there is room, so that nobody pays for what is refused or gets what is not paid for.
         """
         with self._changed:
             if self._closing or (self._refusing and not further):
@@ -195,6 +203,7 @@ class Engine(Generic[I]):
             if ahead + new > self.capacity:
                 self._watch.refused("queue_full", len(items))
                 raise QueueFull(ahead * self.seconds_a_picture)
+            pay()
             tickets = [self._join(item, ahead, sketches) for item in items]
             self._changed.notify_all()
             return tickets

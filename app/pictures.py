@@ -221,11 +221,15 @@ class Pictures:
     ) -> list[Ticket]:
         """A ticket a dish, in order; `further` as for `Engine.submit`. QueueFull, EngineClosed.
 
-        `pay` hears how many of them are not in memory, and so have to be made; when it raises, none is."""
+        `pay` hears how many of them are not in memory, and so have to be made, once there is room for them; when it
+        raises, none is."""
         known = {dish: data for dish in items if (data := self._recent.get(dish)) is not None}
         missing = [dish for dish in items if dish not in known]
-        pay(len(missing))
-        made = iter(self.engine.submit(missing, sketches=sketches, further=further) if missing else ())
+        made = iter(
+            self.engine.submit(missing, sketches=sketches, further=further, pay=lambda: pay(len(missing)))
+            if missing
+            else ()
+        )
         return [served(known[dish]) if dish in known else self._remember(dish, next(made)) for dish in items]
 
     def etag(self, dish: Dish) -> str:

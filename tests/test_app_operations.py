@@ -188,6 +188,20 @@ def test_a_client_has_an_allowance_of_pictures_made() -> None:
         assert figures(client)("refusals_total", reason="too_many_pictures") == 2 + 4
 
 
+def test_what_a_full_kitchen_refuses_costs_nothing_of_an_allowance() -> None:
+    pipeline = FakePipeline()
+    with opened(pipeline, rate=16, queue=8) as client, ThreadPoolExecutor() as threads:
+        pipeline.gate.clear()
+        first = threads.submit(client.post, "/generate", json={"name": "tea", "n": 8})
+        until(lambda: figures(client)("queue_depth") == 8)
+        for _ in range(2):
+            refused = client.post("/generate", json={"name": "cake", "n": 8})
+            assert (refused.status_code, refused.json()["error"]["code"]) == (503, "queue_full")
+        pipeline.gate.set()
+        assert first.result(10).status_code == 200
+        assert client.post("/generate", json={"name": "cake", "n": 8}).status_code == 200
+
+
 def test_an_allowance_grows_back_and_is_each_clients_own() -> None:
     now, refused = [0.0], []
     allowance = Allowance(60, lambda reason, count: refused.append((reason, count)), clock=lambda: now[0])

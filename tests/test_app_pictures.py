@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from app.engine import Watch
+from app.engine import EngineClosed, Watch
 from app.pictures import Pictures, PipelineModel
 from model.dishes import Dish
 from tests.serving import FakePipeline
@@ -112,6 +112,10 @@ def test_only_what_is_not_in_memory_is_paid_for_and_nothing_unpaid_is_made() -> 
         with pytest.raises(PermissionError):
             pictures.order([Dish("tea", 3), first, Dish("tea", 4)], refuse)
         assert pictures.engine.depth == 0
+        pictures.engine.refuse()
+        with pytest.raises(EngineClosed):
+            pictures.order([first, Dish("tea", 5)], paid.append)
+        assert paid == [1, 1]
     finally:
         pictures.engine.close()
-    assert {3, 4}.isdisjoint(pipeline.refined)
+    assert {3, 4, 5}.isdisjoint(pipeline.refined)
