@@ -31,7 +31,7 @@ RECIPE = ("name", "seed", "path", "off", "mix", "to", "to_seed", "t", "size")  #
 
 
 def _whole(value: object) -> object:
-    """Forms carry numbers as text, and JSON null is a field left out. Floats and booleans are no whole numbers,
+    """Forms carry numbers as text, and JSON null is a field left out. 1.0 and booleans are no whole numbers,
     whatever Python thinks."""
     if isinstance(value, str):
         value = value.strip()
@@ -44,10 +44,21 @@ def _whole(value: object) -> object:
 Whole = BeforeValidator(_whole)
 
 
+@dataclass(frozen=True)
+class _Decimal:
+    """A number of a JSON body with a point or an exponent, as it was written: as floats, the paths 3.1 and 3.10 are
+    the same."""
+
+    written: str
+
+    def __str__(self) -> str:
+        return self.written
+
+
 def _text(value: object) -> object:
     """An empty field of a form is a field left out; numbers may stand for themselves in JSON."""
-    if type(value) in (int, float):
-        value = f"{value:g}"
+    if type(value) in (int, _Decimal):
+        value = str(value)
     return None if value == "" else value
 
 
@@ -280,7 +291,8 @@ def _json(body: bytes) -> dict[str, Any]:
         raise ValueError(literal)
 
     try:
-        value = json.loads(body.decode("utf-8"), parse_constant=refuse)  # NaN and Infinity are not JSON
+        # NaN and Infinity are not JSON.
+        value = json.loads(body.decode("utf-8"), parse_float=_Decimal, parse_constant=refuse)
     except UnicodeDecodeError:
         raise ApiError(400, "not_utf8") from None
     except (ValueError, RecursionError):  # also for integers of thousands of digits

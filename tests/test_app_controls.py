@@ -186,6 +186,47 @@ def test_json_of_the_wrong_kind_is_refused_and_never_breaks(
     assert answer.status_code in (200, 422), answer.text
 
 
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [
+        ('"to": 1234567, "t": 0.50', {"to": "1234567", "t": "0.5"}),
+        ('"to": 12.50, "t": 1', {"to": "12.50", "t": "1"}),
+        ('"to": 1e3, "t": 1.0', {"to": "1e3", "t": "1"}),
+        ('"path": 3', {"path": "3"}),
+        ('"path": 3.10', {"path": "3.10"}),
+        ('"path": 123.4567', {"path": "123.4567"}),
+        ('"off": 1', {"off": "1"}),
+        (f'"to": 1{"0" * 400}, "t": 1', {"to": f"1{'0' * 79}", "t": "1"}),
+    ],
+)
+def test_a_number_in_json_is_read_as_it_is_written(
+    client: httpx.Client, number: str, expected: dict[str, str]
+) -> None:
+    answer = client.post(
+        "/generate",
+        content=f'{{"name": "{NAME}", "seed": 7, "size": 64, {number}}}',
+        headers={"Content-Type": "application/json", "Accept": "application/json"},
+    )
+    assert answer.status_code == 200, answer.text
+    recipe = dict(fields(answer.json()["pictures"][0]["url"]))
+    assert {key: recipe[key] for key in recipe.keys() & {"path", "off", "to", "t"}} == expected
+
+
+@pytest.mark.parametrize(
+    ("field", "number"),
+    [
+        ("t", "1e-05"), ("t", "1e400"), ("path", "0.5"), ("path", "1e2"), ("off", "1.0"), ("name", "1.5"),
+        *((field, "1" + "0" * 400) for field in ("t", "path", "off")),
+    ],
+)  # fmt: skip
+def test_a_number_in_json_that_fits_no_field_is_refused(client: httpx.Client, field: str, number: str) -> None:
+    before = "" if field == "name" else f'"name": "{NAME}", '
+    answer = client.post(
+        "/generate", content=f'{{{before}"{field}": {number}}}', headers={"Content-Type": "application/json"}
+    )
+    assert (answer.status_code, answer.json()["error"]["code"]) == (422, f"invalid_{field}")
+
+
 # The seat at the counter
 
 
