@@ -44,19 +44,19 @@ _templates.filters["unbroken"] = _unbroken
 
 def dish_url(request: Request, dish: Dish, model: str = "") -> str:
     """The address that makes this picture again, as a path on this server; with a model's version, by no other."""
-    address = f"{request.scope.get('root_path', '')}/dish.png?{dish.query()}"
+    address = f"{_root(request)}/dish.png?{dish.query()}"
     return f"{address}&model={model}" if model else address
 
 
 def counter_url(request: Request, dish: Dish, **more: int | str) -> str:
     """The seat at the counter where this dish can be played with: its permalink for people."""
-    path = f"{request.scope.get('root_path', '')}/dish?{dish.query(size=False)}"
+    path = f"{_root(request)}/dish?{dish.query(size=False)}"
     return path + "".join(f"&{key}={value}" for key, value in more.items())
 
 
 def page_url(request: Request, dish: Dish, n: int = 1) -> str:
     """The page that shows this dish."""
-    return _at(request, "/", {"name": dish.name, "seed": dish.seed, "n": n})
+    return _at(request, "/", [("name", dish.name), ("seed", dish.seed), ("n", n)])
 
 
 def front_page(
@@ -130,7 +130,7 @@ def table_page(
 def menu_page(request: Request, menu: Sequence[Dish]) -> Response:
     """Dishes on a sheet of paper."""
     queries = [("dish", dish.query()) for dish in menu]
-    address = f"{request.scope.get('root_path', '')}/menu.zip?{urlencode(queries, quote_via=quote)}"
+    address = f"{_root(request)}/menu.zip?{urlencode(queries, quote_via=quote)}"
     return _page(request, "menu.html", dishes=menu, zip=address)
 
 
@@ -148,7 +148,7 @@ def respond(request: Request, exception: Exception) -> Response:
     """An error as JSON, or as a page where a browser asks for one."""
     error = from_exception(exception)
     headers = {"Cache-Control": "no-store", **error.headers}
-    if request.scope["path"].startswith(f"{request.scope.get('root_path', '')}/v1/"):
+    if request.scope["path"].startswith(f"{_root(request)}/v1/"):
         return JSONResponse(error.openai_body(texts.of(request)), status_code=error.status, headers=headers)
     kinds = ("application/json", "text/html")
     if negotiation.media_type(request.headers.get("accept"), kinds) == "text/html":
@@ -177,8 +177,14 @@ def _open_graph(request: Request, language: texts.Language, dish: Dish) -> Marku
     )
 
 
-def _at(request: Request, path: str, query: Mapping[str, str | int]) -> str:
-    return f"{request.scope.get('root_path', '')}{path}?{urlencode(query, quote_via=quote)}"
+def _root(request: Request) -> str:
+    """The path that this server is at. Within /static, `root_path` is that of the files."""
+    root: str = request.scope.get("app_root_path", request.scope.get("root_path", ""))
+    return root
+
+
+def _at(request: Request, path: str, query: Sequence[tuple[str, str | int]]) -> str:
+    return f"{_root(request)}{path}?{urlencode(query, quote_via=quote)}"
 
 
 def _page(
@@ -199,7 +205,7 @@ def _page(
         languages={key: (label, _in_language(request, key)) for key, label in texts.LANGUAGES.items()},
         text=partial(texts.text, language),
         say=partial(texts.notice, language),
-        root=request.scope.get("root_path", ""),
+        root=_root(request),
         version=version,
         has_index=pictures is not None and pictures.has_index,
         # The model that a permalink was made by, where it is not this one.
@@ -221,7 +227,7 @@ def _page(
             texts.COOKIE,
             language,
             max_age=365 * 86400,
-            path=request.scope.get("root_path") or "/",
+            path=_root(request) or "/",
             httponly=True,
             samesite="lax",
         )
@@ -240,10 +246,8 @@ def _version(request: Request) -> str:
 def _in_language(request: Request, language: str) -> str:
     """This page in another language. What a form has sent is not in its address, so that leads to the order form."""
     if request.method != "GET":
-        return f"{request.scope.get('root_path', '')}/?lang={language}"
-    query = {key: value for key, value in request.query_params.items() if key != "lang"}
-    return _at(
-        request,
-        request.url.path.removeprefix(request.scope.get("root_path", "")),
-        {**query, "lang": language},
-    )
+        return f"{_root(request)}/?lang={language}"
+    query = [(key, value) for key, value in request.query_params.multi_items() if key != "lang"]
+    # Anything may have been asked for: an address that begins with two slashes would lead to another server.
+    path = quote(request.scope["path"].removeprefix(_root(request)).lstrip("/"))
+    return _at(request, f"/{path}", [*query, ("lang", language)])

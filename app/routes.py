@@ -128,8 +128,7 @@ def _parameters(keys: Iterable[str]) -> list[dict[str, Any]]:
 # Pages
 
 
-@router.get("/", include_in_schema=False)
-@router.head("/", include_in_schema=False)
+@router.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
 async def home(request: Request) -> Response:
     fields: dict[str, str] = {}
     try:
@@ -143,8 +142,7 @@ async def home(request: Request) -> Response:
     return pages.front_page(request, order=order, n=len(order.dishes))
 
 
-@router.get("/dish", include_in_schema=False)
-@router.head("/dish", include_in_schema=False)
+@router.api_route("/dish", methods=["GET", "HEAD"], include_in_schema=False)
 async def dish_at_the_counter(request: Request) -> Response:
     pictures = kitchen.of(request)
     keys = tuple(key for key in RECIPE if key != "size")
@@ -397,8 +395,7 @@ async def _generate_page(request: Request) -> Response:
     return pages.front_page(request, order=order, n=len(order.dishes), seed=seed)
 
 
-@router.head("/dish.png", include_in_schema=False)
-@router.get(
+@router.get(  # only described here: the route of both methods, which would be described twice, comes first
     "/dish.png",
     summary="The picture of one name and seed, always the same",
     response_class=Response,
@@ -420,6 +417,7 @@ async def _generate_page(request: Request) -> Response:
         ]
     },
 )
+@router.api_route("/dish.png", methods=["GET", "HEAD"], include_in_schema=False)
 async def dish_png(request: Request) -> Response:
     """The permanent address of a picture. Its PNG carries name, seed and model version as text metadata."""
     if negotiation.media_type(request.headers.get("accept"), (PNG,)) is None:

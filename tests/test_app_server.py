@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import base64
+import html
 import io
 import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import quote, unquote
+from urllib.parse import parse_qsl, quote, unquote, urljoin
 
 import httpx
 import numpy as np
@@ -234,6 +235,39 @@ def test_both_languages_have_all_words(client: httpx.Client) -> None:
         assert re.search("[ぁ-ん]", japanese)
 
 
+def languages(client: httpx.Client, address: str) -> list[str]:
+    """Where a page's links to itself in each language lead."""
+    page = client.get(address, headers={"Accept": BROWSER}).text
+    found = re.findall(r'<a href="([^"]*)" lang="[a-z]+" hreflang', page)
+    assert len(found) == 2, found
+    return [html.unescape(link) for link in found]
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "/",
+        f"/?name={quote(NAME)}&seed=7&n=2",
+        "/dish?name=tea&seed=1&mix=0.5%3Aegg&mix=1%3Aham",
+        "/menu?dish=name%3Dtea&dish=name%3Dham",
+        "/static/no%3Fthing.css?a=1&a=2",
+    ],
+)
+def test_a_page_in_another_language_is_the_same_page(client: httpx.Client, address: str) -> None:
+    path, _, query = address.partition("?")
+    for lang, link in zip(("ja", "en"), languages(client, address), strict=True):
+        there, _, asked = link.partition("?")
+        assert (there, parse_qsl(asked)) == (path, [*parse_qsl(query), ("lang", lang)])
+        assert languages(client, link)
+
+
+@pytest.mark.parametrize("path", ["//evil.example/x", "///evil.example", "/%09/evil.example", "/%5Cevil.example"])
+def test_no_address_makes_a_page_lead_elsewhere(client: httpx.Client, path: str) -> None:
+    here = str(client.base_url).rstrip("/")
+    for link in languages(client, here + path):
+        assert urljoin(here, link).startswith(f"{here}/")
+
+
 def test_the_table_is_laid_with_dishes_that_exist_nowhere_else(client: httpx.Client) -> None:
     page = client.get("/").text
     addresses = re.findall(r'<img src="(/dish.png[^"]+)"', page)
@@ -394,8 +428,22 @@ def test_unknown_addresses_and_methods_have_the_same_shape(client: httpx.Client)
     answer = client.get("/generate")
     assert (answer.status_code, answer.json()["error"]["code"]) == (405, "method_not_allowed")
     assert answer.headers["allow"] == "POST"
-    page = client.get("/nowhere", headers={"Accept": BROWSER})
-    assert (page.status_code, page.headers["content-type"]) == (404, "text/html; charset=utf-8")
+    for address in ("/nowhere", "/static/nothing.css"):
+        page = client.get(address, headers={"Accept": BROWSER})
+        assert (page.status_code, page.headers["content-type"]) == (404, "text/html; charset=utf-8")
+        for found in re.findall(r'<(?:link|script)[^>]* (?:href|src)="([^"]+)"', page.text):
+            assert client.get(found).status_code == 200, found
+        assert '<a class="primary" href="/">' in page.text
+
+
+@pytest.mark.parametrize("path", ["/", "/dish", "/dish.png"])
+def test_who_may_only_look_is_told_all_that_may_be_done(client: httpx.Client, path: str) -> None:
+    answer = client.post(path)
+    assert answer.status_code == 405
+    assert set(answer.headers["allow"].split(", ")) == {"GET", "HEAD"}
+    assert answer.headers["allow"] in answer.json()["error"]["message"]
+    for method in ("GET", "HEAD"):
+        assert client.request(method, f"{path}?name=tea&seed=1").status_code == 200
 
 
 # Safety
@@ -471,6 +519,7 @@ def test_openapi_describes_every_route(client: httpx.Client) -> None:
         "/generate", "/dish.png", "/menu.zip", "/nearest", "/surprise", "/healthz", "/readyz", "/metrics",
         "/v1/images/generations",
     }  # fmt: skip
+    assert set(schema["paths"]["/dish.png"]) == {"get"}
     generate = schema["paths"]["/generate"]["post"]
     assert set(generate["requestBody"]["content"]) == {MULTIPART.partition(";")[0], FORM, "application/json"}
     assert {"200", "400", "403", "406", "413", "415", "422", "503"} <= set(generate["responses"])
