@@ -44,9 +44,12 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         engine = self.config.app.state.pictures.engine  # type: ignore[union-attr]
         engine.refuse()
-        deadline = asyncio.get_running_loop().time() + (self.config.timeout_graceful_shutdown or 0)
-        while engine.depth and not self.force_exit and asyncio.get_running_loop().time() < deadline:
+        now = asyncio.get_running_loop().time
+        deadline = now() + (self.config.timeout_graceful_shutdown or 0)
+        while engine.depth and not self.force_exit and now() < deadline:
             await asyncio.sleep(0.02)
+        # Uvicorn waits once more, for the answers: in what is left of the time.
+        self.config.timeout_graceful_shutdown = max(0, deadline - now())  # type: ignore[assignment]
         await super().shutdown(sockets)
 
 
@@ -66,6 +69,7 @@ class _Protocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        transport.set_write_buffer_limits(high=0)  # by default 64 KiB may stay unread without a word
         self._time_the_head()
 
     def connection_lost(self, exc: Exception | None) -> None:

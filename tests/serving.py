@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import socket
 import threading
 import time
 import zlib
@@ -82,11 +83,13 @@ class FakePipeline:
 
 
 @contextlib.contextmanager
-def serve(app: FastAPI, settings: Settings | None = None) -> Iterator[str]:
-    """The app on a free port of this machine; yields its URL once it takes requests."""
-    settings = replace(settings or Settings(), port=0, drain=10)
+def serve(
+    app: FastAPI, settings: Settings | None = None, door: socket.socket | None = None
+) -> Iterator[str]:
+    """The app on a free port of this machine, or at a listening socket; yields its URL once it takes requests."""
+    settings = replace(settings or Settings(drain=10), port=0)
     server = serving.Server(serving.config(app, settings))
-    thread = threading.Thread(target=server.run)
+    thread = threading.Thread(target=server.run, args=([door] if door else None,))
     thread.start()
     try:
         until(lambda: server.started or not thread.is_alive())
@@ -100,7 +103,7 @@ def serve(app: FastAPI, settings: Settings | None = None) -> Iterator[str]:
 
 @contextlib.contextmanager
 def cafeteria(pipeline: object, **given: int | str) -> Iterator[str]:
-    settings = Settings(**given)
+    settings = Settings(**{"drain": 10, **given})
     with serve(create_app(settings, pipeline), settings) as url:
         yield url
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import logging
 import math
 import re
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,8 +24,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from app import cpus, logs
 from app.errors import ApiError
 from app.limits import Allowance
-from app.settings import SETTINGS
-from tests.serving import FakePipeline, cafeteria, until
+from app.server import create_app
+from app.settings import SETTINGS, Settings
+from tests.serving import FakePipeline, cafeteria, serve, until
 
 ROOT = Path(__file__).parent.parent
 
@@ -373,6 +376,35 @@ def test_a_client_that_does_not_read_is_left(speaker: httpx.Client) -> None:
     assert 0 < answers < 500
 
 
+def test_nor_may_a_client_leave_the_rest_of_a_short_answer_unread() -> None:
+    def connections() -> int:
+        """Their two ends are files of this process."""
+        found = re.search(r"^process_open_fds (\S+)$", client.get("/metrics").text, re.MULTILINE)
+        assert found
+        return int(float(found[1]))
+
+    with socket.create_server(("127.0.0.1", 0)) as door, socket.socket() as connection:
+        door.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)  # nearly all of an answer stays with the server
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.settimeout(10)
+        app = create_app(Settings(), FakePipeline())
+        with (
+            serve(app, Settings(patience=1, drain=10), door) as url,
+            httpx.Client(base_url=url, trust_env=False) as client,
+        ):
+            length = len(client.get("/static/style.css").content)
+            assert length < 2**16
+            connection.connect(door.getsockname())
+            connection.sendall(b"GET /static/style.css HTTP/1.1\r\nHost: a\r\n\r\n")
+            before = connections()
+            until(lambda: connections() < before)
+            received = 0
+            with contextlib.suppress(ConnectionResetError):
+                while more := connection.recv(65536):
+                    received += len(more)
+    assert received < length
+
+
 # The end
 
 
@@ -399,6 +431,43 @@ def test_while_it_drains_the_door_stays_open_to_say_so() -> None:
         visitor.result(10)
         assert accepted.result(10).status_code == 200
         client.close()
+
+
+def test_what_is_not_done_in_time_is_cut_as_the_door_closes() -> None:
+    pipeline = FakePipeline()
+    with ThreadPoolExecutor() as threads, cafeteria(pipeline, drain=2) as url:
+        until(lambda: httpx.get(f"{url}/readyz", trust_env=False).status_code == 200)
+        pipeline.gate.clear()
+        begun = threading.Event()
+
+        def order() -> None:
+            with httpx.stream("POST", f"{url}/generate", json={"name": "tea", "n": 2}, trust_env=False) as answer:
+                for _ in answer.iter_lines():
+                    begun.set()
+
+        def knock() -> None:
+            """Until nobody opens, and then for less than the time to drain."""
+            try:
+                address = urlsplit(url)
+                until(lambda: not is_open((str(address.hostname), int(address.port or 0))))
+                until(ordered.done, 1.5)
+            finally:
+                pipeline.gate.set()
+
+        ordered = threads.submit(order)
+        assert begun.wait(10)
+        knocked = threads.submit(knock)
+    with pytest.raises(httpx.RemoteProtocolError):
+        ordered.result(0)
+    knocked.result(0)
+
+
+def is_open(address: tuple[str, int]) -> bool:
+    try:
+        socket.create_connection(address, timeout=10).close()
+    except ConnectionRefusedError:
+        return False
+    return True
 
 
 # CPUs
