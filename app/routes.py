@@ -41,6 +41,7 @@ from model.words import surprise
 router = APIRouter()
 
 PNG, HTML, JSON = "image/png", "text/html", "application/json"
+MAX_COMPARED = 8  # dishes with the training data, at once
 
 
 class Picture(BaseModel):
@@ -276,7 +277,11 @@ async def _novelty(request: Request, dish: Dish) -> Novelty:
     (made,) = await answers.made(request, kitchen.order(request, [dish]))
     if isinstance(made, ApiError):
         raise made
-    novelty = await asyncio.to_thread(pictures.novelty, dish, made, japanese=texts.of(request) == "ja")
+    comparing: asyncio.Semaphore = request.app.state.comparing
+    if comparing.locked():
+        raise QueueFull(0)  # its picture is in memory when the client comes back
+    async with comparing:
+        novelty = await asyncio.to_thread(pictures.novelty, dish, made, japanese=texts.of(request) == "ja")
     if novelty is None:
         raise ApiError(404, "no_index")
     return novelty

@@ -74,6 +74,7 @@ def create_app(settings: Settings, pipeline: Pipeline | None = None, threads: in
     )
     app.state.metrics = metrics
     app.state.allowance = Allowance(settings.rate, metrics.refused)
+    app.state.comparing = asyncio.Semaphore(routes.MAX_COMPARED)
     app.include_router(routes.router)
     app.include_router(openai.router)
     app.mount("/static", _Static(directory=pages.ROOT / "static"), name="static")

@@ -11,8 +11,10 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
+from app.routes import MAX_COMPARED
 from app.server import create_app
 from app.settings import Settings
+from model.nearest import Nearest
 from tests.serving import FakePipeline, cafeteria, serve, until
 
 STREAM = {"Accept": "application/x-ndjson"}
@@ -72,6 +74,41 @@ def test_the_place_in_the_queue_is_told(pipeline: FakePipeline) -> None:
             assert json.loads(next(answer.iter_lines()))["ahead"] == 3
         pipeline.gate.set()
         first.result(10)
+
+
+class Index:
+    """Takes its time to say what is near."""
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+
+    def nearest(self, embedding: object, name: str) -> Nearest:
+        assert self.gate.wait(30)
+        return Nearest([("tea", 0.0)], 0, exists=True)
+
+    def alike(self, picture: object, *, japanese: bool) -> None:
+        """Knows no photographs."""
+
+
+def test_who_asks_what_is_near_while_too_many_do_is_told_when_to_come_back(pipeline: FakePipeline) -> None:
+    pipeline.names_index = index = Index()  # type: ignore[assignment]
+    with opened(pipeline) as client, ThreadPoolExecutor(MAX_COMPARED + 4) as threads:
+        client.get("/dish.png?name=tea")
+        asked = [threads.submit(client.get, "/nearest?name=tea") for _ in range(MAX_COMPARED + 4)]
+        try:
+            until(lambda: sum(answer.done() for answer in asked) == 4)
+            page = client.get("/dish?name=tea&nearest=1", headers={"Accept": "text/html"})
+            assert (page.status_code, page.headers["retry-after"]) == (503, "1")
+            assert "kitchen is full" in page.text
+            assert client.get("/dish?name=tea").status_code == 200
+        finally:
+            index.gate.set()
+        answers = [answer.result(10) for answer in asked]
+        assert sorted(answer.status_code for answer in answers) == [200] * MAX_COMPARED + [503] * 4
+        for refused in (answer for answer in answers if answer.status_code == 503):
+            assert refused.json()["error"]["code"] == "queue_full"
+            assert refused.headers["retry-after"] == "1"
+        assert client.get("/nearest?name=tea").json()["exists"]
 
 
 def leave_a_stream(client: httpx.Client) -> None:
