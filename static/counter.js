@@ -9,7 +9,13 @@ const status = document.getElementById("status");
 const MOST_LIVE_MS = 60; // between two sketches while a slider is dragged, so that the kitchen can breathe
 
 let counter = document.getElementById("counter");
+let shownAt = pageAddress();
 let leaving = new AbortController();
+
+/** The address without the part of the page that it may point at, as the skip link's does. */
+function pageAddress() {
+  return location.href.split("#")[0];
+}
 
 /** The picture of the dish that a page shows. */
 function pictureOf(address, size) {
@@ -117,6 +123,7 @@ async function go(address, { push = true } = {}) {
     // A form's fields come in another order than the dish's own address has.
     const settled = changed ? next.querySelector("#permalink").href : response.url;
     if (push && settled !== location.href) history.pushState(null, "", settled);
+    shownAt = pageAddress();
     if (at !== null) {
       const again = document.getElementById(at) ?? document.getElementById("dish-heading");
       if (again.id === "dish-heading") again.tabIndex = -1;
@@ -238,7 +245,9 @@ document.addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.isComposing || event.keyCode === 229)) event.preventDefault();
 });
 
-addEventListener("popstate", () => go(location.href, { push: false }));
+addEventListener("popstate", () => {
+  if (pageAddress() !== shownAt) go(location.href, { push: false });
+});
 
 /** Waits for the picture that is part of the page, which a full kitchen may have refused. */
 async function arrive(picture, signal) {

@@ -222,6 +222,18 @@ def test_the_link_is_copied_or_else_followed(url: str, visit: Open) -> None:
     expect(page).to_have_url(link)
 
 
+def test_a_link_into_the_page_serves_no_dish_anew(url: str, visit: Open) -> None:
+    page = visit(url + DISH, ENGLISH)
+    settled(page)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.get_by_role("link", name="Skip").focus()
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile("#main$"))
+    page.evaluate("new Promise((resolve) => setTimeout(resolve))")
+    assert not [address for address in asked if "/dish" in address]
+
+
 def test_whether_a_dish_is_new_is_said_on_demand(url: str, visit: Open) -> None:
     page = visit(url + DISH, ENGLISH)
     page.get_by_role("link", name="Is it new?").click()
