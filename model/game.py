@@ -180,7 +180,7 @@ class Balancer:
                 (gradient,) = torch.autograd.grad(loss, images, retain_graph=True)
                 mean, count = self.pulls.get(name, (gradient.new_zeros(()), 0))
                 keep = min(self.DECAY, count / (count + 1))  # at first a plain mean
-                self.pulls[name] = mean.mul_(keep).add_((1 - keep) * parallel.mean(gradient.norm())), count + 1
+                self.pulls[name] = mean.mul_(keep).add_((1 - keep) * parallel.norm(gradient)), count + 1
         self.steps += 1
         share = sum(weight for weight, _ in losses.values())
         parts = [weight / share / (self.pulls[name][0] + 1e-12) * loss for name, (weight, loss) in active.items()]
@@ -314,10 +314,10 @@ def follow(average: nn.Module, module: nn.Module, images: int, kimg: float, half
     """Moves the exponential moving average towards the weights and buffers of `module`.
 
     Args:
-        images: shown in this step.
+        images: shown to this process in this step.
         half_life: in kimg; a young run has a shorter one, so that the average is not made of its first noise.
     """
-    keep = 0.5 ** (images / 1000 / min(half_life, 0.05 * kimg + 1e-3))
+    keep = 0.5 ** (images * parallel.count() / 1000 / min(half_life, 0.05 * kimg + 1e-3))
     means, values = average.state_dict(), module.state_dict()
     moving = [name for name, mean in means.items() if mean.is_floating_point()]
     torch._foreach_lerp_([means[name] for name in moving], [values[name] for name in moving], 1 - keep)

@@ -71,6 +71,20 @@ def agree(stop: bool) -> bool:
     return bool(flag.item())
 
 
+def count() -> int:
+    """How many processes there are."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def norm(gradient: Tensor) -> Tensor:
+    """The norm of the gradient of a mean over all processes' shares of a batch, given that of this one's own share."""
+    if not dist.is_initialized():
+        return gradient.norm()
+    squares = gradient.norm().square()
+    dist.all_reduce(squares)
+    return squares.sqrt() / dist.get_world_size()
+
+
 def mean(values: Tensor) -> Tensor:
     """The mean of a tensor over the processes."""
     if dist.is_initialized():

@@ -326,6 +326,31 @@ def test_a_balancer_goes_on_from_its_state() -> None:
     assert torch.equal(run(rest, pictures[33:]), whole)
 
 
+@pytest.fixture
+def beside_another(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Makes this the first of two processes, of which the other has the same numbers."""
+
+    def start() -> None:
+        monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+        monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+        monkeypatch.setattr(torch.distributed, "all_reduce", lambda tensor: tensor.mul_(2))
+
+    return start
+
+
+def test_two_processes_pull_at_a_picture_as_one_does(beside_another: Callable[[], None]) -> None:
+    share = torch.randn(4, 3, 8, 8)
+
+    def gradient(images: Tensor) -> Tensor:
+        images = images.clone().requires_grad_()
+        losses = {"a": (1.0, images.square().mean()), "b": (3.0, images.pow(4).mean())}
+        return Balancer().gradient(losses, images)
+
+    alone = gradient(torch.cat([share, share]))
+    beside_another()
+    torch.testing.assert_close(gradient(share) / 2, alone[:4])  # halved as the mean over the processes does
+
+
 # ---- the name ---------------------------------------------------------------------------------------------
 
 
@@ -423,6 +448,15 @@ def test_an_average_has_gone_half_the_way_after_its_half_life() -> None:
     for _ in range(2000):
         follow(average, module, images=20, kimg=1000.0, half_life=2.0)
     assert average.weight.item() == pytest.approx(1.0, abs=1e-4)
+
+
+def test_an_average_counts_what_all_processes_have_shown(beside_another: Callable[[], None]) -> None:
+    module, alone = nn.Linear(4, 4), nn.Linear(4, 4)
+    shared = copy.deepcopy(alone)
+    follow(alone, module, images=16, kimg=500.0, half_life=10.0)
+    beside_another()
+    follow(shared, module, images=8, kimg=500.0, half_life=10.0)
+    torch.testing.assert_close(shared.weight, alone.weight)
 
 
 def test_a_young_average_follows_faster() -> None:
