@@ -170,7 +170,7 @@ def _sit(sitting: Sitting) -> tuple[dict[str, Any], report.Exhibits]:
         "photographs": {"train": len(sitting.train), "validation": len(sitting.validation)},
         "realism": [row for kind in kinds for row in realism(sitting, kind, drawn[kind], blind)],
         "faithfulness": faithfulness(sitting, drawn),
-        "diversity": diversity(sitting, drawn[kinds[0]], exhibits),
+        "diversity": diversity(sitting, kinds[0], drawn[kinds[0]], exhibits),
         "novelty": novelty(sitting, list(drawn.values()), exhibits),
         "composition": compose(sitting, exhibits),
     }
@@ -351,7 +351,7 @@ def faithfulness(sitting: Sitting, drawn: dict[str, Drawn]) -> dict[str, Any]:
 # ---- diversity -------------------------------------------------------------------------------------------
 
 
-def diversity(sitting: Sitting, drawn: Drawn, exhibits: report.Exhibits) -> dict[str, Any]:
+def diversity(sitting: Sitting, kind: str, drawn: Drawn, exhibits: report.Exhibits) -> dict[str, Any]:
     """Mean distance between two pictures of one name, against two photographs of one dish and of any two."""
     judge, plan, train = sitting.judge, sitting.plan, sitting.train
     photos: dict[str, list[int]] = {}
@@ -372,7 +372,7 @@ def diversity(sitting: Sitting, drawn: Drawn, exhibits: report.Exhibits) -> dict
         )
         return _distances([metrics.pairwise(part) for part in parts])
 
-    figures["free-form names, generated"] = spread(rare)
+    figures[f"{KINDS[kind]}, generated"] = spread(rare)
     if common:
         chosen = [_some(photos[name], plan.latents, plan.seed) for name in common]
         figures["dishes with many photographs, generated"] = spread(common)

@@ -164,7 +164,9 @@ def measure_teacher(
     def matched(who: str, embedder: Embed) -> Row:
         english, japanese = embedder(train.names), embedder([name or "-" for name in train.names_ja])
         japanese[[name is None for name in train.names_ja]] = torch.nan
-        linear = nn.Linear(english.shape[1], 256)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            linear = nn.Linear(english.shape[1], 256)
         head = fit(features, torch.stack([english, japanese], 1), train.names, steps, seed, text_head=linear)
         with torch.inference_mode():
             images = head(validation)

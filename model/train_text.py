@@ -233,7 +233,8 @@ def train(
             if done or time.monotonic() - validated > VALIDATE_SECONDS:
                 figures = validate(encoder, head, tokenizer, validation)
                 score = sum(figures.values())
-                _log(out / LOG, {"step": step, "minutes": spent / 60, **running, **figures})
+                if running:  # a resumed run whose time was up has no losses
+                    _log(out / LOG, {"step": step, "minutes": spent / 60, **running, **figures})
                 if figures:
                     tqdm.write(f"step {step}: " + ", ".join(f"{k} {v:.3f}" for k, v in figures.items()))
                 if score >= best:

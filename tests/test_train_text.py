@@ -109,6 +109,7 @@ def test_a_run_leaves_a_readable_encoder_and_goes_on(
     asked = len(fake.asked)
     run(data, out, steps=6, resume=True)
     assert len(fake.asked) == asked  # the teacher is asked once
+    run(data, out, steps=6, resume=True)  # as behind a kill while the judge was fit: no step is left, and no row
     with (out / "text.csv").open() as file:
         steps = [int(row["step"]) for row in csv.DictReader(file)]
     assert steps == [4, 6]
