@@ -40,16 +40,16 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "save_of": ("Save picture no. {seed} of {name}", "「{name}」{seed}番の絵を保存"),
     "link": ("Copy link", "リンクをコピー"),
     "copied": ("Copied", "コピーしました"),
-    "taste": ("Play", "あそぶ"),
-    "taste_of": ("Play with picture no. {seed} of {name}", "「{name}」{seed}番であそぶ"),
+    "taste": ("Play with it", "あそぶ"),
+    "taste_of": ("Play with it: picture no. {seed} of {name}", "「{name}」{seed}番であそぶ"),
     "seed_note": (
         "The name and the number under a picture make the same picture again.",
         "料理名と絵の下の番号があれば、同じ絵をもう一度出せます。",
     ),
     "honest": (
-        "Nobody has ever cooked these dishes. A small neural network, a StackGAN, imagines each one "
+        "None of these plates was ever cooked. A small neural network, a StackGAN, imagines each one "
         "from its name alone.",
-        "どの料理も、まだ誰も作ったことがありません。小さなニューラルネットワーク（StackGAN）が、"
+        "ここに並ぶ皿は、どれも実際に作られたものではありません。小さなニューラルネットワーク（StackGAN）が、"
         "名前だけを手がかりに思い描いています。",
     ),
     "api": ("For programmers", "開発者の方へ"),
@@ -59,7 +59,7 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "making": ("Making {name}…", "「{name}」を作っています…"),
     "ahead": (
         "Making {name}… {ahead} pictures before yours.",
-        "「{name}」を作っています…お先に{ahead}皿あります。",
+        "「{name}」を作っています…先に{ahead}皿お待ちです。",
     ),
     "done": ("{name}: ready in {seconds} s.", "「{name}」できました（{seconds}秒）。"),
     "retrying": ("Trying again in {seconds} s.", "{seconds}秒後にもう一度試します。"),
@@ -145,7 +145,7 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "step": ("{percent}% {name}", "{name} {percent}%"),
     "play": ("Watch it change", "変わるところを見る"),
     "stop": ("Stop", "止める"),
-    "no_morph": ("Without the morph", "変身をやめる"),
+    "no_morph": ("Undo the morph", "変身をやめる"),
     "to_number": ("to no.", "番号"),
     "morph_note": (
         "Into another name, another plate number, or both.",
@@ -169,13 +169,13 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "my_menu": ("My menu", "わたしのお品書き"),
     "print": ("Print", "印刷する"),
     "zip": ("Save all (zip)", "まとめて保存（zip）"),
-    "forget": ("Forget them", "消す"),
+    "forget": ("Forget all", "すべて消す"),
     "forget_one": ("Forget {name}", "「{name}」を消す"),
     "forget_sure": ("Forget all your dishes?", "あなたの料理をすべて消しますか？"),
     "reopen": ("Open a saved picture", "保存した絵を開く"),
     "reopen_note": (
-        "A picture saved here remembers its dish: drop it anywhere on this page.",
-        "ここで保存した絵は料理を覚えています。このページのどこにでも落としてください。",
+        "A picture saved here remembers its dish: choose it, or drop it on this page, and its dish opens.",
+        "ここで保存した絵にはレシピが入っています。選ぶか、このページにドラッグ＆ドロップすると、その一皿が開きます。",
     ),
     "not_ours": (
         "This file is no picture saved here, or something has taken its recipe out.",

@@ -369,7 +369,7 @@ def test_the_morph_is_scrubbed_by_slider_strip_and_keyboard(url: str, visit: Ope
     assert f"t={slider.input_value()}" in settled(page) and f"t={slider.input_value()}" in page.url
     expect(page.locator(".seat img.live")).to_have_count(0)
     expect(page.get_by_role("button", name="Watch it change")).to_be_focused()
-    page.get_by_role("link", name="Without the morph").click()
+    page.get_by_role("link", name="Undo the morph").click()
     settled(page)
     assert "to=" not in page.url
 

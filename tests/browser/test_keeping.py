@@ -127,7 +127,7 @@ def test_ones_own_dishes_are_remembered_and_become_a_menu(url: str, visit: Open)
     expect(shelf.locator("li a")).to_have_text(["cake", "cake"])
     assert page.evaluate("document.activeElement.ariaLabel") == "Forget cake"
     page.on("dialog", lambda dialog: dialog.accept())
-    shelf.get_by_role("button", name="Forget them").click()
+    shelf.get_by_role("button", name="Forget all").click()
     expect(shelf).to_be_hidden()
     page.reload()
     expect(shelf).to_be_hidden()
