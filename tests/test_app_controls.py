@@ -174,16 +174,15 @@ def test_what_is_out_of_bounds_is_said_by_field(
 @pytest.mark.parametrize(
     "body",
     [
-        {"mix": {"a": 1}}, {"mix": [1]}, {"mix": [["1:a"]]}, {"path": [1]}, {"t": []}, {"off": {}}, {"to": 3.5},
+        {"mix": {"a": 1}}, {"mix": [1]}, {"mix": [["1:a"]]}, {"path": [1]}, {"t": []}, {"off": {}},
         {"t": float(10**300)}, {"path": True}, {"mix": "1:\ud800"},
     ],
 )  # fmt: skip
-def test_json_of_the_wrong_kind_is_refused_and_never_breaks(
-    client: httpx.Client, body: dict[str, object]
-) -> None:
+def test_json_of_the_wrong_kind_is_refused_by_field(client: httpx.Client, body: dict[str, object]) -> None:
     content = json.dumps({"name": NAME, "size": 64, **body})
     answer = client.post("/generate", content=content, headers={"Content-Type": "application/json"})
-    assert answer.status_code in (200, 422), answer.text
+    assert answer.status_code == 422
+    assert [answer.json()["error"]["field"]] == list(body)
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import socket
 import threading
+import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -12,7 +14,10 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+import torch
+from torch import Tensor
 
+from app.orders import MAX_PICTURES
 from app.routes import MAX_COMPARED
 from app.server import create_app
 from app.settings import Settings
@@ -156,7 +161,23 @@ def test_a_picture_made_before_is_not_made_again(pipeline: FakePipeline) -> None
         assert pipeline.refined == [3]
 
 
-def test_memory_can_be_switched_off_and_is_bounded(pipeline: FakePipeline) -> None:
+class Noisy(FakePipeline):
+    """Pictures of some 200 kB."""
+
+    def refine(self, sketches: Tensor, embeddings: Tensor, latents: Tensor) -> Tensor:
+        super().refine(sketches, embeddings, latents)
+        return torch.rand(len(latents), 3, 256, 256) * 2 - 1
+
+
+def test_memory_keeps_what_was_asked_for_last() -> None:
+    pipeline = Noisy()
+    with opened(pipeline, cache_mb=1) as client:
+        for seed in (1, 2, 3, 4, 5, 1, 6, 1, 2):  # five fit
+            client.get(f"/dish.png?name=tea&seed={seed}")
+        assert pipeline.refined == [1, 2, 3, 4, 5, 6, 2]
+
+
+def test_memory_can_be_switched_off(pipeline: FakePipeline) -> None:
     with opened(pipeline, cache_mb=0) as client:
         for _ in "ab":
             client.get("/dish.png?name=tea&seed=3")
@@ -197,3 +218,33 @@ def test_stopping_finishes_what_was_accepted(pipeline: FakePipeline) -> None:
             until(lambda: pipeline.sketched)
             threading.Timer(0.3, pipeline.gate.set).start()
         assert answer.result(10).text.count('"picture"') == 5
+
+
+MENU = {"dish": [f"name=tea&seed={seed}" for seed in range(MAX_PICTURES + 1)]}
+
+
+def test_a_menu_larger_than_the_kitchen_is_made(pipeline: FakePipeline) -> None:
+    with opened(pipeline, queue=MAX_PICTURES) as client:
+        answer = client.get("/menu.zip", params=MENU)
+        assert len(zipfile.ZipFile(io.BytesIO(answer.content)).namelist()) == MAX_PICTURES + 1
+
+
+def test_stopping_finishes_a_menu_that_was_begun(pipeline: FakePipeline) -> None:
+    with httpx.Client(trust_env=False) as client, ThreadPoolExecutor() as threads:
+        with cafeteria(pipeline) as url:
+            until(lambda: client.get(f"{url}/readyz").status_code == 200)
+            pipeline.sketched.clear()
+            pipeline.gate.clear()
+            answer = threads.submit(client.get, f"{url}/menu.zip", params=MENU)
+            until(lambda: pipeline.sketched)
+
+            def go_on() -> None:
+                """Once new orders are refused: the menu's last dish is ordered after that."""
+                try:
+                    until(lambda: httpx.get(f"{url}/readyz", trust_env=False).status_code == 503)
+                finally:
+                    pipeline.gate.set()
+
+            refused = threads.submit(go_on)
+        refused.result(10)
+        assert answer.result(10).status_code == 200

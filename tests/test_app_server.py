@@ -15,6 +15,7 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
+from torch import Tensor
 
 from app.server import create_app
 from app.settings import Settings
@@ -151,6 +152,18 @@ def test_the_permalink_is_stable_and_can_be_cached(client: httpx.Client, pipelin
         assert client.get(f"/dish.png?{other}").headers["etag"] != tag
     head = client.head(address)
     assert (head.status_code, head.headers["etag"], head.content) == (200, tag, b"")
+
+
+def test_a_tag_of_another_model_is_no_match() -> None:
+    def ask(pipeline: FakePipeline, tag: str = "") -> httpx.Response:
+        with cafeteria(pipeline) as url, httpx.Client(base_url=url, trust_env=False) as client:
+            until(lambda: client.get("/readyz").status_code == 200)
+            return client.get("/dish.png?name=tea&seed=1", headers={"If-None-Match": tag})
+
+    other = FakePipeline()
+    other.version = "ba9876543210"
+    tag = ask(FakePipeline()).headers["etag"]
+    assert [ask(pipeline, tag).status_code for pipeline in (FakePipeline(), other)] == [304, 200]
 
 
 def test_a_permalink_without_a_seed_is_seed_0(client: httpx.Client) -> None:
@@ -572,3 +585,27 @@ def test_a_model_that_fails_is_a_plain_500(caplog: pytest.LogCaptureFixture) -> 
         # The sketch still comes.
         assert client.get("/dish.png?name=a&size=64").status_code == 200
     assert "the oven is cold" in caplog.text
+
+
+class Spoilt(FakePipeline):
+    """Cannot make seed 2."""
+
+    def refine(self, sketches: Tensor, embeddings: Tensor, latents: Tensor) -> Tensor:
+        if 2 in latents:
+            raise RuntimeError("it burnt")
+        return super().refine(sketches, embeddings, latents)
+
+
+def test_a_picture_that_fails_alone_is_told_apart() -> None:
+    with cafeteria(Spoilt()) as url, httpx.Client(base_url=url, trust_env=False) as client:
+        until(lambda: client.get("/readyz").status_code == 200)
+        order = {"n": 3, "seed": 1}
+        answer = client.post("/generate", json={"name": "tea", **order}, headers={"Accept": "application/json"})
+        assert answer.status_code == 200
+        made = answer.json()["pictures"]
+        assert ["png" in picture for picture in made] == [True, False, True]
+        assert ["error" in picture for picture in made] == [False, True, False]
+        assert made[1]["error"]["code"] == "failed"
+        # OpenAI's API has no place for a picture that is missing.
+        refused = client.post("/v1/images/generations", json={"prompt": "tea", **order})
+        assert (refused.status_code, refused.json()["error"]["code"]) == (500, "failed")
