@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from PIL import Image
 from torch import Tensor
 
 from model import adapt, adaptation, checkpoint, examiner, menu, presets, restraint, train
@@ -24,6 +25,7 @@ from model.checkpoint import load_network, read_config, weights_path
 from model.data import Photos
 from model.discriminator import Heads
 from model.examiner import Check
+from model.findings import SMALL
 from model.generation import Pipeline
 from model.metrics import Measure
 from model.nearest import NamesIndex
@@ -267,6 +269,12 @@ def test_a_frequent_name_leaves_something_to_train_on(sizes: list[int], most: in
     assert not parts[0] & parts[1]
 
 
+def test_what_is_held_back_follows_from_the_seed() -> None:
+    groups = list(range(50))
+    assert np.array_equal(adaptation.hold_back(groups, 1), adaptation.hold_back(groups, 1))
+    assert not np.array_equal(adaptation.hold_back(groups, 1), adaptation.hold_back(groups, 2))
+
+
 def test_of_many_names_those_painted_are_spread_over_all() -> None:
     names = [f"dish {n:02}" for n in range(20)]
     noise = np.random.default_rng(0).integers(0, 256, (20, 64, 64, 3), np.uint8)
@@ -317,17 +325,20 @@ def test_a_stopped_adaptation_goes_on_without_photos_or_source(
     shutil.copytree(EXAMPLE, photos), shutil.copytree(source, base)
     with monkeypatch.context() as patch:
         at_step(patch, step, lambda _game: os.kill(os.getpid(), signal.SIGTERM))
-        stopped = run(128 + signal.SIGTERM, photos, **{"from": base})
+        stopped = run(128 + signal.SIGTERM, photos, **{"from": base, "minutes": 20, "seed": 3})
     assert f"python -m model.adapt {photos} --out {out} --resume" in stopped.output
     assert Pipeline.load(out, "cpu").generate(["borscht"], [0]).shape == (1, 256, 256, 3)  # whole at any moment
-    before = record(out)["seconds"]
+    before = record(out)["seconds"] + 100  # as if it had gone on for longer than the rest takes
+    known = record(out) | {"seconds": before}
+    checkpoint.write_file(out / "adaptation" / "run.json", json.dumps(known).encode())
     shutil.rmtree(photos), shutil.rmtree(base)
     assert f"holds an adaptation to {photos}: for {EXAMPLE}, name another --out" in run(1, resume=True).output
     steps: list[int] = []
     with monkeypatch.context() as patch:
         taken = Restrained.step
         patch.setattr(Restrained, "step", lambda *args: (steps.append(1), taken(*args))[1])
-        run(photos=photos, resume=True)
+        resumed = run(photos=photos, resume=True)
+    assert "· 20 minutes ·" in resumed.output and record(out)["seed"] == 3
     assert len(steps) == 2 * STEPS - step
     assert (out / "report.html").exists()
     assert record(out)["finished"] and record(out)["seconds"] > before
@@ -392,6 +403,15 @@ def test_photographs_of_one_dish_cannot_be_held_back(run: Run, tmp_path: Path) -
     for number, path in enumerate(sorted(EXAMPLE.glob("*.jpg"))):
         shutil.copy(path, photos / f"ramen ({number}).jpg")
     assert "all photographs have one name" in run(1, photos=photos).output
+
+
+def test_photographs_that_are_all_too_small_for_stage_2_are_refused(run: Run, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for path in EXAMPLE.glob("*.jpg"):
+        Image.open(path).resize((SMALL - 1, SMALL - 1)).save(photos / path.name)
+    assert "all photographs that are not held back are too small for stage 2" in run(1, photos=photos).output
+    assert not (tmp_path / "mine").exists()
 
 
 def test_a_folder_that_cannot_be_written_is_named(source: Path, tmp_path: Path) -> None:

@@ -109,10 +109,36 @@ def test_a_run_leaves_a_readable_encoder_and_goes_on(
     asked = len(fake.asked)
     run(data, out, steps=6, resume=True)
     assert len(fake.asked) == asked  # the teacher is asked once
+    state = torch.load(out / "text-state.pt", weights_only=True)
+    assert {float(moments["step"]) for moments in state["optimizer"]["state"].values()} == {6.0}
     run(data, out, steps=6, resume=True)  # as behind a kill while the judge was fit: no step is left, and no row
     with (out / "text.csv").open() as file:
         steps = [int(row["step"]) for row in csv.DictReader(file)]
     assert steps == [4, 6]
+
+
+def test_going_on_counts_the_minutes_before(
+    data: Path, tmp_path: Path, small: None, fake: type[FakeE5], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+    monkeypatch.setattr(train_text, "fit_judge", lambda *_, **__: {})
+    run(data, out, steps=2)
+    state = torch.load(out / "text-state.pt", weights_only=True)
+    torch.save({**state, "spent": 5 * 60.0}, out / "text-state.pt")
+    monkeypatch.setattr(train_text, "_losses", lambda *_: pytest.fail("its minutes were over"))
+    run(data, out, minutes=5.0, resume=True)
+
+
+def test_going_on_keeps_the_best_weights_and_not_the_last(
+    data: Path, tmp_path: Path, small: None, fake: type[FakeE5], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, figures = tmp_path / "run", iter([{"ja_en": 0.9}, {"ja_en": 0.1}])
+    monkeypatch.setattr(train_text, "validate", lambda *_: next(figures))
+    monkeypatch.setattr(train_text, "fit_judge", lambda *_, **__: {})
+    run(data, out, steps=2)
+    best = (out / "text.safetensors").read_bytes()
+    run(data, out, steps=4, resume=True)
+    assert (out / "text.safetensors").read_bytes() == best
 
 
 def test_sigterm_keeps_the_steps_that_were_made(
