@@ -21,7 +21,7 @@ from app.counter import Counter
 from app.errors import ApiError, from_exception
 from app.orders import Order
 from app.pictures import Novelty, Pictures
-from model.dishes import Dish
+from model.dishes import MAX_MIXED, Dish
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -40,6 +40,11 @@ def _unbroken(title: str) -> str:
 
 
 _templates.filters["unbroken"] = _unbroken
+
+
+def home_url(request: Request) -> str:
+    """The page with the form."""
+    return f"{_root(request)}/"
 
 
 def dish_url(request: Request, dish: Dish, model: str = "") -> str:
@@ -81,7 +86,7 @@ def front_page(
         name=order.name if order else kept,
         n=n,
         seed=seed,
-        error=error.message(language) if error else None,
+        error=texts.problem(language, error.code, **error.values) if error else None,
         menu=today.menu(datetime.date.today(), language),
         script_texts=texts.FORM_TEXTS,
     )
@@ -98,6 +103,7 @@ def counter_page(
         notices=order.notices,
         pantry=pantry,
         novelty=novelty,
+        most_mixed=MAX_MIXED,
         none_of_it=replace(counter.dish, to=None, to_seed=None, t=0.0),
         script_texts=texts.COUNTER_TEXTS,
     )
@@ -114,6 +120,7 @@ def table_page(
     error: ApiError | None = None,
 ) -> Response:
     """Names by seeds."""
+    language = texts.of(request)
     return _page(
         request,
         "table.html",
@@ -123,7 +130,7 @@ def table_page(
         n=n,
         seed=seed,
         most=most,
-        error=error.message(texts.of(request)) if error else None,
+        error=texts.problem(language, error.code, **error.values) if error else None,
     )
 
 
@@ -135,7 +142,7 @@ def menu_page(request: Request, menu: Sequence[Dish]) -> Response:
 
 
 def error_page(request: Request, error: ApiError, headers: Mapping[str, str]) -> Response:
-    message = error.message(texts.of(request))
+    message = texts.problem(texts.of(request), error.code, **error.values)
     return _page(request, "error.html", status=error.status, headers=headers, message=message)
 
 

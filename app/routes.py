@@ -32,9 +32,9 @@ from app.orders import (
     read_query,
 )
 from app.pictures import Novelty
-from model.dishes import MAX_MIXED, MAX_WEIGHT, Dish
+from model.dishes import MAX_MIXED, Dish
 from model.generation import MAX_SEED
-from model.names import NameError_, normalize
+from model.names import EmptyName, NameError_, normalize
 from model.nearest import Nearest
 from model.words import surprise
 
@@ -147,7 +147,11 @@ async def home(request: Request) -> Response:
 async def dish_at_the_counter(request: Request) -> Response:
     pictures = kitchen.of(request)
     keys = tuple(key for key in RECIPE if key != "size")
-    order = check(read_query(request, keys), pictures, default_n=1, default_seed=0)
+    recipe = read_query(request, keys)
+    if not recipe.get("name") and _for_people(request):  # cut short, it leads to where names are written
+        headers = {"Cache-Control": "no-store", "Vary": "Accept"}
+        return RedirectResponse(pages.home_url(request), status_code=303, headers=headers)
+    order = check(recipe, pictures, default_n=1, default_seed=0)
     dish = order.dishes[0]
     view = read_query(request, ("word", "how", "amount", "child", "pantry", "nearest"))
     if view.get("word"):
@@ -161,8 +165,10 @@ async def dish_at_the_counter(request: Request) -> Response:
             changed = counter.with_weight(dish, word, float(amount))
         else:
             changed = counter.with_pinch(dish, word, counter.PINCH if view.get("how") != "take" else -1.0)
+        if changed is None and len(dish.mix) >= MAX_MIXED and word not in [name for _, name in dish.mix]:
+            raise ApiError(422, "full_mix", field="mix", most=MAX_MIXED)
         if changed is None:
-            raise ApiError(422, "invalid_mix", field="mix", most=MAX_MIXED, weight=f"{MAX_WEIGHT:g}")
+            raise ApiError(422, "no_room", field="mix", name=word)
         return RedirectResponse(pages.counter_url(request, changed), status_code=303)
     child, pantry = (_small(view.get(key), default) for key, default in (("child", 1), ("pantry", 0)))
     laid = counter.lay(dish, texts.of(request), pictures.pieces, child=max(child, 1), pantry=pantry)
@@ -178,11 +184,11 @@ async def table(request: Request) -> Response:
     try:
         view = read_query(request, ("names", "n", "seed"))
         typed, n = view.get("names", ""), min(max(_small(view.get("n"), 4), 1), MAX_PICTURES)
-        names = [line for line in typed.splitlines() if line.strip()]
+        seed = view.get("seed", "")
+        names = [line for line in typed.splitlines() if not _blank(line)]
         if len(names) > MAX_PICTURES:
             raise ApiError(422, "too_many_names", field="names", most=MAX_PICTURES)
-        fields = {"n": n, "seed": view.get("seed", "")}
-        seed = fields["seed"]
+        fields = {"n": n, "seed": seed}
         pictures = kitchen.of(request)
         rows = []
         for name in names:
@@ -197,9 +203,10 @@ async def table(request: Request) -> Response:
 @router.get("/menu", include_in_schema=False)
 async def menu(request: Request) -> Response:
     """A sheet of dishes to print, each given by its own recipe."""
-    return pages.menu_page(
-        request, check_menu(read_query(request, ("dish",)).get("dish", []), kitchen.of(request))
-    )
+    queries = read_query(request, ("dish",)).get("dish", [])
+    if not queries and _for_people(request):
+        raise ApiError(422, "empty_menu", field="dish")
+    return pages.menu_page(request, check_menu(queries, kitchen.of(request)))
 
 
 @router.get(
@@ -301,7 +308,7 @@ async def surprise_me(request: Request) -> Response:
     """
     name = surprise(texts.of(request), random.Random())
     headers = {"Cache-Control": "no-store", "Vary": "Accept, Accept-Language, Cookie"}
-    if negotiation.media_type(request.headers.get("accept"), (JSON, HTML)) == HTML:
+    if _for_people(request):
         seed = _seed(request.query_params.get("seed"))
         dish = Dish(name, draw_seed() if seed is None else seed)
         n = request.query_params.get("n", "")
@@ -466,6 +473,20 @@ async def readyz(request: Request) -> dict[str, str]:
 )
 async def figures(request: Request) -> Response:
     return Response(request.app.state.metrics.text(), media_type=metrics.CONTENT_TYPE)
+
+
+def _for_people(request: Request) -> bool:
+    """Whether a browser asks for a page, where a program would get JSON."""
+    return negotiation.media_type(request.headers.get("accept"), (JSON, HTML)) == HTML
+
+
+def _blank(line: str) -> bool:
+    """Whether nothing can be seen on a line of names."""
+    try:
+        normalize(line)
+    except NameError_ as error:
+        return isinstance(error, EmptyName)
+    return False
 
 
 def _seed(text: str | None) -> int | None:

@@ -281,6 +281,18 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "“dish” is the query of a picture’s address, 1 to {most} times.",
         "「dish」は絵のアドレスの?より後で、1から{most}個までです。",
     ),
+    "error.empty_menu": (
+        "Your menu is empty. Order something first.",
+        "お品書きはまだ空です。まずは何かご注文を。",
+    ),
+    "error.full_mix": (
+        "{most} ingredients at most. Take one out first.",
+        "材料は{most}つまでです。どれかを外してください。",
+    ),
+    "error.no_room": (
+        "There is no more room for {name}.",
+        "{name}はこれ以上足せません（引けません）。",
+    ),
     "error.too_many_names": ("At most {most} names, please.", "名前は{most}つまでです。"),
     "error.repeated_field": ("A field is given more than once.", "同じ項目が二度指定されています。"),
     "error.not_an_object": (
@@ -344,6 +356,11 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "Something went wrong in the kitchen. It has been noted; please try again.",
         "厨房で問題が起きました。記録しましたので、もう一度お試しください。",
     ),
+    # Errors that pages, whose boxes have other names than the API's fields, put in words of their own
+    "page.invalid_seed": (
+        "The number must be a whole number from 0 to {most}.",
+        "番号は0から{most}までの整数です。",
+    ),
 }
 
 # What the scripts of every page, of the order form and of the counter say.
@@ -362,6 +379,12 @@ def text(language: Language, key: str, **values: object) -> str:
     """The words for `key`, with `{placeholders}` filled where values are given."""
     words = _TEXTS[key][language == "ja"]
     return words.format(**values) if values or key.startswith("error.") else words
+
+
+def problem(language: Language, code: str, **values: object) -> str:
+    """What an error is called on a page."""
+    key = f"page.{code}"
+    return text(language, key if key in _TEXTS else f"error.{code}", **values)
 
 
 def notice(language: Language, notice: str) -> str:

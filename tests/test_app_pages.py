@@ -1,0 +1,80 @@
+"""What people are told by pages, where programs would be told of fields and addresses."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterator
+from urllib.parse import quote
+
+import httpx
+import pytest
+
+from app.server import create_app
+from app.settings import Settings
+from tests.serving import FakePipeline, serve, until
+
+BROWSER = "text/html,application/xhtml+xml,*/*;q=0.8"
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[httpx.Client]:
+    app = create_app(Settings(), FakePipeline())
+    with serve(app) as url, httpx.Client(base_url=url, trust_env=False) as client:
+        until(lambda: client.get("/readyz").status_code == 200)
+        client.headers.update({"Accept": BROWSER, "Accept-Language": "en"})
+        yield client
+
+
+def said(answer: httpx.Response) -> str:
+    """The page's complaint."""
+    found = re.search(r'class="problem">(.+?)</p>|apology">\s*<p>(.+?)</p>', answer.text)
+    assert found, answer.text
+    return html.unescape(found[1] or found[2])
+
+
+def test_an_empty_menu_asks_for_an_order(client: httpx.Client) -> None:
+    answer = client.get("/menu")
+    assert (answer.status_code, said(answer)) == (422, "Your menu is empty. Order something first.")
+    assert "お品書きはまだ空です。" in said(client.get("/menu", headers={"Accept-Language": "ja"}))
+    answer = client.get("/menu", headers={"Accept": "application/json"})
+    assert answer.json()["error"]["code"] == "invalid_menu"
+
+
+def test_the_counter_without_a_dish_leads_to_where_names_are_written(client: httpx.Client) -> None:
+    for address in ("/dish", "/dish?name=&seed=7"):
+        answer = client.get(address)
+        assert (answer.status_code, answer.headers["location"]) == (303, "/")
+    answer = client.get("/dish", headers={"Accept": "application/json"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "missing_name")
+
+
+def test_a_number_is_called_as_its_box_is(client: httpx.Client) -> None:
+    for address in ("/table?names=tea&seed=-1", "/?name=tea&seed=-1", "/dish?name=tea&seed=-1"):
+        assert said(client.get(address)) == "The number must be a whole number from 0 to 4294967295."
+    answer = client.get("/dish?name=tea&seed=-1", headers={"Accept": "application/json"})
+    assert answer.json()["error"]["message"].startswith("“seed”")
+
+
+def test_a_table_with_too_many_names_keeps_its_number(client: httpx.Client) -> None:
+    answer = client.get("/table", params={"names": "tea\n" * 9, "seed": 123, "n": 2})
+    assert said(answer) == "At most 8 names, please."
+    assert 'name="seed" inputmode="numeric" pattern="[0-9]*" maxlength="10" value="123"' in answer.text
+
+
+def test_a_line_of_the_table_that_shows_nothing_is_none(client: httpx.Client) -> None:
+    answer = client.get("/table", params={"names": "tea\n\u200b\n \u3000\ncake", "n": 1})
+    assert answer.status_code == 200
+    assert re.findall(r'<th scope="row">(.+?)</th>', answer.text) == ["tea", "cake"]
+
+
+def test_a_full_mix_says_what_can_be_done(client: httpx.Client) -> None:
+    mix = "".join(f"&mix=1:{name}" for name in "abcde")
+    assert "6 ingredients at most" not in client.get(f"/dish?name=tea{mix}").text
+    full = f"/dish?name=tea{mix}&mix=2:f"
+    assert "6 ingredients at most. Take one out first." in client.get(full).text
+    assert said(client.get(f"{full}&word=g")) == "6 ingredients at most. Take one out first."
+    assert said(client.get(f"{full}&word=f")) == "There is no more room for f."
+    assert client.get(f"{full}&word=e").status_code == 303
+    japanese = client.get(f"{full}&word={quote('卵')}", headers={"Accept-Language": "ja"})
+    assert said(japanese) == "材料は6つまでです。どれかを外してください。"
