@@ -90,8 +90,13 @@ async function scrub(address) {
   making = false;
 }
 
-/** Serves the dish at `address` in place of this one. */
-async function go(address, { push = true } = {}) {
+/** Where a control, or its like on the page that follows, is in the window; null where there is none. */
+function placeOf(control) {
+  return document.getElementById(control?.id)?.getBoundingClientRect().top ?? null;
+}
+
+/** Serves the dish at `address` in place of this one. The `control` that led there stays put, for the next tap. */
+async function go(address, { push = true, control = null } = {}) {
   leaving.abort();
   const { signal } = (leaving = new AbortController());
   stop();
@@ -104,7 +109,7 @@ async function go(address, { push = true } = {}) {
     const next = page.getElementById("counter");
     if (!next) {
       const refused = new Refused(response, page.querySelector(".apology p")?.textContent);
-      if (await patience(refused, signal)) return go(address, { push });
+      if (await patience(refused, signal)) return go(address, { push, control });
       return;
     }
     const shown = next.querySelector(".seat .picture");
@@ -115,6 +120,7 @@ async function go(address, { push = true } = {}) {
     const focused = document.activeElement;
     const at = counter.contains(focused) ? focused.id : null;
     const selection = at && focused.type === "text" ? [focused.selectionStart, focused.selectionEnd] : null;
+    const before = placeOf(control);
     counter.replaceWith(next);
     counter = next;
     arrange();
@@ -130,6 +136,8 @@ async function go(address, { push = true } = {}) {
       again.focus({ preventScroll: true });
       if (selection && again.type === "text") again.setSelectionRange(...selection);
     }
+    const after = placeOf(control);
+    if (before !== null && after !== null) scrollBy({ top: after - before, behavior: "instant" });
     if (changed) await finished(shown, signal);
   } catch {
     if (!signal.aborted) status.textContent = text("offline"); // the browser's own words are in English
@@ -179,7 +187,8 @@ function stop() {
 
 function play(button) {
   const slider = document.getElementById("t");
-  if (playing !== null) return go(addressOf(slider.form).href); // which stops it, and settles on what is shown
+  // Stops it, and settles on what is shown.
+  if (playing !== null) return go(addressOf(slider.form).href, { control: button });
   button.dataset.play ??= button.textContent;
   button.textContent = button.dataset.stop;
   let step = 0.04;
@@ -209,7 +218,7 @@ document.addEventListener("click", (event) => {
     navigator.clipboard.writeText(link.href).then(copied, () => (location.href = link.href));
   } else if (url.pathname.endsWith("/dish")) {
     event.preventDefault();
-    go(link.href);
+    go(link.href, { control: link }); // which Safari does not focus
   }
 });
 
@@ -218,7 +227,7 @@ document.addEventListener("submit", (event) => {
   event.preventDefault();
   const url = addressOf(event.target);
   if (event.submitter?.name) url.searchParams.append(event.submitter.name, event.submitter.value);
-  go(url.href);
+  go(url.href, { control: event.target.querySelector("input[id]") });
 });
 
 document.addEventListener("input", (event) => {
@@ -237,7 +246,7 @@ document.addEventListener("input", (event) => {
 document.addEventListener("change", (event) => {
   if (event.target.type !== "range" && event.target.id !== "seed") return;
   const form = event.target.closest("#counter form.live");
-  if (form?.checkValidity()) go(addressOf(form).href);
+  if (form?.checkValidity()) go(addressOf(form).href, { control: event.target });
 });
 
 // Enter that settles an input method's candidate redraws nothing for good (see page.js).

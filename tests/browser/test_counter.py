@@ -91,6 +91,41 @@ def test_an_ingredient_is_added_and_another_taken(url: str, visit: Open) -> None
     expect(page.locator(".portion b")).to_have_text(["+0.5"])
 
 
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_second_tap_at_the_same_place_adds_the_same_again(url: str, visit: Open, width: int) -> None:
+    page = visit(url + "/dish?name=ramen&seed=7", viewport={"width": width, "height": 844})
+    settled(page)
+    # At the end of a line, too, where a pill that grew would move to the next one.
+    for k in (1, 3, 5, 6, 8):
+        page.goto(url + "/dish?name=ramen&seed=7")
+        settled(page)
+        more = page.locator(f"#pantry-{k}-more")
+        more.scroll_into_view_if_needed()
+        before = more.bounding_box()
+        assert before
+        for amount in ("mix=0.5%3A", "mix=1%3A"):
+            page.mouse.click(before["x"] + before["width"] / 2, before["y"] + before["height"] / 2)
+            settled(page, amount)
+        assert more.bounding_box() == pytest.approx(before, abs=1)
+        assert page.url.count("mix=") == 1
+
+
+def test_a_full_mix_shows_what_it_has_no_room_for(url: str, visit: Open) -> None:
+    page = visit(url + DISH + "".join(f"&mix=1:{name}" for name in "abcde"), ENGLISH)
+    before = page.locator("#pantry-1-more").bounding_box()
+    word = page.get_by_label("Any word or dish")
+    word.fill("f")
+    page.keyboard.press("Enter")
+    settled(page, "%3Af")
+    expect(page.get_by_text("Take one out first.")).to_be_visible()
+    expect(page.locator(".portion a")).to_have_count(0)
+    after = page.locator(".portion .spent").nth(1).bounding_box()
+    assert before and after and before["x"] == after["x"]  # nothing has moved up
+    word.fill("g")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status")).to_have_text("6 ingredients at most. Take one out first.")
+
+
 def test_what_is_mixed_in_has_a_slider(url: str, visit: Open) -> None:
     page = visit(url + "/dish?name=親子丼&seed=7&mix=-1:卵&mix=0.5:鮭", ENGLISH)
     settled(page)
