@@ -1,6 +1,6 @@
 // The seat at the counter. Every control is a link or a form that leads to another dish; this script fetches that
 // page, lays its sketch at once, and puts the new controls where the old ones were.
-import { keep } from "./history.js";
+import { forget, keep, kept } from "./history.js";
 import { arrived, Refused } from "./kitchen.js";
 import { compare } from "./reopen.js";
 import { text } from "./texts.js";
@@ -11,10 +11,19 @@ const MOST_LIVE_MS = 60; // between two sketches while a slider is dragged, so t
 let counter = document.getElementById("counter");
 let shownAt = pageAddress();
 let leaving = new AbortController();
+const shelved = new Set(kept().map(({ query }) => query)); // before this sitting
+let latest = null; // dish of this sitting, which alone is kept: one that was only passed through is not
 
 /** The address without the part of the page that it may point at, as the skip link's does. */
 function pageAddress() {
   return location.href.split("#")[0];
+}
+
+/** Keeps this dish, in place of the one before it. */
+function remember({ query, title }) {
+  if (latest !== null && !shelved.has(latest)) forget(latest);
+  keep(query, title);
+  latest = query;
 }
 
 /** The picture of the dish that a page shows. */
@@ -157,7 +166,7 @@ async function patience({ message, retryAfter }, signal) {
 
 /** Waits for the picture; where the kitchen is full, asks again when it says. */
 async function finished(picture, signal) {
-  const { title, query } = counter.dataset;
+  const { title } = counter.dataset;
   for (;;) {
     status.textContent = text("making", { name: title });
     try {
@@ -171,7 +180,7 @@ async function finished(picture, signal) {
   if (signal.aborted) return;
   for (const one of counter.querySelectorAll("img")) if (one.complete && !one.naturalWidth) one.src = String(one.src);
   status.textContent = text("redrawn", { name: title });
-  keep(query, title);
+  remember(counter.dataset);
 }
 
 // The morph, played back and forth by hand's leave only.
@@ -271,4 +280,4 @@ async function arrive(picture, signal) {
 arrange();
 const picture = counter.querySelector(".seat .picture");
 compare(arrive(picture, leaving.signal), picture.src, counter.dataset.model);
-keep(counter.dataset.query, counter.dataset.title);
+remember(counter.dataset);

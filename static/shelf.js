@@ -15,6 +15,7 @@ export function show() {
     const link = document.createElement("a");
     link.className = "thumb";
     link.href = `${base}?${query}`;
+    link.title = title; // a long one is cut below
     const image = new Image(64, 64);
     image.loading = "lazy";
     image.alt = "";

@@ -134,6 +134,24 @@ def test_ones_own_dishes_are_remembered_and_become_a_menu(url: str, visit: Open)
     page.close()
 
 
+def test_of_a_sitting_at_the_counter_its_latest_dish_is_kept(url: str, visit: Open) -> None:
+    page = visit(url + "/dish?name=tea&seed=1", ENGLISH)
+    page.reload()  # another sitting: what was there before it stays
+    for path in ("1", "1.1", "1.1.1"):
+        page.locator("#child-1").click()
+        expect(page).to_have_url(re.compile(f"path={path}(&|$)"))
+        expect(page.get_by_role("status")).to_contain_text("redrawn")
+    until(lambda: "path=1.1.1" in page.evaluate("localStorage.getItem('dishes')"))
+    queries = [one["query"] for one in page.evaluate("JSON.parse(localStorage.getItem('dishes'))")]
+    assert queries == ["name=tea&seed=1&path=1.1.1", "name=tea&seed=1"]
+    page.get_by_role("link", name="Back to no. 1", exact=True).click()
+    expect(page).not_to_have_url(re.compile("path="))
+    until(lambda: "path" not in page.evaluate("localStorage.getItem('dishes')"))
+    page.goto(url)
+    expect(page.locator("#shelf li a")).to_have_count(1)
+    expect(page.locator("#shelf li a")).to_have_attribute("title", "tea")
+
+
 def test_a_history_that_somebody_has_spoilt_is_no_harm(url: str, visit: Open) -> None:
     page = visit(url, ENGLISH)
     for spoilt in ("{", '{"a": 1}', '[null, 3, {"query": 5}]'):
