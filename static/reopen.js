@@ -34,7 +34,10 @@ async function open(file) {
   const bytes = new Uint8Array(file.size <= MOST_BYTES ? await file.arrayBuffer() : 0);
   const { Name, Seed, Model, Recipe } = texts(bytes);
   if (!Name || !Seed || !Model) {
-    status.textContent = text("not_ours");
+    const note = document.createElement("span");
+    note.className = "not-ours"; // shown where the visitor is
+    note.textContent = text("not_ours");
+    status.replaceChildren(note);
     return;
   }
   const query = Recipe ?? new URLSearchParams({ name: Name, seed: Seed });

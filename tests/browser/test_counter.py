@@ -126,6 +126,23 @@ def test_a_full_mix_shows_what_it_has_no_room_for(url: str, visit: Open) -> None
     expect(page.get_by_role("status")).to_have_text("6 ingredients at most. Take one out first.")
 
 
+@pytest.mark.parametrize(("width", "height"), [(320, 800), (390, 844), (1280, 720)])
+def test_what_is_said_can_be_read_wherever_one_is(url: str, visit: Open, width: int, height: int) -> None:
+    page = visit(url + DISH, viewport={"width": width, "height": height})
+    settled(page)
+    status, plate = page.get_by_role("status"), page.locator(".seat .dish")
+    for control in ("#child-1", "#pantry-12-more", "#elsewhere"):
+        page.locator(control).scroll_into_view_if_needed()
+        page.locator(control).click()
+        expect(status).to_contain_text("描き直しました")
+        settled(page)
+        box, dish = status.bounding_box(), plate.bounding_box()
+        assert box and dish
+        assert box["x"] >= 0 and box["x"] + box["width"] <= width
+        assert box["y"] >= 0 and box["y"] + box["height"] <= height
+        assert box["y"] >= dish["y"] + dish["height"]
+
+
 def test_what_is_mixed_in_has_a_slider(url: str, visit: Open) -> None:
     page = visit(url + "/dish?name=親子丼&seed=7&mix=-1:卵&mix=0.5:鮭", ENGLISH)
     settled(page)

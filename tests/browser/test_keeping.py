@@ -93,6 +93,9 @@ def test_other_files_are_not_taken(url: str, visit: Open, data: bytes) -> None:
     drop(page, data)
     expect(page.get_by_role("status")).to_contain_text("no picture saved here")
     assert page.url == f"{url}/"
+    page.get_by_text("Open a saved picture").scroll_into_view_if_needed()
+    box = page.locator(".not-ours").bounding_box()
+    assert box and box["y"] > 0 and box["y"] + box["height"] <= 800  # where the hand is
 
 
 def test_ones_own_dishes_are_remembered_and_become_a_menu(url: str, visit: Open) -> None:
