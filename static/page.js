@@ -17,6 +17,7 @@ const surprise = document.getElementById("surprise");
 const home = form.action.replace(/generate$/, "");
 
 let current = new AbortController();
+let shownAt = location.href.split("#")[0]; // without the part of the page that it may point at
 
 function pageAddress(name, seed, n, model) {
   return `${home}?${new URLSearchParams({ name, seed, n, model })}`;
@@ -73,12 +74,16 @@ async function serve(fields, signal) {
   try {
     for await (const event of kitchen.order(form.action, fields, signal)) {
       if (event.event === "order") {
+        const first = document.getElementById("served").hidden;
         table = new Order(event);
         const { name, ahead, model } = event;
         status.textContent = text(ahead ? "ahead" : "making", { name, ahead });
         const [{ seed }] = event.pictures;
         const address = pageAddress(name, seed, event.pictures.length, model);
-        history.replaceState(null, "", address);
+        // "Back" leads to the order before this one.
+        if (first) history.replaceState(null, "", address);
+        else history.pushState(null, "", address);
+        shownAt = location.href;
         for (const link of document.querySelectorAll(".languages a")) link.href = `${address}&lang=${link.hreflang}`;
       } else if (event.event === "sketch") {
         drawn.push(table.sketch(event.index, event.png));
@@ -176,6 +181,10 @@ document.getElementById("orders").addEventListener("click", (event) => {
   number.value = link.dataset.seed;
   status.textContent = text("kept_number", { seed: link.dataset.seed });
   input.select();
+});
+
+addEventListener("popstate", () => {
+  if (location.href.split("#")[0] !== shownAt) location.reload();
 });
 
 // A streamed picture has no address, and so no file name: it gets both before the browser's menu offers to save it.

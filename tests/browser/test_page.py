@@ -127,6 +127,30 @@ def test_a_dish_of_todays_menu_can_be_ordered(url: str, visit: Open) -> None:
     assert seed in page.locator(".order .seed").first.inner_text()
 
 
+def test_back_leads_to_the_order_before(url: str, visit: Open) -> None:
+    page = visit(url, ENGLISH)
+    for name in ("tea", "cake"):
+        page.get_by_role("textbox").fill(name)
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("status")).to_contain_text(f"{name}: ready")
+    seeds = page.locator(".order .seed").all_inner_texts()
+    page.go_back()
+    expect(page.locator(".order h3")).to_have_text(["tea"])
+    assert page.locator(".order .seed").all_inner_texts() == seeds[4:]
+    expect(page.get_by_role("textbox")).to_have_value("tea")
+    page.go_forward()
+    expect(page.locator(".order h3")).to_have_text(["cake"])
+    assert page.locator(".order .seed").all_inner_texts() == seeds[:4]
+    # A link into the page is no other order.
+    page.evaluate("window.same = true")
+    page.get_by_role("link", name="Skip").focus()
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile("#main$"))
+    page.go_back()
+    expect(page).not_to_have_url(re.compile("#main$"))
+    assert page.evaluate("window.same")
+
+
 def test_the_next_order_takes_the_place_of_one_in_the_making(visit: Open) -> None:
     pipeline = FakePipeline()
     with cafeteria(pipeline) as url:
