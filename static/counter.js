@@ -12,6 +12,7 @@ let counter = document.getElementById("counter");
 let shownAt = pageAddress();
 let leaving = new AbortController();
 const shelved = new Set(kept().map(({ query }) => query)); // before this sitting
+let taps = []; // on − and ＋ while a page is on its way: they are meant for the dish that it brings
 let latest = null; // dish of this sitting, which alone is kept: one that was only passed through is not
 
 /** The address without the part of the page that it may point at, as the skip link's does. */
@@ -105,11 +106,12 @@ function placeOf(control) {
 }
 
 /** Serves the dish at `address` in place of this one. The `control` that led there stays put, for the next tap. */
-async function go(address, { push = true, control = null } = {}) {
+async function go(address, { push = true, control = null, further = [] } = {}) {
   leaving.abort();
   const { signal } = (leaving = new AbortController());
   stop();
   wish = null;
+  taps = further;
   counter.setAttribute("aria-busy", "true");
   try {
     const sketch = load(pictureOf(address, 64)).catch(() => null);
@@ -118,7 +120,7 @@ async function go(address, { push = true, control = null } = {}) {
     const next = page.getElementById("counter");
     if (!next) {
       const refused = new Refused(response, page.querySelector(".apology p")?.textContent);
-      if (await patience(refused, signal)) return go(address, { push, control });
+      if (await patience(refused, signal)) return go(address, { push, control, further: taps });
       return;
     }
     const shown = next.querySelector(".seat .picture");
@@ -147,6 +149,8 @@ async function go(address, { push = true, control = null } = {}) {
     }
     const after = placeOf(control);
     if (before !== null && after !== null) scrollBy({ top: after - before, behavior: "instant" });
+    const tapped = document.getElementById(taps[0]);
+    if (tapped) return go(tapped.href, { control: tapped, further: taps.slice(1) });
     if (changed) await finished(shown, signal);
   } catch {
     if (!signal.aborted) status.textContent = text("offline"); // the browser's own words are in English
@@ -227,7 +231,8 @@ document.addEventListener("click", (event) => {
     navigator.clipboard.writeText(link.href).then(copied, () => (location.href = link.href));
   } else if (url.pathname.endsWith("/dish")) {
     event.preventDefault();
-    go(link.href, { control: link }); // which Safari does not focus
+    if (counter.ariaBusy === "true" && /-(less|more)$/.test(link.id)) taps.push(link.id);
+    else go(link.href, { control: link }); // which Safari does not focus
   }
 });
 

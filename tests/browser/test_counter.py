@@ -110,6 +110,15 @@ def test_a_second_tap_at_the_same_place_adds_the_same_again(url: str, visit: Ope
         assert page.url.count("mix=") == 1
 
 
+def test_quick_taps_all_count(url: str, visit: Open) -> None:
+    page = visit(url + "/dish?name=ramen&seed=7")
+    settled(page)
+    page.locator("#pantry-2-more").click(click_count=3)
+    settled(page, "mix=1.5%3A")
+    page.locator("#pantry-2-less").dblclick()
+    settled(page, "mix=0.5%3A")
+
+
 def test_a_full_mix_shows_what_it_has_no_room_for(url: str, visit: Open) -> None:
     page = visit(url + DISH + "".join(f"&mix=1:{name}" for name in "abcde"), ENGLISH)
     before = page.locator("#pantry-1-more").bounding_box()
