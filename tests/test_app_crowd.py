@@ -7,7 +7,7 @@ import json
 import socket
 import threading
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from urllib.parse import urlsplit
@@ -207,17 +207,31 @@ def test_it_is_not_ready_before_both_stages_are_warm(pipeline: FakePipeline) -> 
         assert pipeline.refined
 
 
-def test_stopping_finishes_what_was_accepted(pipeline: FakePipeline) -> None:
+def stopped_while(pipeline: FakePipeline, ask: Callable[[httpx.Client, str], httpx.Response]) -> httpx.Response:
+    """What a server that is stopped answers to what it had accepted; it paints nothing until it refuses new orders."""
     with httpx.Client(trust_env=False) as client, ThreadPoolExecutor() as threads:
         with cafeteria(pipeline) as url:
             until(lambda: client.get(f"{url}/readyz").status_code == 200)
             pipeline.sketched.clear()
             pipeline.gate.clear()
-            order = {"name": "tea", "n": 5}
-            answer = threads.submit(client.post, f"{url}/generate", data=order, headers=STREAM)
+            answer = threads.submit(ask, client, url)
             until(lambda: pipeline.sketched)
-            threading.Timer(0.3, pipeline.gate.set).start()
-        assert answer.result(10).text.count('"picture"') == 5
+
+            def go_on() -> None:
+                try:
+                    until(lambda: httpx.get(f"{url}/readyz", trust_env=False).status_code == 503)
+                finally:
+                    pipeline.gate.set()
+
+            refused = threads.submit(go_on)
+        refused.result(10)
+        return answer.result(10)
+
+
+def test_stopping_finishes_what_was_accepted(pipeline: FakePipeline) -> None:
+    order = {"name": "tea", "n": 5}
+    answer = stopped_while(pipeline, lambda client, url: client.post(f"{url}/generate", data=order, headers=STREAM))
+    assert answer.text.count('"picture"') == 5
 
 
 MENU = {"dish": [f"name=tea&seed={seed}" for seed in range(MAX_PICTURES + 1)]}
@@ -230,21 +244,6 @@ def test_a_menu_larger_than_the_kitchen_is_made(pipeline: FakePipeline) -> None:
 
 
 def test_stopping_finishes_a_menu_that_was_begun(pipeline: FakePipeline) -> None:
-    with httpx.Client(trust_env=False) as client, ThreadPoolExecutor() as threads:
-        with cafeteria(pipeline) as url:
-            until(lambda: client.get(f"{url}/readyz").status_code == 200)
-            pipeline.sketched.clear()
-            pipeline.gate.clear()
-            answer = threads.submit(client.get, f"{url}/menu.zip", params=MENU)
-            until(lambda: pipeline.sketched)
-
-            def go_on() -> None:
-                """Once new orders are refused: the menu's last dish is ordered after that."""
-                try:
-                    until(lambda: httpx.get(f"{url}/readyz", trust_env=False).status_code == 503)
-                finally:
-                    pipeline.gate.set()
-
-            refused = threads.submit(go_on)
-        refused.result(10)
-        assert answer.result(10).status_code == 200
+    """Its last dish is ordered after new orders are refused."""
+    answer = stopped_while(pipeline, lambda client, url: client.get(f"{url}/menu.zip", params=MENU))
+    assert answer.status_code == 200
