@@ -138,6 +138,7 @@ def test_back_leads_to_the_order_before(url: str, visit: Open) -> None:
     expect(page.locator(".order h3")).to_have_text(["tea"])
     assert page.locator(".order .seed").all_inner_texts() == seeds[4:]
     expect(page.get_by_role("textbox")).to_have_value("tea")
+    page.wait_for_load_state()  # with its scripts
     page.go_forward()
     expect(page.locator(".order h3")).to_have_text(["cake"])
     assert page.locator(".order .seed").all_inner_texts() == seeds[:4]
