@@ -90,6 +90,12 @@ def lay(
     )
 
 
+def has_place(dish: Dish, name: str) -> bool:
+    """Whether `name` is in the dish, or may come in besides what is."""
+    names = {there for _, there in dish.mix}
+    return name in names or len(names) < MAX_MIXED
+
+
 def with_pinch(dish: Dish, name: str, pinch: float) -> Dish | None:
     """The dish with the weight of `name` changed by `pinch`; None where there is no room for it."""
     before = {there: weight for weight, there in dish.mix}.get(name, 0.0)
@@ -98,9 +104,9 @@ def with_pinch(dish: Dish, name: str, pinch: float) -> Dish | None:
 
 def with_weight(dish: Dish, name: str, weight: float) -> Dish | None:
     """The dish with `weight` of `name`; None where there is no room for it."""
-    weights = {there: weight for weight, there in dish.mix}
-    if abs(weight) > MAX_WEIGHT or (name not in weights and len(weights) >= MAX_MIXED):
+    if abs(weight) > MAX_WEIGHT or not has_place(dish, name):
         return None
+    weights = {there: weight for weight, there in dish.mix}
     weights[name] = round(weight, 2)
     return replace(dish, mix=tuple((weight, there) for there, weight in weights.items() if weight))
 

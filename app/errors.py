@@ -37,6 +37,9 @@ class ApiError(Exception):
     def message(self, language: texts.Language) -> str:
         return texts.text(language, f"error.{self.code}", **self.values)
 
+    def message_on_page(self, language: texts.Language) -> str:
+        return texts.problem(language, self.code, **self.values)
+
     def body(self, language: texts.Language) -> dict[str, object]:
         error: dict[str, object] = {"code": self.code, "message": self.message(language)}
         if self.field is not None:

@@ -43,6 +43,11 @@ def media_type(accept: str | None, offers: Sequence[str]) -> str | None:
     return best if liking(best) > 0 else None
 
 
+def wants_page(accept: str | None) -> bool:
+    """Whether a browser asks for a page, where a program would get JSON."""
+    return media_type(accept, ("application/json", "text/html")) == "text/html"
+
+
 def language(accept_language: str | None, offers: Sequence[str]) -> str | None:
     """The offered language that `accept_language` likes best ("ja-JP" asks for "ja"), or None."""
     entries = weights(accept_language or "")

@@ -86,7 +86,7 @@ def front_page(
         name=order.name if order else kept,
         n=n,
         seed=seed,
-        error=texts.problem(language, error.code, **error.values) if error else None,
+        error=error.message_on_page(language) if error else None,
         menu=today.menu(datetime.date.today(), language),
         script_texts=texts.FORM_TEXTS,
     )
@@ -120,7 +120,6 @@ def table_page(
     error: ApiError | None = None,
 ) -> Response:
     """Names by seeds."""
-    language = texts.of(request)
     return _page(
         request,
         "table.html",
@@ -130,7 +129,7 @@ def table_page(
         n=n,
         seed=seed,
         most=most,
-        error=texts.problem(language, error.code, **error.values) if error else None,
+        error=error.message_on_page(texts.of(request)) if error else None,
     )
 
 
@@ -142,7 +141,7 @@ def menu_page(request: Request, menu: Sequence[Dish]) -> Response:
 
 
 def error_page(request: Request, error: ApiError, headers: Mapping[str, str]) -> Response:
-    message = texts.problem(texts.of(request), error.code, **error.values)
+    message = error.message_on_page(texts.of(request))
     return _page(request, "error.html", status=error.status, headers=headers, message=message)
 
 
@@ -157,8 +156,7 @@ def respond(request: Request, exception: Exception) -> Response:
     headers = {"Cache-Control": "no-store", **error.headers}
     if request.scope["path"].startswith(f"{_root(request)}/v1/"):
         return JSONResponse(error.openai_body(texts.of(request)), status_code=error.status, headers=headers)
-    kinds = ("application/json", "text/html")
-    if negotiation.media_type(request.headers.get("accept"), kinds) == "text/html":
+    if negotiation.wants_page(request.headers.get("accept")):
         return error_page(request, error, headers)
     return JSONResponse(error.body(texts.of(request)), status_code=error.status, headers=headers)
 

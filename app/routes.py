@@ -148,7 +148,8 @@ async def dish_at_the_counter(request: Request) -> Response:
     pictures = kitchen.of(request)
     keys = tuple(key for key in RECIPE if key != "size")
     recipe = read_query(request, keys)
-    if not recipe.get("name") and _for_people(request):  # cut short, it leads to where names are written
+    if not recipe.get("name") and negotiation.wants_page(request.headers.get("accept")):
+        # An address that was cut short leads to where names are written.
         headers = {"Cache-Control": "no-store", "Vary": "Accept"}
         return RedirectResponse(pages.home_url(request), status_code=303, headers=headers)
     order = check(recipe, pictures, default_n=1, default_seed=0)
@@ -165,7 +166,7 @@ async def dish_at_the_counter(request: Request) -> Response:
             changed = counter.with_weight(dish, word, float(amount))
         else:
             changed = counter.with_pinch(dish, word, counter.PINCH if view.get("how") != "take" else -1.0)
-        if changed is None and len(dish.mix) >= MAX_MIXED and word not in [name for _, name in dish.mix]:
+        if changed is None and not counter.has_place(dish, word):
             raise ApiError(422, "full_mix", field="mix", most=MAX_MIXED)
         if changed is None:
             raise ApiError(422, "no_room", field="mix", name=word)
@@ -204,7 +205,7 @@ async def table(request: Request) -> Response:
 async def menu(request: Request) -> Response:
     """A sheet of dishes to print, each given by its own recipe."""
     queries = read_query(request, ("dish",)).get("dish", [])
-    if not queries and _for_people(request):
+    if not queries and negotiation.wants_page(request.headers.get("accept")):
         raise ApiError(422, "empty_menu", field="dish")
     return pages.menu_page(request, check_menu(queries, kitchen.of(request)))
 
@@ -308,7 +309,7 @@ async def surprise_me(request: Request) -> Response:
     """
     name = surprise(texts.of(request), random.Random())
     headers = {"Cache-Control": "no-store", "Vary": "Accept, Accept-Language, Cookie"}
-    if _for_people(request):
+    if negotiation.wants_page(request.headers.get("accept")):
         seed = _seed(request.query_params.get("seed"))
         dish = Dish(name, draw_seed() if seed is None else seed)
         n = request.query_params.get("n", "")
@@ -473,11 +474,6 @@ async def readyz(request: Request) -> dict[str, str]:
 )
 async def figures(request: Request) -> Response:
     return Response(request.app.state.metrics.text(), media_type=metrics.CONTENT_TYPE)
-
-
-def _for_people(request: Request) -> bool:
-    """Whether a browser asks for a page, where a program would get JSON."""
-    return negotiation.media_type(request.headers.get("accept"), (JSON, HTML)) == HTML
 
 
 def _blank(line: str) -> bool:
