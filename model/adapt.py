@@ -32,7 +32,7 @@ from model.adaptation import Run
 from model.augment import flip
 from model.checkpoint import CheckpointError
 from model.data import DataError
-from model.examiner import Check, Examiner, Painter
+from model.examiner import Check, Examiner, Painter, spread
 from model.game import Stage
 from model.generate import CHECKPOINT
 from model.generation import Pipeline, to_uint8
@@ -230,7 +230,7 @@ def _copies(check: dict[str, float], checks: Sequence[dict[str, float]]) -> bool
 def grid_names(names: Sequence[str], recombined: Sequence[str]) -> list[str]:
     """A dozen names for the grids: some of the photographs', spread evenly, and some that no photograph has."""
     made_up = list(recombined[: GRID // 3])
-    return [*adapt_report.spread(list(dict.fromkeys(names)), GRID - len(made_up)), *made_up]
+    return [*spread(list(dict.fromkeys(names)), GRID - len(made_up)), *made_up]
 
 
 def painter(game: Stage, names: set[str], source: Path, device: torch.device) -> Painter:

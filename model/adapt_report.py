@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 
 from model.checkpoint import write_file
 from model.data import Photos
 from model.evaluate import paint
-from model.examiner import Check, Examiner
+from model.examiner import Check, Examiner, spread
 from model.generation import Pipeline
 from model.networks import PICTURE_SIZE
 from model.report import Picture, page
@@ -23,7 +22,6 @@ GIVEN = 24  # names of photographs in the report
 SEED = 7  # of the first picture; each has its own
 WIDTH, HEIGHT = 320, 120  # of a curve, in the units of its SVG
 LOSSES = ("d_loss", "g_loss", "match", "reconstruction", "pixels", "rehearsal")
-Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -96,12 +94,6 @@ def write(
     )
     write_file(path, html.encode())
     return before, after
-
-
-def spread(items: Sequence[Item], count: int) -> list[Item]:
-    """At most `count` of the items, evenly spread over them."""
-    count = min(count, len(items))
-    return [items[k * len(items) // count] for k in range(count)]
 
 
 def _paint(pipeline: Pipeline, names: Sequence[str], seeds: Sequence[int]) -> np.ndarray:

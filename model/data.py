@@ -142,7 +142,8 @@ def load(
     folder = default_cache() if cache is None else cache
     files, found = _find(data, split, min_pixels)
     place, state = _keys(files, data, min_pixels)
-    stem = folder / f"{_slug(data.stem)}-{split}-{size}-{place}-{state}"
+    prefix = f"{_slug(data.stem)}-{split}-{size}-{place}"
+    stem = folder / f"{prefix}-{state}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # Several processes of one training run ask at once: the first decodes, the others wait for it.
@@ -151,7 +152,7 @@ def load(
             if photos is None:
                 _decode(found(), stem, data, size, min_pixels)
                 photos = _read_cache(stem)
-                for stale in folder.glob(f"{_slug(data.stem)}-{split}-{size}-{place}-*.[nj]*"):
+                for stale in folder.glob(f"{prefix}-*.[nj]*"):
                     if stale.stem != stem.name:
                         stale.unlink(missing_ok=True)
     except OSError as error:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import cycle, islice
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -23,6 +25,7 @@ from model.metrics import Measure
 
 PICTURES = {64: 128, 256: 64}  # of either kind at most, by their size; a check is to take seconds
 Pictures = NDArray[np.uint8]  # (N, H, W, 3)
+Item = TypeVar("Item")
 Painter = Callable[[Sequence[str], Sequence[int]], Pictures]
 
 
@@ -51,9 +54,9 @@ class Examiner:
         self.shown, self.held = self.look(shown.images), self.look(held.images)
         self.threshold = float(self.nearest(self.held)[0].quantile(0.01))
         most = pictures or PICTURES[size]
-        self.strange = _spread(held.names, most)
-        known = list(dict.fromkeys(shown.names))
-        self.known = _spread(known, most if pictures else min(most, len(known)))
+        self.strange = list(islice(cycle(spread(held.names, most)), most))
+        known = spread(list(dict.fromkeys(shown.names)), most)
+        self.known = list(islice(cycle(known), most)) if pictures else known
 
     def look(self, pictures: Pictures) -> Tensor:
         """(N, H, W, 3) → (N, 1280): the network's last layer."""
@@ -75,6 +78,7 @@ class Examiner:
         return Check(metrics.kid(self.held, strange)[0], metrics.share(self.copies(known)))
 
 
-def _spread(names: Sequence[str], count: int) -> list[str]:
-    """`count` names, evenly spread over those given, or these again and again where they are fewer."""
-    return [names[i * len(names) // count if len(names) > count else i % len(names)] for i in range(count)]
+def spread(items: Sequence[Item], count: int) -> list[Item]:
+    """At most `count` of the items, evenly spread over them."""
+    count = min(count, len(items))
+    return [items[k * len(items) // count] for k in range(count)]
