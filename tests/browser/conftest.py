@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, sync_playwright
 
 from app.server import create_app
 from app.settings import Settings
@@ -82,3 +82,9 @@ def visit(browser: Browser) -> Iterator[Open]:
 def laid(page: Page) -> None:
     """Waits until every dish on the table has its picture, so that nothing of the page's own waits for the kitchen."""
     until(lambda: bool(page.locator(".menu img").evaluate_all("all => all.every(i => i.complete && i.naturalWidth)")))
+
+
+def follow(page: Page, link: Locator) -> None:
+    """Clicks a link to another page and waits for that page's scripts: before them, its own links are plain ones."""
+    with page.expect_event("load"):
+        link.click()

@@ -6,7 +6,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Open
+from tests.browser.conftest import Open, follow
 from tests.serving import chromium
 
 pytestmark = [
@@ -53,7 +53,7 @@ def test_axe_finds_nothing_while_one_plays(url: str, visit: Open) -> None:
     page.keyboard.press("Enter")
     expect(page.locator("#shelf li")).to_have_count(1)
     assert faults(page) == []
-    page.get_by_role("link", name="Play with").first.click()
+    follow(page, page.get_by_role("link", name="Play with").first)
     page.locator("#pantry-1-more").click()
     expect(page.get_by_role("status")).to_contain_text("redrawn")
     page.get_by_text("Keys", exact=True).click()

@@ -14,7 +14,7 @@ from playwright.sync_api import Page, expect
 from app.server import create_app
 from app.settings import Settings
 from model.generation import Pipeline
-from tests.browser.conftest import Open
+from tests.browser.conftest import Open, follow
 from tests.conftest import make_checkpoint
 from tests.serving import chromium, serve, until
 
@@ -106,7 +106,7 @@ def test_ones_own_dishes_are_remembered_and_become_a_menu(url: str, visit: Open)
         page.get_by_role("textbox").fill(name)
         page.keyboard.press("Enter")
         expect(page.get_by_role("status")).to_contain_text(f"{name}: ready")
-    page.get_by_role("link", name=re.compile("^Play with")).first.click()
+    follow(page, page.get_by_role("link", name=re.compile("^Play with")).first)
     page.locator("#child-3").click()
     expect(page.get_by_role("status")).to_contain_text("redrawn")
     page.goto(url)
@@ -117,7 +117,7 @@ def test_ones_own_dishes_are_remembered_and_become_a_menu(url: str, visit: Open)
         shelf.get_by_role("link", name="Save all").click()
     with zipfile.ZipFile(waiting.value.path()) as archive:
         assert len(archive.namelist()) == 3
-    shelf.get_by_role("link", name="My menu").click()
+    follow(page, shelf.get_by_role("link", name="My menu"))
     expect(page.locator(".card img")).to_have_count(3)
     until(lambda: page.locator(".card img").last.evaluate("i => i.complete && i.naturalWidth === 256"))
     expect(page.get_by_role("button", name="Print")).to_be_visible()
