@@ -16,6 +16,8 @@ from app.errors import ApiError
 from app.security import MAX_BODY_BYTES
 from app.settings import Settings
 
+PIECE = 2**16  # bytes of an answer that a client has to take in, in its time
+
 
 def config(app: FastAPI, settings: Settings) -> uvicorn.Config:
     """Logging is left alone: the process has set it up."""
@@ -83,11 +85,23 @@ class _Protocol(H11Protocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._read_timer = self.loop.call_later(self.patience, self.transport.abort)
+        self._await_reading(self.transport.get_write_buffer_size())
 
     def resume_writing(self) -> None:
         super().resume_writing()
         self._read_timer = _stopped(self._read_timer)
+
+    def _await_reading(self, unread: int) -> None:
+        """Gives the client time to take in a piece of what is unread, and then for the next one."""
+
+        def due() -> None:
+            left = self.transport.get_write_buffer_size()
+            if left <= unread - PIECE:
+                self._await_reading(left)
+            else:
+                self.transport.abort()
+
+        self._read_timer = self.loop.call_later(self.patience, due)
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(ApiError(400, "bad_request"))

@@ -71,7 +71,7 @@ class Settings:
     )
     drain: int = _setting(30, "seconds that accepted orders get to be finished in after SIGTERM")
     patience: int = _setting(
-        30, "seconds that a client may take to send a request, or to take in a piece of the answer", least=1
+        30, "seconds that a client may take to send a request, or to take in a piece of the answer (64 KiB)", least=1
     )
     rate: int = _setting(0, "pictures a minute that one client may have made; 0 sets no limit")
     cors: str = _setting(

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from fastapi import Response
 from prometheus_client.parser import text_string_to_metric_families
 
 from app import cpus, logs
@@ -441,6 +442,25 @@ def test_nor_may_a_client_leave_the_rest_of_a_short_answer_unread() -> None:
                 while more := connection.recv(65536):
                     received += len(more)
     assert received < length
+
+
+def test_a_client_that_reads_slowly_gets_all_of_a_long_answer() -> None:
+    length, pace = 5 * 2**18, 2**18  # bytes, and bytes a second: two and a half times as long as the patience lasts
+    app = create_app(Settings(), FakePipeline())
+    app.add_api_route("/long", lambda: Response(bytes(length)))
+    with socket.create_server(("127.0.0.1", 0)) as door, socket.socket() as connection:
+        door.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)  # nearly all of an answer stays with the server
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.settimeout(10)
+        with serve(app, Settings(patience=2, drain=10), door):
+            connection.connect(door.getsockname())
+            connection.sendall(b"GET /long HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            began, received = time.monotonic(), 0
+            while more := connection.recv(4096):
+                received += len(more)
+                time.sleep(max(0.0, began + received / pace - time.monotonic()))
+            assert time.monotonic() - began > 4
+    assert received > length
 
 
 # The end
