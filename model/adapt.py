@@ -30,8 +30,7 @@ from tqdm import tqdm
 from model import adapt_report, adaptation, checkpoint
 from model.adaptation import Run
 from model.augment import flip
-from model.checkpoint import CheckpointError
-from model.data import DataError
+from model.commands import plainly
 from model.examiner import Check, Examiner, Painter, spread
 from model.game import Stage
 from model.generate import CHECKPOINT
@@ -69,18 +68,17 @@ def main(
     """Adapts a checkpoint to a folder of PHOTOS: of phones as they are, named after their dishes, or with a
     metadata.csv (file_name, name). A kill at any moment loses minutes; --resume goes on."""
     try:
-        if resume:
-            run = adaptation.reopen(photos, out, minutes, device)
-        else:
-            run = adaptation.start(photos, out, source, minutes or MINUTES, seed, device)
-        adapt(run)
+        with plainly(out):
+            if resume:
+                run = adaptation.reopen(photos, out, minutes, device)
+            else:
+                run = adaptation.start(photos, out, source, minutes or MINUTES, seed, device)
+            adapt(run)
     except Stopped as stopped:
         click.echo(f"Stopped and saved: go on with python -m model.adapt {photos} --out {out} --resume")
         sys.exit(128 + stopped.signal)
-    except (CheckpointError, DataError, ValueError, ModuleNotFoundError) as error:
+    except ValueError as error:
         raise click.ClickException(str(error)) from error
-    except OSError as error:
-        raise click.ClickException(f"{error.filename or out}: {error.strerror or error}") from error
     except torch.cuda.OutOfMemoryError as error:
         raise click.ClickException(f"the GPU's memory is full: try --device cpu ({error})") from error
 

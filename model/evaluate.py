@@ -34,12 +34,12 @@ from tqdm import tqdm
 from model import checkpoint, composition, metrics, report
 from model.baselines import BaselineGenerator
 from model.checkpoint import CheckpointError
+from model.commands import plainly
 from model.data import DataError, Photos, default_cache, load
 from model.generation import Pipeline, choose_device
 from model.judge import NETWORK, RESOLUTIONS, STEPS, Judge, appoint
 from model.menu import reader
 from model.metrics import Measure, share
-from model.names import NameError_
 from model.networks import PICTURE_SIZE, SKETCH_SIZE, Stage1Generator, Stage2Generator
 
 AMONG = 100  # names that a picture's own competes with, itself included
@@ -609,13 +609,9 @@ def _plain(value: object) -> object:
               help="Of photographs, features and judges; otherwise the user's cache folder.")
 def main(folder: Path, data: Path, out: Path, pictures: int | None, seed: int, cache: Path | None) -> None:
     """Says how good a checkpoint's pictures are, beside references from the same run."""
-    try:
+    with plainly(out):
         out.mkdir(parents=True, exist_ok=True)  # before the hour that it takes, not behind it
         evaluation = evaluate(folder, data, Plan(pictures=pictures, seed=seed), cache)
-    except OSError as error:
-        raise click.ClickException(f"{error.filename or out}: {error.strerror or error}") from error
-    except (CheckpointError, DataError, ModuleNotFoundError, NameError_) as error:
-        raise click.ClickException(str(error)) from error
     click.echo(table(evaluation.figures))
     text = json.dumps(evaluation.figures, indent=2, ensure_ascii=False, default=_plain, allow_nan=False)
     checkpoint.write_file(out / "figures.json", text.encode() + b"\n")

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 from model import teacher
 from model.backbone import Backbone
-from model.checkpoint import TOKENIZER, CheckpointError, load_network, read_config
+from model.checkpoint import TOKENIZER, load_network, read_config
+from model.commands import plainly
 from model.data import DataError, Photos, default_cache, load
 from model.matching import MatchingHead, fit, image_features
 from model.pairs import Pair, held_out, key, read_pairs
@@ -253,13 +254,11 @@ def main(
     json_path: Path | None,
 ) -> None:
     """Measures a text encoder beside its teacher, on the validation rows."""
-    try:
+    with plainly(data):
         pairs = read_names(data, "validation")
         photos = load_photos(data, "validation", cache)
         student, embedder = measure_student(checkpoint, pairs, photos, cache)
         rows = measure_teacher(data, store, pairs, photos, cache, steps, seed) if store else []
-    except (DataError, CheckpointError, ModuleNotFoundError) as error:
-        raise click.ClickException(str(error)) from error
     rows = [student, *([best_of(rows[: len(WHITENINGS)]), *rows] if rows else [])]
     click.echo(f"R@1 in per cent: {len(pairs)} pairs of names; {AMONG} of {len(photos)} photographs, ± one sigma of")
     click.echo(f"{DRAWS} draws. {len(japanese_rows(photos))} photographs have Japanese names.\n")

@@ -15,7 +15,8 @@ import click
 
 from model import checkpoint
 from model.checkpoint import CheckpointError
-from model.data import DataError, load
+from model.commands import plainly
+from model.data import load
 from model.generation import Pipeline
 from model.nearest import FILE as INDEX
 from model.nearest import write_index
@@ -34,16 +35,12 @@ SHIPPED = (
 @click.option("--out", help="Checkpoint folder to write.", type=click.Path(path_type=Path, file_okay=False), required=True)
 def main(parts: tuple[Path, ...], data: Path | None, out: Path) -> None:
     """Packs one checkpoint folder from the parts and checks that it serves."""
-    try:
+    with plainly(out):
         size = pack(parts, out)
         pipeline = Pipeline.load(out, "cpu")
         print(f"{out}: version {pipeline.version}, {size / 1e6:.1f} MB")
         if data is not None:
             print(f"index: {write_index(out, load(data, SKETCH_SIZE), pipeline.embed):,} names of {data}")
-    except (CheckpointError, DataError) as error:
-        raise click.ClickException(str(error)) from error
-    except OSError as error:
-        raise click.ClickException(f"{error.filename or out}: {error.strerror or error}") from error
 
 
 def pack(parts: tuple[Path, ...], out: Path) -> int:

@@ -37,8 +37,8 @@ from tqdm import tqdm
 
 from model import checkpoint, parallel
 from model.augment import flip
-from model.checkpoint import CheckpointError
-from model.data import DataError, Photos, load
+from model.commands import plainly
+from model.data import Photos, load
 from model.game import Recordable, Stage
 from model.generation import choose_device, to_uint8
 from model.graphs import Replay
@@ -84,18 +84,17 @@ def main(**options: Any) -> None:
     stage, teacher = options.pop("stage"), options.pop("teacher")
     if options["kimg"] is None and options["minutes"] is None:
         raise click.UsageError("say when to stop: --kimg or --minutes")
+    if stage == "text" and options["minutes"] is None:
+        raise click.UsageError("--stage text stops by --minutes")
     try:
-        if stage == "text":
-            if options["minutes"] is None:
-                raise click.UsageError("--stage text stops by --minutes")
-            names = ("data", "out", "minutes", "seed", "device", "resume", "without", "dry_run")
-            train_text(**{name: options[name] for name in names}, teacher=teacher)
-        else:
-            train(stage, **options)
-    except (CheckpointError, DataError, TrainingStopped, FloatingPointError, ValueError, ModuleNotFoundError) as error:
+        with plainly(options["out"]):
+            if stage == "text":
+                names = ("data", "out", "minutes", "seed", "device", "resume", "without", "dry_run")
+                train_text(**{name: options[name] for name in names}, teacher=teacher)
+            else:
+                train(stage, **options)
+    except (TrainingStopped, FloatingPointError, ValueError) as error:
         raise click.ClickException(str(error)) from error
-    except OSError as error:
-        raise click.ClickException(f"{error.filename or options['out']}: {error.strerror or error}") from error
     except torch.cuda.OutOfMemoryError as error:
         raise click.ClickException(f"the GPU's memory is full: try a smaller --batch ({error})") from error
 
