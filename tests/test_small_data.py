@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from tests.training import add_players, backbone, hurry
 
 pytest.importorskip("efficientnet_lite_pytorch")
 
+SLOW = "DCGAN, hinge, DiffAugment"
 EXAMPLE = Path(__file__).parent.parent / "examples" / "cafeteria"
 
 
@@ -37,10 +39,12 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(findings, "FEWEST", 10)
     monkeypatch.setattr(restraint, "PLANS", (Plan("little", 10, (), (0.016, 0.008)),))
     monkeypatch.setattr(adapt, "CHECKS", 1)
-    for name, value in {"PICTURES": {64: 6, 256: 4}, "STEPS": 2, "BATCH": 4, "RECOMBINED": 6, "AMONG": 5}.items():
+    for name, value in {"PICTURES": {64: 6, 256: 4}, "STEPS": 2, "RECOMBINED": 6, "AMONG": 5}.items():
         monkeypatch.setattr(small_data, name, value)
     few = ("DCGAN", "StackGAN from scratch, hinge, DiffAugment")
-    monkeypatch.setattr(small_data, "RECIPES", {name: small_data.RECIPES[name] for name in few})
+    quick = {name: replace(small_data.RECIPES[name], batch=4) for name in few}
+    monkeypatch.setattr(small_data, "RECIPES", quick)
+    monkeypatch.setattr(small_data, "SLOW", {SLOW: replace(small_data.SLOW[SLOW], batch=4)})
 
 
 def test_table_figure_and_goals_come_of_one_command_that_goes_on(
@@ -63,13 +67,20 @@ def test_table_figure_and_goals_come_of_one_command_that_goes_on(
     for row in ("64 | DCGAN", "64 | StackGAN from scratch, hinge, DiffAugment", "64 | shipped, not adapted",
                 "64 | adapted", "256 | adapted", "64 | photographs"):  # fmt: skip
         assert f"| {row} | " in text
-    assert text.count("reached") == 4
+    assert text.count("reached") == 4 and SLOW not in text
     assert (page.parent / "pictures" / "small-data.jpg").stat().st_size > 10_000
+    slow = CliRunner().invoke(small_data.main, [*arguments, "--fold=1", f"--recipe={SLOW}"], catch_exceptions=False)
+    assert slow.exit_code == 0, slow.output
+    CliRunner().invoke(small_data.main, arguments, catch_exceptions=False)
+    text = page.read_text("utf-8")
+    assert f"| 64 | {SLOW} (1 fold) | " in text
     page.write_text(text.replace("| 64 | adapted | ", "| 64 | forgotten | "), "utf-8")
     monkeypatch.setattr(small_data, "Fold", lambda *_: pytest.fail("measured again"))
     monkeypatch.setattr(small_data, "appoint", lambda *_: pytest.fail("fit a judge for nothing"))
     CliRunner().invoke(small_data.main, arguments, catch_exceptions=False)
     assert page.read_text("utf-8") == text
+    refused = CliRunner().invoke(small_data.main, [*arguments, f"--recipe={SLOW}"])
+    assert refused.exit_code == 2 and "name it with --fold" in refused.output
     refused = CliRunner().invoke(small_data.main, [*arguments, "--fold=3"])
     assert refused.exit_code == 2 and "3 is none of 2 folds" in refused.output
 
