@@ -57,7 +57,7 @@ bench: $(TEST_STAMP) ## measure the server beside others (seven minutes; leave t
 constraints: $(SERVE_STAMP) ## pin what pyproject.toml newly asks for (run it on the oldest Python supported)
 	@$(BIN)/python scripts/constraints.py
 
-clean: ## remove .venv and what the tools left (decoded photographs in .cache stay)
+clean: ## remove .venv and what the tools left (decoded photographs in ~/.cache/imaginary-cafeteria stay)
 	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -65,7 +65,7 @@ clean: ## remove .venv and what the tools left (decoded photographs in .cache st
 define install
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; this is %s. Name another: make PYTHON=python3.12" % sys.version.split()[0])'
 	@$(BIN)/python -c '' 2>/dev/null || $(PYTHON) -m venv --clear $(VENV)
-	@echo "Installing into $(VENV) (some 5 GB the first time, most of it torch; minutes)…"
+	@echo "Installing into $(VENV) (some 6 GB the first time, most of it torch; minutes)…"
 	@$(PIP) install --quiet --constraint constraints.txt '$(1)'
 	@touch $@
 endef

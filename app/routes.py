@@ -349,7 +349,8 @@ async def generate(request: Request) -> Response:
     """Takes a form or JSON. What comes back depends on `Accept`:
 
     - `image/png`: the picture itself. The default for one picture (`*/*`).
-    - `application/x-ndjson`: a stream of lines, a sketch and then the picture. The default for several.
+    - `application/x-ndjson`: a stream of lines, a sketch and then the picture. The default for several. A picture
+      that is at hand, or is itself a sketch, comes without one.
     - `application/json`: everything at once, pictures as base64.
     - `text/html`: the page with the pictures, for browsers' forms.
 
@@ -438,7 +439,11 @@ async def dish_png(request: Request) -> Response:
     pictures = kitchen.of(request)
     order = check_picture(request.scope["query_string"], pictures)
     dish = order.dishes[0]
-    headers = {"ETag": pictures.etag(dish), "Cache-Control": "public, max-age=3600"}
+    # Under an address without the model's version another model will draw another picture.
+    age = "31536000, immutable" if read_query(request, ("model",)) else "3600"
+    headers = {"ETag": pictures.etag(dish), "Cache-Control": f"public, max-age={age}"}
+    if order.notices:
+        headers["Vary"] = "Accept-Language, Cookie"
     tags = [tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")]
     if headers["ETag"] in tags or "*" in tags:
         return Response(status_code=304, headers=headers)

@@ -274,8 +274,9 @@ _TEXTS: dict[str, tuple[str, str]] = {
     ),
     "error.invalid_output_format": ("“output_format” must be png.", "「output_format」はpngだけです。"),
     "error.unknown_parameter": (
-        "There is a parameter that this server does not know. It takes prompt, n, size, response_format and seed.",
-        "不明なパラメーターがあります。使えるのはprompt、n、size、response_format、seedです。",
+        "There is a parameter that this server does not know. "
+        "It takes prompt, n, size, response_format, output_format and seed.",
+        "不明なパラメーターがあります。使えるのはprompt、n、size、response_format、output_format、seedです。",
     ),
     "error.invalid_menu": (
         "“dish” is the query of a picture’s address, 1 to {most} times.",

@@ -41,7 +41,11 @@ log = logging.getLogger(__name__)
 
 # Part of every cache key: raise it when the same files would be decoded to other pixels or names.
 CACHE_FORMAT = 1
-EXTENSIONS = {".jpg", ".jpeg", ".png", ".webp", ".avif", ".heic", ".heif", ".bmp", ".gif", ".tif", ".tiff"}
+EXTENSIONS = {
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".jp2", ".png", ".webp", ".avif", ".heic", ".heif", ".hif",
+    ".tif", ".tiff", ".bmp", ".gif",
+}  # fmt: skip
+RAW = {".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2", ".pef", ".srw"}
 NAMED = 5  # how many photos that are left out are named one by one
 BATCH = 64
 
@@ -208,14 +212,16 @@ def _find(data: Path, split: str, min_pixels: int) -> tuple[list[Path], Callable
             f"put them into {split}-*.parquet or into a folder {split}/ in it"
         )
     others = {"train", "validation"} if root == data else set()
-    photos = sorted(
+    files = sorted(
         path
         for path in root.rglob("*")
-        if path.suffix.lower() in EXTENSIONS
+        if path.suffix.lower() in EXTENSIONS | RAW
         and not any(part.startswith(".") for part in path.relative_to(root).parts)
         and path.relative_to(root).parts[0] not in others
         and path.is_file()
     )
+    photos = [path for path in files if path.suffix.lower() in EXTENSIONS]
+    raw = [f"{_label(path, root)}: a camera's raw file; export it as JPEG" for path in files if path not in set(photos)]
     if not photos:
         raise DataError(
             f"{root}: no photographs there; expected {split}-*.parquet, or pictures "
@@ -223,8 +229,8 @@ def _find(data: Path, split: str, min_pixels: int) -> tuple[list[Path], Callable
         )
     for table in (root / "metadata.csv", root / "metadata.jsonl"):
         if table.is_file():
-            return [*photos, table], partial(_list_metadata, root, table, photos)
-    return photos, partial(_list_folder, root, photos)
+            return [*files, table], partial(_list_metadata, root, table, photos, raw)
+    return files, partial(_list_folder, root, photos, raw)
 
 
 def _list_parquet(files: list[Path], min_pixels: int) -> Listing:
@@ -296,10 +302,10 @@ def _list_food101(root: Path, meta: Path) -> Listing:
     return Listing(rows, lambda: (root / "images" / f"{entry}.jpg" for _, entry in entries), [])
 
 
-def _list_folder(root: Path, photos: list[Path]) -> Listing:
+def _list_folder(root: Path, photos: list[Path], raw: list[str]) -> Listing:
     rows: list[Row] = []
     kept: list[Path] = []
-    skipped: list[str] = []
+    skipped = list(raw)
     for path in photos:
         # File managers add " (2)" to the second photo of one name.
         name = _clean(re.sub(r" \(\d+\)$", "", path.stem).replace("_", " "))
@@ -311,12 +317,12 @@ def _list_folder(root: Path, photos: list[Path]) -> Listing:
     return Listing(rows, lambda: iter(kept), skipped)
 
 
-def _list_metadata(root: Path, table: Path, photos: list[Path]) -> Listing:
+def _list_metadata(root: Path, table: Path, photos: list[Path], raw: list[str]) -> Listing:
     # macOS stores file names decomposed (NFD), whoever wrote the table did not: compare them composed.
     by_name = {unicodedata.normalize("NFC", path.relative_to(root).as_posix()): path for path in photos}
     rows: list[Row] = []
     found: list[Path] = []
-    skipped: list[str] = []
+    skipped = list(raw)
     unlisted = dict.fromkeys(photos)
     for line, record in _read_table(table):
         file_name = unicodedata.normalize("NFC", str(record.get("file_name") or "")).removeprefix("./")

@@ -7,6 +7,8 @@ import html
 import io
 import json
 import re
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import parse_qsl, quote, unquote, urljoin
@@ -138,7 +140,10 @@ def test_the_permalink_is_stable_and_can_be_cached(client: httpx.Client, pipelin
     assert np.array_equal(picture(answer.content), pipeline.generate([NAME], [77])[0])
     tag = answer.headers["etag"]
     assert re.fullmatch(r'"[^"]+"', tag)
-    assert "max-age" in answer.headers["cache-control"]
+    assert (answer.headers["cache-control"], answer.headers.get("vary")) == ("public, max-age=3600", None)
+    lasting = client.get(f"{address}&model={pipeline.version}")  # another model draws nothing there
+    assert lasting.content == answer.content
+    assert lasting.headers["cache-control"] == "public, max-age=31536000, immutable"
     for condition in (tag, f'"other", {tag}', f"W/{tag}", "*"):
         again = client.get(address, headers={"If-None-Match": condition})
         assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", tag)
@@ -311,6 +316,8 @@ def test_notices_reach_the_page_the_json_and_the_header(client: httpx.Client) ->
     assert unquote(header).startswith(notice)
     english = client.post("/generate", json={"name": long}, headers={"Accept": "application/json"}).json()
     assert "80 characters" in english["notices"][0]
+    # What a cache may hand to others says what it depends on.
+    assert client.get("/dish.png", params={"name": long}).headers["vary"] == "Accept-Language, Cookie"
 
 
 # Negotiation
@@ -556,6 +563,23 @@ def test_the_examples_in_the_documentation_work(
     monkeypatch.setattr("urllib.request.urlopen", urlopen)
     exec(code, {"print": lambda *words: printed.append(" ".join(map(str, words)))})
     assert [line.split()[0] for line in printed] == ["7", "8"]
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_the_curl_examples_in_the_documentation_work(client: httpx.Client, tmp_path: Path) -> None:
+    page = client.get("/docs?lang=en").text
+    examples = dict(re.findall(r'<code id="example-([^"]*)">(curl .*?)</code>', page, re.DOTALL))
+    assert examples.pop("nearest")  # this checkpoint knows no photographs
+    assert len(examples) >= 8
+    for name, code in examples.items():
+        folder, example = tmp_path / name, html.unescape(code)
+        folder.mkdir()
+        command = example.replace("curl ", "curl --silent --show-error --fail --noproxy '*' ", 1)
+        done = subprocess.run(["sh", "-c", command], cwd=folder, capture_output=True, timeout=60)
+        assert done.returncode == 0, (example, done.stderr)
+        if file := re.search(r" -o (\S+)$", example):
+            done.stdout += (folder / file[1]).read_bytes()
+        assert len(done.stdout) > 20, example
 
 
 # Faults of the model

@@ -102,14 +102,15 @@ def test_folder_named_by_file_names(photos_folder: Path, cache: Path) -> None:
     (photos_folder / "green curry (2).png").write_bytes(photo(GREEN))
     (photos_folder / "more").mkdir()
     (photos_folder / "more" / "jam tart.webp").write_bytes(photo(RED, form="WEBP"))
+    (photos_folder / "rice.jfif").write_bytes(photo(RED, form="JPEG"))  # as Windows saves what a page shows
     (photos_folder / "._green curry.png").write_bytes(b"left by macOS")
     (photos_folder / "notes.txt").write_text("no photo")
     photos = load(photos_folder, 16, cache=cache)
-    expected = ["green curry", "green curry", "jam tart", "smoky beetroot ramen", "ピリ辛 パフェ"]
+    expected = ["green curry", "green curry", "jam tart", "rice", "smoky beetroot ramen", "ピリ辛 パフェ"]
     assert sorted(photos.names) == expected
     assert set(photos.kinds) == {"free"}
     assert set(photos.sources) == {"my dishes"}
-    assert photos.names_ja == [None] * 5
+    assert photos.names_ja == [None] * 6
 
 
 def test_folder_with_splits(photos_folder: Path, cache: Path) -> None:

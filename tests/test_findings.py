@@ -63,11 +63,12 @@ def test_phone_photos_come_upright_in_heic_and_jpeg(folder: Path, tokenizer: Tok
 def test_what_cannot_be_used_is_left_out_and_named(folder: Path, tokenizer: Tokenizer) -> None:
     (folder / "broken_soup.jpg").write_bytes(PHOTOS[0].read_bytes()[:900])
     (folder / "no_soup.jpg").write_text("a recipe")
+    (folder / "raw_soup.CR2").write_bytes(b"II*\0")
     Image.new("RGB", (300, 300)).save(folder / "\u200b.png")
     found = look(folder, tokenizer)
     assert len(found.photos) == len(PHOTOS)
     said = "\n".join(found.lines())
-    for part in ("3 left out", "broken_soup.jpg", "no_soup.jpg (not a picture)"):
+    for part in ("4 left out", "broken_soup.jpg", "no_soup.jpg (not a picture)", "raw_soup.CR2: a camera's raw file"):
         assert part in said
 
 
