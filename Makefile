@@ -36,7 +36,7 @@ serve: $(SERVE_STAMP) ## set everything up and serve the page at http://127.0.0.
 adapt: $(TEST_STAMP) ## adapt the weights to a folder of photographs named after their dishes (docs/small-data.md)
 	@$(if $(DATA),,$(error Name the folder of photographs: make adapt DATA=path/to/photos))
 	@$(BIN)/python -m model.adapt "$(DATA)" --out "$(OUT)" $(if $(MINUTES),--minutes "$(MINUTES)") \
-		$(if $(wildcard $(OUT)/adaptation/run.json),--resume)
+		$$(test ! -e "$(OUT)/adaptation/run.json" || echo --resume)
 
 setup: $(TEST_STAMP) ## install what training and the tests need besides
 

@@ -14,6 +14,8 @@ it; `adaptation/` holds grids, logs and, until the end, all that --resume needs.
 from __future__ import annotations
 
 import math
+import pickle
+import shlex
 import shutil
 import sys
 import time
@@ -60,7 +62,7 @@ GRID = 12  # names on a grid, a third of them recombined
 @click.option("--minutes", help="Time for all of it, the report included; a resumed run keeps its own.  [default: 30]", type=click.FloatRange(min=0, min_open=True))
 @click.option("--resume",  help="Go on where the adaptation in --out stopped, with the --from and the --seed of then; PHOTOS is not read again.", is_flag=True)
 @click.option("--from", "source", help="Checkpoint folder to adapt.",                       type=click.Path(path_type=Path, file_okay=False), default=CHECKPOINT, show_default="the one that ships", metavar="DIR")
-@click.option("--seed",    help="Of the photographs held back and of every draw.",          type=click.IntRange(min=0), default=0)
+@click.option("--seed",    help="Of the photographs held back and of every draw.",          type=click.IntRange(0, 2**32 - 1), default=0)
 @click.option("--device",  help="auto, cpu, cuda or cuda:N.",                               default="auto")
 def main(
     photos: Path, out: Path, minutes: float | None, resume: bool, source: Path, seed: int, device: str
@@ -68,14 +70,15 @@ def main(
     """Adapts a checkpoint to a folder of PHOTOS: of phones as they are, named after their dishes, or with a
     metadata.csv (file_name, name). A kill at any moment loses minutes; --resume goes on."""
     try:
-        with plainly(out):
+        with plainly(out), adaptation.claim(out):
             if resume:
                 run = adaptation.reopen(photos, out, minutes, device)
             else:
                 run = adaptation.start(photos, out, source, minutes or MINUTES, seed, device)
             adapt(run)
     except Stopped as stopped:
-        click.echo(f"Stopped and saved: go on with python -m model.adapt {photos} --out {out} --resume")
+        command = shlex.join(["python", "-m", "model.adapt", str(photos), "--out", str(out), "--resume"])
+        click.echo(f"Stopped and saved: go on with {command}")
         sys.exit(128 + stopped.signal)
     except ValueError as error:
         raise click.ClickException(str(error)) from error
@@ -200,7 +203,10 @@ def read_history(state_file: Path) -> dict[str, Any]:
     """What a stage's state says of its past: `checks`, and `finished`, which is the reason or empty."""
     if not state_file.exists():
         return {}
-    history: dict[str, Any] = torch.load(state_file, map_location="cpu", weights_only=True)["past"]
+    try:
+        history: dict[str, Any] = torch.load(state_file, map_location="cpu", weights_only=True)["past"]
+    except (KeyError, TypeError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise ValueError(f"{state_file} is no state of an adaptation, or is damaged: {error}") from error
     return history
 
 
@@ -276,7 +282,7 @@ def finish(run: Run) -> None:
     for name in ("photos.npz", "stage1.pt", "stage2.pt"):
         (run.folder / name).unlink()
     print(f"{run.out}: version {after.version}, {run.spent() / 60:.0f} minutes. See {run.out / 'report.html'}; then")
-    print(f"make serve CHECKPOINT={run.out}")
+    print(f"make serve CHECKPOINT={shlex.quote(str(run.out))}")
 
 
 def describe(run: Run, checks: tuple[Check, Check], version: str) -> None:

@@ -8,13 +8,15 @@ import math
 import random
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 from PIL import Image
 
 from model import checkpoint
@@ -23,6 +25,7 @@ from model.findings import SMALL, look
 from model.generation import Pipeline, choose_device
 from model.menu import Menu
 from model.networks import PICTURE_SIZE
+from model.pack import SHIPPED
 from model.recombine import recombine
 from model.restraint import Plan, choose
 from model.text import Tokenizer
@@ -31,6 +34,7 @@ from model.train import begin
 SHARE = 0.45  # of the time for stage 1; what it leaves is stage 2's
 REPORT = 90.0  # seconds kept for the report at most, or a tenth of the time
 HELD_BACK = 0.2  # of the photographs, and of their groups
+FEWEST = 2  # photographs held back, and shown: a distance between sets of one is none
 LARGE = 0.3  # of the photographs: a group of more is not held back
 RECOMBINED = 20  # made-up names, for grids and the report
 RECORDED = ("minutes", "seed", "data", "version", "found")
@@ -110,22 +114,55 @@ class Run:
         checkpoint.write_file(self.folder / "run.json", text.encode())
 
 
+@contextmanager
+def claim(out: Path) -> Iterator[None]:
+    """Keeps other adaptations out of a folder while one is at work in it: ValueError where one is."""
+    folder = out / "adaptation"
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            yield
+    except Timeout:
+        raise ValueError(f"another adaptation is at work in {out}") from None
+    finally:
+        if not (folder / "run.json").exists():  # it was refused before it began
+            with suppress(OSError):
+                (folder / ".lock").unlink()
+                folder.rmdir()
+                out.rmdir()
+
+
 def start(data: Path, out: Path, source: Path, minutes: float, seed: int, device: str) -> Run:
     """A new run: looks at the photographs, says what was found, and writes its folder."""
     if (out / "adaptation" / "run.json").exists():
         raise ValueError(f"{out} holds an adaptation already: go on with --resume, or name another --out")
     if (out / checkpoint.CONFIG).exists():
         raise ValueError(f"{out} holds a checkpoint already: name another --out")
+    if others := [path.name for path in out.glob("[!.]*") if path.name != "adaptation"]:
+        raise ValueError(f"{out} is not empty ({others[0]} is in it): name another --out")
+    if out.resolve().is_relative_to(data.resolve()):
+        raise ValueError(f"{out} is in {data}, where its grids would be taken for photographs: name an --out elsewhere")
+    for path in (data.resolve(), out.resolve()):
+        try:
+            str(path).encode()
+        except UnicodeEncodeError:
+            raise ValueError(f"the name of {str(path)!r} is not UTF-8: rename it") from None
+    _finite(minutes)
     where = choose_device(device)
-    version = Pipeline.load(source, "cpu").version  # so that what is missing is said before anything is looked at
+    # What is missing is said before anything is looked at.
+    version = Pipeline.load(source, "cpu").version
+    config = checkpoint.read_config(source)
+    for part in SHIPPED:
+        if part not in config or not (source / f"{part}.safetensors").exists():
+            raise checkpoint.CheckpointError(f"{source} has no {part}: adapting needs what training goes on from")
     began = time.monotonic()
     findings = look(data, Tokenizer.load(source / checkpoint.TOKENIZER))
-    if len(set(findings.groups)) == 1:
+    held, small = hold_back(findings.groups, seed), np.zeros(len(findings.photos), bool)
+    if min(held.sum(), (~held).sum()) < FEWEST:
         raise DataError(
-            f"{data}: all photographs have one name or look the same, so that none can be held back. "
+            f"{data}: too many photographs have one name or look the same, so that too few others can be held back. "
             "Name each file after its dish, or add photographs of other dishes"
         )
-    held, small = hold_back(findings.groups, seed), np.zeros(len(findings.photos), bool)
     small[findings.small] = True
     if (held | small).all():
         raise DataError(
@@ -150,32 +187,47 @@ def reopen(data: Path, out: Path, minutes: float | None, device: str) -> Run:
     file = out / "adaptation" / "run.json"
     if not file.exists():
         raise ValueError(f"{file} does not exist: there is nothing to resume")
-    record = json.loads(file.read_text("utf-8"))
     another = "name another --out (make adapt: OUT=FOLDER)"
+    try:
+        record = json.loads(file.read_text("utf-8"))
+        known = {name: record[name] for name in (*RECORDED, "seconds", "finished")}
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{file} is damaged ({error!r}): {another}") from error
+    finished = known.pop("finished")
+    known["minutes"] = minutes or known["minutes"]
+    _finite(known["minutes"])
     if record["data"] != str(data.resolve()):
         raise ValueError(f"{out} holds an adaptation to {record['data']}: for {data}, {another}")
-    if record["finished"]:
+    if finished:
         raise ValueError(f"{out} is finished: nothing is left to do. To adapt once more, {another}")
     with np.load(file.with_name("photos.npz")) as stored:
         texts = json.loads(str(stored["texts"]))
         names_ja = [name or None for name in texts["names_ja"]]
         photos = Photos(stored["images"], texts["names"], names_ja, texts["kinds"], texts["sources"])
         masks = {"held": stored["held"], "small": stored["small"]}
-    known = {name: record[name] for name in (*RECORDED, "seconds")} | {"minutes": minutes or record["minutes"]}
     return Run(out=out, photos=photos, device=choose_device(device), **masks, **known)
 
 
 def hold_back(groups: Sequence[int], seed: int) -> np.ndarray:
     """(N,) bool: a fifth of the photographs or of their groups, whichever is less, no group of them being parted.
 
-    Where one name is that of most photographs, a fifth of them all may be all that have other names.
+    Where one name is that of most photographs, a fifth of them all may be all that have other names; where these are
+    fewer than FEWEST, the smallest of the large groups goes with them.
     """
     sizes = Counter(groups)
     order = sorted(sizes)
     random.Random(seed).shuffle(order)
     small = [group for group in order if sizes[group] <= LARGE * len(groups)]
+    large = sorted(set(order) - set(small), key=sizes.__getitem__)
     held = np.zeros(len(groups), bool)
-    for group in (small or [min(order, key=sizes.__getitem__)])[: math.ceil(HELD_BACK * len(order))]:
-        if held.sum() < HELD_BACK * len(groups):
-            held |= np.array(groups) == group
+    for n, group in enumerate([*small, *large]):
+        enough = n >= min(math.ceil(HELD_BACK * len(order)), len(small)) or held.sum() >= HELD_BACK * len(groups)
+        if enough and held.sum() >= FEWEST:
+            break
+        held |= np.array(groups) == group
     return held
+
+
+def _finite(minutes: float) -> None:
+    if not math.isfinite(minutes):
+        raise ValueError(f"--minutes {minutes:g} is no time to end at")

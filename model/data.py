@@ -10,6 +10,7 @@ Four layouts are understood (`load` tells them apart by what it finds):
 * torchvision's Food101: `food-101/images/<class>/*.jpg` and `food-101/meta/*.json`.
 """
 
+import contextlib
 import csv
 import hashlib
 import io
@@ -20,6 +21,7 @@ import os
 import re
 import shutil
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -31,7 +33,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms, ImageOps
 from pillow_heif import register_heif_opener
 from tqdm import tqdm
 
@@ -40,7 +42,7 @@ from model.names import NameError_, normalize
 log = logging.getLogger(__name__)
 
 # Part of every cache key: raise it when the same files would be decoded to other pixels or names.
-CACHE_FORMAT = 1
+CACHE_FORMAT = 2
 EXTENSIONS = {
     ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".jp2", ".png", ".webp", ".avif", ".heic", ".heif", ".hif",
     ".tif", ".tiff", ".bmp", ".gif",
@@ -49,7 +51,12 @@ RAW = {".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2", ".pef", "
 NAMED = 5  # how many photos that are left out are named one by one
 BATCH = 64
 
+# " (2)" of file managers and "copy" of macOS and Windows, after the second photo of one name.
+_NUMBERED = re.compile(r"(\s*[(（]\s*\d+\s*[)）]|\s+copy(\s+\d+)?|\s*- コピー|のコピー)+$", re.IGNORECASE)
+MOST_PIXELS = 300_000_000  # of a photo; telephones make 200 million, and three bytes each are in memory at once
+
 register_heif_opener()
+Image.MAX_IMAGE_PIXELS = None  # Pillow's own bound is below a telephone's; `decode` has MOST_PIXELS
 
 
 class DataError(ValueError):
@@ -307,8 +314,7 @@ def _list_folder(root: Path, photos: list[Path], raw: list[str]) -> Listing:
     kept: list[Path] = []
     skipped = list(raw)
     for path in photos:
-        # File managers add " (2)" to the second photo of one name.
-        name = _clean(re.sub(r" \(\d+\)$", "", path.stem).replace("_", " "))
+        name = _clean(_NUMBERED.sub("", unicodedata.normalize("NFC", path.stem).replace("_", " ")))
         if name:
             kept.append(path)
             rows.append(Row(_label(path, root), name, source=root.name))
@@ -320,14 +326,18 @@ def _list_folder(root: Path, photos: list[Path], raw: list[str]) -> Listing:
 def _list_metadata(root: Path, table: Path, photos: list[Path], raw: list[str]) -> Listing:
     # macOS stores file names decomposed (NFD), whoever wrote the table did not: compare them composed.
     by_name = {unicodedata.normalize("NFC", path.relative_to(root).as_posix()): path for path in photos}
+    # A table written on Windows or by hand may differ in case, which is of no account where one photo alone fits.
+    cases = Counter(name.casefold() for name in by_name)
+    folded = {name.casefold(): path for name, path in by_name.items() if cases[name.casefold()] == 1}
     rows: list[Row] = []
     found: list[Path] = []
     skipped = list(raw)
     unlisted = dict.fromkeys(photos)
     for line, record in _read_table(table):
         file_name = unicodedata.normalize("NFC", str(record.get("file_name") or "")).removeprefix("./")
+        file_name = file_name if file_name in by_name else file_name.replace("\\", "/")
         name, name_ja = _clean(record.get("name")), _clean(record.get("name_ja"))
-        path = by_name.get(file_name)
+        path = by_name.get(file_name) or folded.get(file_name.casefold())
         if path is None:
             skipped.append(f"{table.name} line {line}: no photo {file_name!r} in {root}")
             continue
@@ -347,10 +357,16 @@ def _read_table(table: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     except UnicodeDecodeError as error:
         raise DataError(f"{table}: not UTF-8 (byte {error.start}); save it as UTF-8") from error
     if table.suffix == ".csv":
-        reader = csv.DictReader(io.StringIO(text))
-        missing = {"file_name", "name"} - set(reader.fieldnames or ())
+        head = text.partition("\n")[0]
+        # Spreadsheets put semicolons or tabs where a comma is the decimal point.
+        delimiter = next((mark for mark in ",;\t" if mark in head), ",")
+        reader = csv.DictReader(io.StringIO(text), delimiter=delimiter)
+        columns = reader.fieldnames = [column.strip().lower() for column in reader.fieldnames or ()]
+        missing = {"file_name", "name"} - set(columns)
         if missing:
-            raise DataError(f"{table}: no column {' and no column '.join(sorted(missing))}")
+            raise DataError(
+                f"{table}: no column {' and no column '.join(sorted(missing))} (it has {', '.join(columns) or 'none'})"
+            )
         try:
             for record in reader:
                 if any("\n" in str(record[column]) for column in ("file_name", "name")):
@@ -459,13 +475,30 @@ def decode(photo: bytes | Path, size: int, min_pixels: int = 0) -> np.ndarray:
     with Image.open(io.BytesIO(photo) if isinstance(photo, bytes) else photo) as image:
         if min(image.size) < min_pixels:
             raise _TooSmall(f"{min(image.size)} pixels")
+        if image.width * image.height > MOST_PIXELS:
+            raise ValueError(f"too large: {image.width * image.height // 10**6} megapixels")
         # A JPEG can be read at a fraction of its size, which is far faster; twice the target suits Lanczos.
         image.draft("RGB", (2 * size, 2 * size))
         upright = ImageOps.exif_transpose(image)
         if upright.has_transparency_data:
             upright = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright.convert("RGBA"))
-        square = ImageOps.fit(upright.convert("RGB"), (size, size), Image.Resampling.LANCZOS)
+        square = ImageOps.fit(_eight_bit(upright).convert("RGB"), (size, size), Image.Resampling.LANCZOS)
+        if profile := image.info.get("icc_profile"):
+            # A profile that is broken, or is of grey or of inks, says nothing of these colours.
+            srgb = ImageCms.createProfile("sRGB")
+            with contextlib.suppress(ImageCms.PyCMSError, OSError):
+                ImageCms.profileToProfile(square, ImageCms.ImageCmsProfile(io.BytesIO(profile)), srgb, inPlace=True)
         return np.asarray(square)
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    """Greys of 16 and 32 bits, which Pillow would cut off at 255 instead of scaling them."""
+    if not image.mode.startswith(("I", "F")):
+        return image
+    greys = np.asarray(image).astype(np.float32)
+    top = 65535.0 if image.mode.startswith("I;16") else float(greys.max(initial=0))
+    top = next((bound for bound in (1.0, 255.0, 65535.0) if top <= bound), top)
+    return Image.fromarray((greys.clip(0) * (255 / top)).round().astype(np.uint8))
 
 
 def _summary(skipped: list[str], small: int, min_pixels: int) -> str:

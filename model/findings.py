@@ -29,6 +29,12 @@ SHARP = 40.0
 # Bits of 64. Of the same photos no two are nearer than 10; saved again as a small JPEG, a photo moves by 3 or less.
 ALIKE = 6
 NAMED = 5  # how many of a kind are named one by one
+# What telephones, cameras and messengers call a photo: a prefix, and then digits.
+_CAMERA = re.compile(
+    r"(img|image|photo|picture|dsc[nf]?|pxl|mvimg|gopr|p|screenshot|whatsapp image|signal|写真|画像)?"
+    r"[\W\d_]*\d{3}[\W\d_]*((at|wa|am|pm|mp|burst|portrait|night|hdr|cover|edited)[\W\d_]*)*",
+    re.IGNORECASE,
+)
 _BYTE = re.compile("<0x[0-9A-F]{2}>")
 
 
@@ -50,6 +56,8 @@ class Findings:
     """The same picture under the same name, left out, and the photo that stays."""
     alike: list[tuple[str, str]] = field(default_factory=list)
     """Nearly the same picture; both stay."""
+    cameras: list[str] = field(default_factory=list)
+    """Photos that a camera has named, and nobody after a dish."""
     unread: dict[str, str] = field(default_factory=dict)
     """Names with letters that the tokenizer has never seen, and these letters."""
 
@@ -67,6 +75,7 @@ class Findings:
         tell("pairs nearly the same", [f"{a} ~ {b}" for a, b in self.alike])
         tell(f"under {SMALL} pixels, for stage 1 alone", [self.labels[row] for row in self.small])
         tell("blurred, used all the same", [self.labels[row] for row in self.blurred])
+        tell("named by a camera and after no dish: rename them", self.cameras)
         letters = [f"{name} ({seen})" for name, seen in self.unread.items()]
         tell("names with letters that the text encoder has never seen", letters)
         return found
@@ -112,11 +121,18 @@ def look(data: Path | str, tokenizer: Tokenizer) -> Findings:
 
     if len(kept) < FEWEST:
         reasons = f"; left out: {', '.join(left_out[:NAMED])}" if left_out else ""
+        reasons += f"; {len(copies)} are copies of others" if copies else ""
         raise DataError(
             f"{data}: {len(kept)} photographs can be used, and a cafeteria needs {FEWEST} at least"
             f"{reasons}. Add photographs, each in a file named after its dish"
         )
     rows = [row for row, _ in kept]
+    cameras = [row.label for row in rows if _CAMERA.fullmatch(row.name)]
+    if 2 * len(cameras) > len(rows):
+        raise DataError(
+            f"{data}: {len(cameras)} of {len(rows)} photographs have a camera's name and no dish's "
+            f"({', '.join(cameras[:NAMED])}). Name each file after its dish"
+        )
     images = np.stack([photo.image for _, photo in kept])
     labels, names = [row.label for row in rows], [row.name for row in rows]
     alike = _alike(images)
@@ -128,6 +144,7 @@ def look(data: Path | str, tokenizer: Tokenizer) -> Findings:
         blurred=[i for i, image in enumerate(images) if _sharpness(image) < SHARP],
         left_out=left_out,
         copies=copies,
+        cameras=cameras,
         alike=[(labels[a], labels[b]) for a, b in alike],
         unread={name: letters for name in dict.fromkeys(names) if (letters := _unread(name, tokenizer))},
     )

@@ -74,7 +74,7 @@ SMALLEST = 4  # photographs a process and step: half of them are for dishes that
 @click.option("--resume",  help="Go on where the run in --out stopped.",                     is_flag=True)
 @click.option("--batch",   help="Photographs a step, over all processes; otherwise the preset's.", type=click.IntRange(min=SMALLEST))
 @click.option("--every",   help="Minutes between checkpoints and grids.",                    type=click.FloatRange(min=0), default=5.0)
-@click.option("--seed",    help="Of initial weights and every draw.",                        type=click.IntRange(min=0), default=0)
+@click.option("--seed",    help="Of initial weights and every draw.",                        type=click.IntRange(0, 2**32 - 1), default=0)
 @click.option("--device",  help="auto, cpu, cuda or cuda:N.",                                default="auto")
 @click.option("--teacher", help="Folder of the teacher's vectors, for --stage text; otherwise OUT/teacher.", type=click.Path(path_type=Path, file_okay=False), metavar="DIR")
 @click.option("--dry-run", help="Print what would be trained, on what and from where, and stop.", is_flag=True)
@@ -311,7 +311,7 @@ class Log:
         if kimg is not None and path.exists():
             with path.open(newline="") as file:
                 reader = csv.DictReader(file)
-                self.kept = [row for row in reader if float(row["kimg"]) <= kimg + 1e-3]
+                self.kept = [row for row in reader if float(row["kimg"]) <= kimg + 1e-2]
                 self.columns = list(reader.fieldnames or ())
 
     def add(self, stats: dict[str, Tensor]) -> None:

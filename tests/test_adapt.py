@@ -257,6 +257,7 @@ def test_a_run_changes_what_its_plan_lets_it_change(finished: tuple[Path, str], 
     ([60] + [1] * 70, 15),
     ([13] * 10, 26),
     ([12, 12], 12),
+    ([11, 11, 1], 12),  # of one photograph no distance is measured
 ])  # fmt: skip
 @pytest.mark.parametrize("seed", range(5))
 def test_a_frequent_name_leaves_something_to_train_on(sizes: list[int], most: int, seed: int) -> None:
@@ -320,12 +321,12 @@ def test_a_stopped_adaptation_goes_on_without_photos_or_source(
 ) -> None:
     figures(monkeypatch, [0.9 - 0.01 * check for check in range(9)], [0.0] * 9)  # always better, and so kept
     out = tmp_path / "mine"
-    photos, base = tmp_path / "photos", tmp_path / "base"
+    photos, base = tmp_path / "my photos", tmp_path / "base"
     shutil.copytree(EXAMPLE, photos), shutil.copytree(source, base)
     with monkeypatch.context() as patch:
         at_step(patch, step, lambda _game: os.kill(os.getpid(), signal.SIGTERM))
         stopped = run(128 + signal.SIGTERM, photos, **{"from": base, "minutes": 20, "seed": 3})
-    assert f"python -m model.adapt {photos} --out {out} --resume" in stopped.output
+    assert f"python -m model.adapt '{photos}' --out {out} --resume" in stopped.output
     assert Pipeline.load(out, "cpu").generate(["borscht"], [0]).shape == (1, 256, 256, 3)  # whole at any moment
     before = record(out)["seconds"] + 100  # as if it had gone on for longer than the rest takes
     known = record(out) | {"seconds": before}
@@ -393,6 +394,9 @@ def test_numbers_that_are_none_end_a_stage_and_keep_what_was_before(
     ({"from": Path("absent-run")}, 1, "absent-run does not exist"),
     ({"resume": True}, 1, "there is nothing to resume"),
     ({"minutes": 0}, 2, "--minutes"),
+    ({"minutes": "inf"}, 1, "--minutes inf is no time to end at"),
+    ({"minutes": "nan"}, 1, "--minutes nan is no time to end at"),
+    ({"seed": 2**70}, 2, "--seed"),
     ({"device": "tpu"}, 1, "'tpu' is none of auto, cpu, cuda"),
 ])  # fmt: skip
 def test_a_mistake_is_named(run: Run, tmp_path: Path, options: dict[str, Any], code: int, message: str) -> None:
@@ -405,7 +409,43 @@ def test_photographs_of_one_dish_cannot_be_held_back(run: Run, tmp_path: Path) -
     photos.mkdir()
     for number, path in enumerate(sorted(EXAMPLE.glob("*.jpg"))):
         shutil.copy(path, photos / f"ramen ({number}).jpg")
-    assert "all photographs have one name" in run(1, photos=photos).output
+    assert "too many photographs have one name" in run(1, photos=photos).output
+    (photos / "ramen (0).jpg").rename(photos / "soup.jpg")  # one alone does not help
+    assert "too many photographs have one name" in run(1, photos=photos).output
+    assert not (tmp_path / "mine").exists()
+
+
+def test_one_adaptation_at_a_time_is_at_work_in_a_folder(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    at_step(monkeypatch, 1, lambda _game: said.append(run(1, resume=True).output))
+    run()
+    assert "another adaptation is at work in" in said[0]
+
+
+def test_what_is_in_the_way_is_left_alone(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "report.html").write_text("a thesis")
+    assert "is not empty (report.html is in it)" in run(1).output
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["report.html"]
+
+
+def test_grids_would_not_be_taken_for_photographs(source: Path, tmp_path: Path) -> None:
+    photos = Path(shutil.copytree(EXAMPLE, tmp_path / "photos"))
+    assert "name an --out elsewhere" in invoke(source, photos / "mine", 1, photos).output
+    assert not (photos / "mine").exists()
+
+
+def test_a_checkpoint_without_what_adapting_needs_is_named(run: Run, source: Path, tmp_path: Path) -> None:
+    poor = Path(shutil.copytree(source, tmp_path / "poor"))
+    weights_path(poor, "stage2-heads").unlink()
+    assert f"{poor} has no stage2-heads" in run(1, **{"from": poor}).output
+    assert not (tmp_path / "mine").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}"])
+def test_a_damaged_record_is_named(run: Run, tmp_path: Path, content: bytes) -> None:
+    checkpoint.write_file(tmp_path / "mine" / "adaptation" / "run.json", content)
+    assert f"{tmp_path / 'mine' / 'adaptation' / 'run.json'} is damaged" in run(1, resume=True).output
 
 
 def test_photographs_that_are_all_too_small_for_stage_2_are_refused(run: Run, tmp_path: Path) -> None:

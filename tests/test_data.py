@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 from model import data
 from model.data import DataError, load
@@ -99,18 +99,19 @@ def test_small_photos_are_left_out_when_asked(tmp_path: Path, cache: Path, photo
 
 def test_folder_named_by_file_names(photos_folder: Path, cache: Path) -> None:
     (photos_folder / (unicodedata.normalize("NFD", "ピリ辛_パフェ") + ".JPG")).write_bytes(photo(BLUE, form="JPEG"))
-    (photos_folder / "green curry (2).png").write_bytes(photo(GREEN))
+    for copy in (" (2)", "_(3)", "（４）", " (2) copy 2", " - コピー"):
+        (photos_folder / f"green curry{copy}.png").write_bytes(photo(GREEN))
     (photos_folder / "more").mkdir()
     (photos_folder / "more" / "jam tart.webp").write_bytes(photo(RED, form="WEBP"))
     (photos_folder / "rice.jfif").write_bytes(photo(RED, form="JPEG"))  # as Windows saves what a page shows
     (photos_folder / "._green curry.png").write_bytes(b"left by macOS")
     (photos_folder / "notes.txt").write_text("no photo")
     photos = load(photos_folder, 16, cache=cache)
-    expected = ["green curry", "green curry", "jam tart", "rice", "smoky beetroot ramen", "ピリ辛 パフェ"]
+    expected = [*["green curry"] * 6, "jam tart", "rice", "smoky beetroot ramen", "ピリ辛 パフェ"]
     assert sorted(photos.names) == expected
     assert set(photos.kinds) == {"free"}
     assert set(photos.sources) == {"my dishes"}
-    assert photos.names_ja == [None] * 6
+    assert photos.names_ja == [None] * 10
 
 
 def test_folder_with_splits(photos_folder: Path, cache: Path) -> None:
@@ -149,10 +150,21 @@ def test_folder_with_metadata(
     assert f"not listed.png: it is not in metadata.{kind}" in caplog.text
 
 
+@pytest.mark.parametrize("mark", [";", "\t"])
+def test_a_table_may_come_from_a_spreadsheet_and_from_windows(mark: str, photos_folder: Path, cache: Path) -> None:
+    (photos_folder / "more").mkdir()
+    (photos_folder / "more" / "Jam.PNG").write_bytes(photo(RED))
+    rows = [("File_Name", " Name"), ("GREEN CURRY.png", "emerald stew, hot"), ("more\\jam.png", "jam tart")]
+    (photos_folder / "metadata.csv").write_text("\r\n".join(mark.join(row) for row in rows), newline="")
+    photos = load(photos_folder, 16, cache=cache)
+    assert photos.names == ["emerald stew, hot", "jam tart"]
+    assert colours(photos) == [GREEN, RED]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "fault"),
     [
-        ("metadata.csv", b"file,title\na.png,soup\n", "no column file_name and no column name"),
+        ("metadata.csv", b"file,title\na.png,soup\n", r"no column file_name and no column name \(it has file, title\)"),
         ("metadata.csv", "file_name,name\na.png,丼\n".encode("shift_jis"), "not UTF-8"),
         ("metadata.csv", b'file_name,name\na.png,"half a quote\nb.png,soup\n', "line 3: .* quotation mark not closed"),
         ("metadata.csv", b'file_name,name\na.png,"' + b"long " * 30_000, "line 1: .* quotation mark not closed"),
@@ -207,7 +219,15 @@ def test_photos_are_upright_square_rgb(tmp_path: Path, cache: Path) -> None:
     stripes[:, ::2] = 255
     Image.fromarray(stripes).save(folder / "6 stripes.png")
 
-    turned, square, cut_out, grey, printed, averaged = load(folder, 32, cache=cache).images.astype(int)
+    deep = np.full((50, 50), 120 * 257, np.uint16)
+    Image.fromarray(deep).save(folder / "7 deep.png")
+    Image.fromarray(deep.astype(np.int32)).save(folder / "8 deeper.tif")
+    Image.fromarray(deep.astype(np.float32) / 65535).save(folder / "9 floating.tif")
+
+    pictures = load(folder, 32, cache=cache).images.astype(int)
+    turned, square, cut_out, grey, printed, averaged, *greys = pictures
+    assert [(picture.min(), picture.max()) for picture in greys[:2]] == [(120, 120)] * 2
+    assert greys[2].min() == greys[2].max() > 0
     assert np.abs(turned[4, 16] - GREEN).max() < 12
     assert np.abs(turned[28, 16] - RED).max() < 12
     assert np.abs(square[:, 2:-2] - BLUE).max() < 12
@@ -215,6 +235,30 @@ def test_photos_are_upright_square_rgb(tmp_path: Path, cache: Path) -> None:
     assert np.ptp(grey) == 0
     assert printed.min() > 250
     assert np.abs(averaged[4:-4, 4:-4] - 127.5).max() < 12
+
+
+def test_colours_are_those_of_the_profile(tmp_path: Path, cache: Path) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    # A profile whose red and green are exchanged, so that nothing but reading it shows which is which.
+    swapped = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    red, green = swapped.index(b"rXYZ"), swapped.index(b"gXYZ")
+    swapped[red], swapped[green] = swapped[green], swapped[red]
+    Image.new("RGB", (50, 50), RED).save(folder / "1.png", icc_profile=bytes(swapped))
+    Image.new("RGB", (50, 50), RED).save(folder / "2.png", icc_profile=b"no profile")
+    Image.new("L", (50, 50), 120).save(folder / "3.png", icc_profile=bytes(swapped))
+    exchanged, plain, grey = load(folder, 16, cache=cache).images.astype(int)
+    assert exchanged[8, 8].argmax() == 1
+    assert np.abs(plain[8, 8] - RED).max() < 2
+    assert np.abs(grey - 120).max() < 2
+
+
+def test_a_telephones_largest_photos_are_read_and_larger_ones_named(tmp_path: Path) -> None:
+    Image.new("L", (20_000, 9_000)).save(tmp_path / "large.jpg")  # over Pillow's own bound
+    assert data.decode(tmp_path / "large.jpg", 16).shape == (16, 16, 3)
+    Image.new("1", (20_000, 16_000)).save(tmp_path / "larger.png")
+    with pytest.raises(ValueError, match="too large: 320 megapixels"):
+        data.decode(tmp_path / "larger.png", 16)
 
 
 def test_unreadable_photos_are_named_counted_and_skipped(

@@ -72,6 +72,14 @@ def test_what_cannot_be_used_is_left_out_and_named(folder: Path, tokenizer: Toke
         assert part in said
 
 
+def test_a_cameras_names_are_told(folder: Path, tokenizer: Tokenizer) -> None:
+    shutil.copy(PHOTOS[0], folder / "IMG_1234.jpg")
+    for name in ("p 12", "image of 1000 islands", "7up jelly 2024"):  # these a person has written
+        shutil.copy(PHOTOS[1], folder / f"{name}.jpg")
+    assert look(folder, tokenizer).cameras == ["IMG_1234.jpg"]
+    assert "1 named by a camera and after no dish: rename them: IMG_1234.jpg" in text(folder, tokenizer)
+
+
 def test_copies_go_and_near_copies_stay_together(folder: Path, tokenizer: Tokenizer) -> None:
     first, second = PHOTOS[0], PHOTOS[1]
     shutil.copy(first, folder / f"{first.stem} (2).jpg")
@@ -118,7 +126,24 @@ def unreadable(folder: Path) -> None:
         path.write_text("nothing")
 
 
+def same(folder: Path) -> None:
+    for path in folder.glob("*.jpg"):
+        shutil.copy(PHOTOS[0], path.with_name(f"ramen{path.name.replace(path.stem, f' ({len(path.stem)}) copy')}"))
+        path.unlink()
+    for number in range(20):
+        shutil.copy(PHOTOS[0], folder / f"ramen ({number}).jpg")
+
+
+def camera(folder: Path) -> None:
+    names = ("IMG_1234", "PXL_20240101_120000123.MP", "20240101_120000", "DSC00012", "P1010001", "写真 2024-01-01 12",
+             "IMG-20240101-WA0012", "WhatsApp Image 2024-01-01 at 12.00.00 PM (1)", "Screenshot_20240101")  # fmt: skip
+    for number, path in enumerate(sorted(folder.glob("*.jpg"))[:18]):
+        path.rename(path.with_name(f"{names[number % len(names)]}{number}.jpg"))
+
+
 @pytest.mark.parametrize(("spoil", "message"), [
+    (same, "1 photographs can be used.*; [0-9]+ are copies of others"),
+    (camera, "18 of 24 photographs have a camera's name and no dish's .*Name each file after its dish"),
     (fewer, "19 photographs can be used, and a cafeteria needs 20 at least"),
     (none, "no photographs there"),
     (unreadable, "0 photographs can be used.*left out: .*not a picture"),
