@@ -281,6 +281,8 @@ def finish(run: Run) -> None:
     shutil.rmtree(run.base)
     for name in ("photos.npz", "stage1.pt", "stage2.pt"):
         (run.folder / name).unlink()
+    if after.version == run.version:
+        print("No check was better than the checkpoint as it was, so that it is kept as it is: give it more --minutes.")
     print(f"{run.out}: version {after.version}, {run.spent() / 60:.0f} minutes. See {run.out / 'report.html'}; then")
     print(f"make serve CHECKPOINT={shlex.quote(str(run.out))}")
 

@@ -192,6 +192,15 @@ def test_the_best_check_is_kept_and_not_the_last(run: Run, tmp_path: Path, monke
     assert "kept what it was at 0.004" in result.output and "kept what it was at 0\n" in result.output
 
 
+def test_that_nothing_got_better_is_said(
+    run: Run, tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures(monkeypatch, [0.5, 0.8, 0.9] * 2, [0.0] * 6)
+    assert "No check was better than the checkpoint as it was" in run().output
+    assert Pipeline.load(tmp_path / "mine", "cpu").version == Pipeline.load(source, "cpu").version
+    assert "kept as it is" in (tmp_path / "mine" / "report.html").read_text("utf-8")
+
+
 def test_a_copy_is_not_the_best_however_near_it_comes() -> None:
     checks = [{"kid": kid, "copies": copies} for kid, copies in ((0.9, 0.0), (0.7, 0.02), (0.2, 0.5), (0.1, 0.6))]
     assert best(checks) == 1
