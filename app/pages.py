@@ -19,7 +19,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from app import negotiation, texts, today
 from app.counter import Counter
 from app.errors import ApiError, from_exception
-from app.orders import Order
+from app.orders import MAX_MENU, Order
 from app.pictures import Novelty, Pictures
 from model.dishes import MAX_MIXED, Dish
 
@@ -64,6 +64,14 @@ def page_url(request: Request, dish: Dish, n: int = 1) -> str:
     return _at(request, "/", [("name", dish.name), ("seed", dish.seed), ("n", n)])
 
 
+def order_url(request: Request, order: Order, name: str, kept: bool) -> str:
+    """The page of an order as its visitor wrote it, so that it says again what was changed in the name. A number that
+    was asked for is `kept` in the form."""
+    query: dict[str, str | int] = {"name": name, "seed": order.dishes[0].seed, "n": len(order.dishes)}
+    query["model"] = order.model
+    return _at(request, "/", list((query | {"kept": 1} if kept else query).items()))
+
+
 def front_page(
     request: Request,
     *,
@@ -88,6 +96,7 @@ def front_page(
         seed=seed,
         error=error.message_on_page(language) if error else None,
         menu=today.menu(datetime.date.today(), language),
+        most_on_a_menu=MAX_MENU,
         script_texts=texts.FORM_TEXTS,
     )
 

@@ -133,14 +133,15 @@ def _parameters(keys: Iterable[str]) -> list[dict[str, Any]]:
 async def home(request: Request) -> Response:
     fields: dict[str, str] = {}
     try:
-        fields = read_query(request, ("name", "n", "seed"))
+        fields = read_query(request, ("name", "n", "seed", "kept"))
+        kept = bool(fields.pop("kept", ""))
         if not fields.get("name"):
             seed = _seed(fields.get("seed"))
             return pages.front_page(request, n=PAGE_PICTURES, seed="" if seed is None else seed)
         order = check(fields, kitchen.of(request), default_n=PAGE_PICTURES)
     except ApiError as error:
         return pages.front_page(request, n=PAGE_PICTURES, typed=fields.get("name"), error=error)
-    return pages.front_page(request, order=order, n=len(order.dishes))
+    return pages.front_page(request, order=order, n=len(order.dishes), seed=order.dishes[0].seed if kept else "")
 
 
 @router.api_route("/dish", methods=["GET", "HEAD"], include_in_schema=False)
@@ -404,9 +405,9 @@ async def _generate_page(request: Request) -> Response:
         return pages.front_page(
             request, n=PAGE_PICTURES, typed=fields.get("name"), error=from_exception(error)
         )
-    # The pictures are in memory now, where their addresses find them. A number that was asked for stays.
-    seed = order.dishes[0].seed if fields.get("seed") else ""
-    return pages.front_page(request, order=order, n=len(order.dishes), seed=seed)
+    # The pictures are in memory now, where their addresses find them. The page gets an address as well, to go back to.
+    address = pages.order_url(request, order, str(fields["name"]), kept=bool(fields.get("seed")))
+    return RedirectResponse(address, status_code=303, headers={"Cache-Control": "no-store"})
 
 
 @router.get(  # only described here: the route of both methods, which would be described twice, comes first

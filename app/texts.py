@@ -58,7 +58,7 @@ _TEXTS: dict[str, tuple[str, str]] = {
     # What the page's script says
     "making": ("Making {name}…", "「{name}」を作っています…"),
     "ahead": (
-        "Making {name}… {ahead} pictures before yours.",
+        "Making {name}… Pictures before yours: {ahead}.",
         "「{name}」を作っています…先に{ahead}皿お待ちです。",
     ),
     "done": ("{name}: ready in {seconds} s.", "「{name}」できました（{seconds}秒）。"),
@@ -169,6 +169,7 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "my_menu": ("My menu", "わたしのお品書き"),
     "print": ("Print", "印刷する"),
     "zip": ("Save all (zip)", "まとめて保存（zip）"),
+    "latest": ("Menu and file take the latest {count}.", "お品書きと保存は新しい{count}皿です。"),
     "forget": ("Forget all", "すべて消す"),
     "forget_one": ("Forget {name}", "「{name}」を消す"),
     "forget_sure": ("Forget all your dishes?", "あなたの料理をすべて消しますか？"),
@@ -365,14 +366,13 @@ _TEXTS: dict[str, tuple[str, str]] = {
 }
 
 # What the scripts of every page, of the order form and of the counter say.
-PAGE_TEXTS = ("offline", "not_ours")
+PAGE_TEXTS = ("offline", "not_ours", "retrying", "error.queue_full")
 FORM_TEXTS = (
     "alt", "seed", "save_of", "taste_of", "is_it_new_of", "keep_number", "kept_number", "making", "ahead", "done",
-    "retrying", "spoilt", "error.empty_name", "error.queue_full", "forget_one", "forget_sure",
+    "spoilt", "error.empty_name", "forget_one", "forget_sure",
 )  # fmt: skip
 COUNTER_TEXTS = (
-    "making", "redrawn", "retrying", "reopened_same", "reopened_alike", "reopened_other", "reopened_model",
-    "error.queue_full",
+    "making", "redrawn", "reopened_same", "reopened_alike", "reopened_other", "reopened_model",
 )  # fmt: skip
 
 

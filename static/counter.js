@@ -6,6 +6,7 @@ import { compare } from "./reopen.js";
 import { text } from "./texts.js";
 
 const status = document.getElementById("status");
+const MOST_SAID = 24; // letters of a dish's title, so that what is said covers no controls
 const MOST_LIVE_MS = 60; // between two sketches while a slider is dragged, so that the kitchen can breathe
 
 let counter = document.getElementById("counter");
@@ -13,6 +14,8 @@ let shownAt = pageAddress();
 let leaving = new AbortController();
 const shelved = new Set(kept().map(({ query }) => query)); // before this sitting
 let taps = []; // on − and ＋ while a page is on its way: they are meant for the dish that it brings
+let settling = false; // a name that was typed: any tap meanwhile is meant for its dish
+let going = Promise.resolve(); // to the dish that was asked for last
 let latest = null; // dish of this sitting, which alone is kept: one that was only passed through is not
 
 /** The address without the part of the page that it may point at, as the skip link's does. */
@@ -105,13 +108,19 @@ function placeOf(control) {
   return document.getElementById(control?.id)?.getBoundingClientRect().top ?? null;
 }
 
-/** Serves the dish at `address` in place of this one. The `control` that led there stays put, for the next tap. */
-async function go(address, { push = true, control = null, further = [] } = {}) {
+/** Serves the dish at `address` in place of this one. The `control` that led there stays put, for the next tap;
+ * `typed` is for a name that was written into a box, which a tap on another control has ended. */
+function go(address, options = {}) {
+  return (going = fetchDish(address, options));
+}
+
+async function fetchDish(address, { push = true, control = null, further = [], typed = false }) {
   leaving.abort();
   const { signal } = (leaving = new AbortController());
   stop();
   wish = null;
   taps = further;
+  settling = typed;
   counter.setAttribute("aria-busy", "true");
   try {
     const sketch = load(pictureOf(address, 64)).catch(() => null);
@@ -141,6 +150,7 @@ async function go(address, { push = true, control = null, further = [] } = {}) {
     const settled = changed ? next.querySelector("#permalink").href : response.url;
     if (push && settled !== location.href) history.pushState(null, "", settled);
     shownAt = pageAddress();
+    if (changed) document.getElementById("made-by")?.remove(); // this dish is by the model that serves
     if (at !== null) {
       const again = document.getElementById(at) ?? document.getElementById("dish-heading");
       if (again.id === "dish-heading") again.tabIndex = -1;
@@ -155,7 +165,10 @@ async function go(address, { push = true, control = null, further = [] } = {}) {
   } catch {
     if (!signal.aborted) status.textContent = text("offline"); // the browser's own words are in English
   } finally {
-    if (!signal.aborted) counter.removeAttribute("aria-busy");
+    if (!signal.aborted) {
+      counter.removeAttribute("aria-busy");
+      settling = false;
+    }
   }
 }
 
@@ -170,7 +183,8 @@ async function patience({ message, retryAfter }, signal) {
 
 /** Waits for the picture; where the kitchen is full, asks again when it says. */
 async function finished(picture, signal) {
-  const { title } = counter.dataset;
+  const { title: whole } = counter.dataset;
+  const title = whole.length > MOST_SAID ? `${whole.slice(0, MOST_SAID - 1)}…` : whole;
   for (;;) {
     status.textContent = text("making", { name: title });
     try {
@@ -182,7 +196,6 @@ async function finished(picture, signal) {
     }
   }
   if (signal.aborted) return;
-  for (const one of counter.querySelectorAll("img")) if (one.complete && !one.naturalWidth) one.src = String(one.src);
   status.textContent = text("redrawn", { name: title });
   remember(counter.dataset);
 }
@@ -217,6 +230,7 @@ function arrange() {
   const button = document.getElementById("play");
   if (button) button.hidden = false;
   for (const form of counter.querySelectorAll("form.live")) form.dataset.served = addressOf(form);
+  document.dispatchEvent(new Event("arranged")); // for the list of keys
 }
 
 document.addEventListener("click", (event) => {
@@ -224,14 +238,20 @@ document.addEventListener("click", (event) => {
   if (event.target.id === "play") play(event.target);
   if (!link || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
   const url = new URL(link.href);
-  if (link.id === "permalink") {
+  const keeps = link.matches(".save, #permalink");
+  if (keeps && (playing !== null || counter.ariaBusy === "true")) {
+    // What is kept is what is on the plate: the dish that it is becoming.
+    event.preventDefault();
+    const settled = playing === null ? going : play(document.getElementById("play"));
+    settled.then(() => counter.querySelector(link.id ? "#permalink" : ".save").click());
+  } else if (link.id === "permalink") {
     if (!navigator.clipboard) return; // over plain HTTP there is none: the link is followed, as without this script
     event.preventDefault();
     const copied = () => (status.textContent = link.dataset.copied);
     navigator.clipboard.writeText(link.href).then(copied, () => (location.href = link.href));
   } else if (url.pathname.endsWith("/dish")) {
     event.preventDefault();
-    if (counter.ariaBusy === "true" && /-(less|more)$/.test(link.id)) taps.push(link.id);
+    if (counter.ariaBusy === "true" && link.id && (settling || /-(less|more)$/.test(link.id))) taps.push(link.id);
     else go(link.href, { control: link }); // which Safari does not focus
   }
 });
@@ -240,6 +260,10 @@ document.addEventListener("submit", (event) => {
   if (!event.target.closest("#counter")) return;
   event.preventDefault();
   const url = addressOf(event.target);
+  if (event.target.id === "morph" && !document.getElementById("t") && !/[?&]to(_seed)?=/.test(url.search)) {
+    document.getElementById("to").focus();
+    return;
+  }
   if (event.submitter?.name) url.searchParams.append(event.submitter.name, event.submitter.value);
   go(url.href, { control: event.target.querySelector("input[id]") });
 });
@@ -257,10 +281,14 @@ document.addEventListener("input", (event) => {
   } else if (form.checkValidity()) scrub(address);
 });
 
-document.addEventListener("change", (event) => {
-  if (event.target.type !== "range" && event.target.id !== "seed") return;
-  const form = event.target.closest("#counter form.live");
-  if (form?.checkValidity()) go(addressOf(form).href, { control: event.target });
+// A slider that was let go, a number, and a name whose box was left: what is on the plate becomes the dish.
+document.addEventListener("change", ({ target }) => {
+  const typed = ["rename", "to"].includes(target.id);
+  if (!typed && target.type !== "range" && target.id !== "seed") return;
+  const form = target.closest("#counter form.live");
+  if (!form?.checkValidity()) return;
+  const { href } = addressOf(form);
+  if (!typed || href !== form.dataset.served) go(href, { control: target, typed });
 });
 
 // Enter that settles an input method's candidate redraws nothing for good (see page.js).

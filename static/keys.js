@@ -50,5 +50,6 @@ box.addEventListener("change", () => {
     // for this page only, then
   }
 });
+document.addEventListener("arranged", () => list.open && fill());
 list.addEventListener("toggle", () => list.open && fill());
 list.hidden = marked().length === 0;

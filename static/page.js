@@ -20,7 +20,8 @@ let current = new AbortController();
 let shownAt = location.href.split("#")[0]; // without the part of the page that it may point at
 
 function pageAddress(name, seed, n, model) {
-  return `${home}?${new URLSearchParams({ name, seed, n, model })}`;
+  const kept = number.value ? { kept: 1 } : {}; // so that coming back finds the number in its box
+  return `${home}?${new URLSearchParams({ name, seed, n, model, ...kept })}`;
 }
 
 function complain(message) {
@@ -84,6 +85,7 @@ async function serve(fields, signal) {
         if (first) history.replaceState(null, "", address);
         else history.pushState(null, "", address);
         shownAt = location.href;
+        document.getElementById("made-by")?.remove(); // this order's pictures are by the model that serves
         for (const link of document.querySelectorAll(".languages a")) link.href = `${address}&lang=${link.hreflang}`;
       } else if (event.event === "sketch") {
         drawn.push(table.sketch(event.index, event.png));

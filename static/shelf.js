@@ -11,7 +11,7 @@ export function show() {
   const dishes = kept();
   shelf.hidden = dishes.length === 0;
   const base = shelf.dataset.counter;
-  const items = dishes.slice(0, ON_A_MENU).map(({ query, title }) => {
+  const items = dishes.map(({ query, title }) => {
     const link = document.createElement("a");
     link.className = "thumb";
     link.href = `${base}?${query}`;
@@ -40,6 +40,7 @@ export function show() {
   });
   list.replaceChildren(...items);
   const menu = new URLSearchParams(dishes.slice(0, ON_A_MENU).map(({ query }) => ["dish", query]));
+  shelf.querySelector("#latest").hidden = dishes.length <= ON_A_MENU;
   for (const link of shelf.querySelectorAll("[data-menu]")) link.href = `${link.dataset.menu}?${menu}`;
 }
 
@@ -51,3 +52,5 @@ shelf.querySelector("#forget").addEventListener("click", () => {
 });
 
 show();
+addEventListener("pageshow", (event) => event.persisted && show()); // what was played with since, from this page on
+addEventListener("storage", show); // or beside it

@@ -95,9 +95,9 @@ def test_an_ingredient_is_added_and_another_taken(url: str, visit: Open) -> None
 def test_a_second_tap_at_the_same_place_adds_the_same_again(url: str, visit: Open, width: int) -> None:
     page = visit(url + "/dish?name=ramen&seed=7", viewport={"width": width, "height": 844})
     settled(page)
-    # At the end of a line, too, where a pill that grew would move to the next one.
-    for k in (1, 3, 5, 6, 8):
-        page.goto(url + "/dish?name=ramen&seed=7")
+    # At the end of a line, too, where a pill that grew would move to the next one, and among other ingredients.
+    for k, pantry in ((1, 0), (3, 0), (5, 0), (6, 0), (8, 0), (3, 1)):
+        page.goto(f"{url}/dish?name=ramen&seed=7&pantry={pantry}")
         settled(page)
         more = page.locator(f"#pantry-{k}-more")
         more.scroll_into_view_if_needed()
@@ -353,6 +353,82 @@ def test_enter_while_composing_settles_nothing(url: str, visit: Open) -> None:
     assert "path" not in settled(page, "name=%E3%81%86%E3%81%A9%E3%82%93&seed=7")
 
 
+def test_a_name_that_was_typed_is_the_dish_once_its_box_is_left(url: str, visit: Open) -> None:
+    page = visit(url + "/dish?name=tea&seed=7", ENGLISH)
+    settled(page)
+    box = page.get_by_role("textbox", name="Same plate, another name")
+    box.fill("cake")
+    box.blur()  # as "Done" on a telephone's keyboard does
+    settled(page, "name=cake")
+    expect(page.get_by_role("heading", level=1)).to_have_text("cake")
+    box.fill("soup")
+    page.locator("#pantry-1-more").click()  # which is meant for the soup
+    settled(page, "name=soup", "mix=0.5")
+    box.fill("pie")
+    with page.expect_download() as waiting:
+        page.get_by_role("link", name="Save").click()
+    assert "name=pie" in waiting.value.url and "mix=0.5" in waiting.value.url
+    page.get_by_role("textbox", name="Morph into another dish").fill("egg")
+    page.get_by_role("textbox", name="Morph into another dish").blur()
+    settled(page, "to=egg")
+
+
+def test_what_is_saved_of_a_morph_that_plays_is_what_is_seen(url: str, visit: Open) -> None:
+    page = visit(url + "/dish?name=tea&seed=7&to=cake&t=0.5", ENGLISH)
+    settled(page)
+    page.get_by_role("button", name="Watch it change").click()
+    slider = page.get_by_role("slider")
+    until(lambda: page.wait_for_timeout(50) or slider.input_value() != "0.5")
+    with page.expect_download() as waiting:
+        page.get_by_role("link", name="Save").click()
+    assert f"t={slider.input_value()}" in page.url and f"t={slider.input_value()}&" in waiting.value.url
+    expect(page.get_by_role("button", name="Watch it change")).to_be_visible()
+
+
+def test_a_morph_into_nothing_asks_into_what(url: str, visit: Open) -> None:
+    page = visit(url + "/dish?name=tea&seed=7", ENGLISH)
+    settled(page)
+    before = page.url
+    page.get_by_role("button", name="Morph", exact=True).click()
+    expect(page.get_by_role("textbox", name="Morph into another dish")).to_be_focused()
+    assert page.url == before
+
+
+def test_what_is_said_of_a_links_model_goes_with_its_dish(url: str, visit: Open) -> None:
+    page = visit(url + "/dish?name=tea&seed=7&model=000000000000", ENGLISH)
+    expect(page.locator("#made-by")).to_contain_text("000000000000")
+    page.locator("#child-1").click()
+    settled(page, "path=1")
+    expect(page.locator("#made-by")).to_have_count(0)
+
+
+def test_the_list_of_keys_is_that_of_the_dish(url: str, visit: Open) -> None:
+    page = visit(url + "/dish?name=tea&seed=7", ENGLISH)
+    settled(page)
+    page.get_by_text("Keys", exact=True).click()
+    expect(page.locator("#keys kbd", has_text=re.compile("^U$"))).to_have_count(0)
+    page.locator("#child-1").click()
+    expect(page.locator("#keys kbd", has_text=re.compile("^U$"))).to_have_count(1)  # back to where it came from
+
+
+def test_an_answer_that_takes_its_time_is_seen_to(url: str, visit: Open) -> None:
+    page = visit(url + "/dish?name=tea&seed=7", ENGLISH)
+    settled(page)
+    late: list[Route] = []
+    page.route(re.compile("/dish[?].*path=1"), lambda route: late.append(route))
+
+    def dimmed() -> bool:
+        page.wait_for_timeout(20)
+        return bool(page.locator(".seat .dish").evaluate("dish => getComputedStyle(dish).opacity < 1"))
+
+    page.locator("#child-1").click()
+    until(dimmed)
+    for route in late:
+        route.continue_()
+    settled(page, "path=1")
+    until(lambda: not dimmed())
+
+
 def test_the_counter_by_keyboard_alone(url: str, visit: Open) -> None:
     page = visit(url + DISH, ENGLISH)
     settled(page)
@@ -486,7 +562,16 @@ def test_a_full_kitchen_is_said_at_the_counter_and_asked_again(visit: Open) -> N
         settled(guest)
         expect(guest.get_by_role("status")).to_contain_text("redrawn")
         until(lambda: guest.locator(".children img").evaluate_all("all => all.every(i => i.naturalWidth)"))
-        for one in (crowd, page, guest):
+        # And so do those who lay a table.
+        pipeline.gate.clear()
+        crowd.keyboard.press("Enter")
+        until(lambda: app.state.pictures.engine.depth == 8)
+        table = visit(url + "/table?names=pie%0Asoup&n=2&seed=1", ENGLISH)
+        expect(table.get_by_role("status")).to_contain_text("The kitchen is full just now")
+        pipeline.gate.set()
+        until(lambda: table.locator(".grid img").evaluate_all("all => all.every(i => i.naturalWidth)"))
+        expect(table.get_by_role("status")).to_have_text("")
+        for one in (crowd, page, guest, table):
             one.close()
 
 

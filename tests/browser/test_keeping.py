@@ -155,6 +155,23 @@ def test_of_a_sitting_at_the_counter_its_latest_dish_is_kept(url: str, visit: Op
     expect(page.locator("#shelf li a")).to_have_attribute("title", "tea")
 
 
+def test_the_shelf_has_all_that_is_remembered_and_what_another_tab_adds(url: str, visit: Open) -> None:
+    page = visit(url, ENGLISH)
+    page.evaluate(
+        """() => localStorage.setItem("dishes", JSON.stringify(
+            [...Array(30).keys()].map(k => ({ query: `name=tea&seed=${k}`, title: `tea ${k}` }))))"""
+    )
+    page.reload()
+    expect(page.locator("#shelf li")).to_have_count(30)
+    expect(page.get_by_text("Menu and file take the latest 24.")).to_be_visible()
+    follow(page, page.get_by_role("link", name="My menu"))
+    expect(page.locator(".card li")).to_have_count(24)
+    page.goto(url)
+    other = page.context.new_page()
+    other.goto(f"{url}/dish?name=cake&seed=1")
+    expect(page.locator("#shelf li")).to_have_count(31)
+
+
 def test_a_history_that_somebody_has_spoilt_is_no_harm(url: str, visit: Open) -> None:
     page = visit(url, ENGLISH)
     for spoilt in ("{", '{"a": 1}', '[null, 3, {"query": 5}]'):

@@ -97,7 +97,7 @@ def test_without_javascript_the_form_brings_a_page(url: str, visit: Open) -> Non
     page.get_by_role("textbox").fill(NAME)
     page.get_by_role("combobox").select_option("2")
     page.get_by_role("button", name="注文する").click()
-    assert page.url == f"{url}/generate"
+    expect(page).to_have_url(re.compile(f"^{url}/[?]name="))  # which can be gone back to, and shared
     expect(pictures(page)).to_have_count(2)
     until(lambda: all(is_drawn(image) for image in pictures(page).all()))
     page.get_by_role("button", name="おまかせ").click()
@@ -288,11 +288,34 @@ def test_nothing_is_wider_than_the_window(url: str, visit: Open, path: str) -> N
     for width in (320, 1440, 3840):
         page.set_viewport_size({"width": width, "height": 800})
         assert page.evaluate("document.documentElement.scrollWidth") == width
+    page.evaluate("document.documentElement.style.fontSize = '200%'")  # as one may set it in the browser
+    page.set_viewport_size({"width": 390, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
 
 
 def test_those_who_want_no_motion_see_none(url: str, visit: Open) -> None:
     assert visit(url, reduced_motion="no-preference").evaluate("document.getAnimations().length") > 0
     assert visit(url, reduced_motion="reduce").evaluate("document.getAnimations().length") == 0
+
+
+def test_a_number_outlasts_a_reload(url: str, visit: Open) -> None:
+    page = visit(url, ENGLISH)
+    for number in ("42", ""):
+        page.locator("#seed").fill(number)
+        page.locator("#name").fill("tea")
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("status")).to_contain_text("tea: ready")
+        page.reload()
+        expect(page.locator("#seed")).to_have_value(number)
+
+
+def test_what_is_said_of_a_links_model_goes_with_its_order(url: str, visit: Open) -> None:
+    page = visit(f"{url}/?name=tea&seed=1&n=1&model=000000000000", ENGLISH)
+    expect(page.locator("#made-by")).to_contain_text("000000000000")
+    page.get_by_role("textbox").first.fill("cake")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status")).to_contain_text("cake: ready")
+    expect(page.locator("#made-by")).to_have_count(0)
 
 
 def test_another_language_brings_the_order_along(url: str, visit: Open) -> None:
