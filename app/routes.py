@@ -353,7 +353,7 @@ async def generate(request: Request) -> Response:
     - `application/x-ndjson`: a stream of lines, a sketch and then the picture. The default for several. A picture
       that is at hand, or is itself a sketch, comes without one.
     - `application/json`: everything at once, pictures as base64.
-    - `text/html`: the page with the pictures, for browsers' forms.
+    - `text/html`: 303, to the page with the pictures, for browsers' forms.
 
     The headers `Cafeteria-Name`, `Cafeteria-Seed`, `Cafeteria-Model` and `Cafeteria-Notices` of a PNG are
     percent-encoded UTF-8.

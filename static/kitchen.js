@@ -5,7 +5,8 @@ import { text } from "./texts.js";
 /** The server's answer that it will not, or not now: `retryAfter` is in seconds, or null. */
 export class Refused extends Error {
   constructor(response, message) {
-    const seconds = Number(response.headers.get("Retry-After"));
+    const after = response.headers.get("Retry-After");
+    const seconds = Number(after) || Math.ceil((Date.parse(after) - Date.now()) / 1000); // proxies may give a date
     const retryAfter = seconds > 0 ? seconds : null;
     // A proxy in front says this in words of its own, which are not for visitors.
     super(message ?? text(retryAfter === null ? "offline" : "error.queue_full"));

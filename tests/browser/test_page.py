@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import time
+from email.utils import formatdate
 
 import pytest
 from playwright.sync_api import Locator, Page, Route, expect
@@ -201,11 +203,13 @@ def test_a_full_kitchen_is_said_kindly_and_tried_again(visit: Open) -> None:
             one.close()
 
 
-def test_a_proxy_that_is_busy_is_waited_for_as_the_kitchen_is(url: str, visit: Open) -> None:
+@pytest.mark.parametrize("dated", [False, True])
+def test_a_proxy_that_is_busy_is_waited_for_as_the_kitchen_is(url: str, visit: Open, dated: bool) -> None:
     page = visit(url)
 
     def refuse(route: Route) -> None:
-        route.fulfill(status=503, headers={"Retry-After": "1"}, body="Request dropped")
+        after = formatdate(time.time() + 2, usegmt=True) if dated else "1"
+        route.fulfill(status=503, headers={"Retry-After": after}, body="Request dropped")
 
     page.route("**/generate", refuse, times=1)
     page.get_by_role("textbox").fill(NAME)
