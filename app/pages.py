@@ -69,6 +69,8 @@ def order_url(request: Request, order: Order, name: str, kept: bool) -> str:
     was asked for is `kept` in the form."""
     query: dict[str, str | int] = {"name": name, "seed": order.dishes[0].seed, "n": len(order.dishes)}
     query["model"] = order.model
+    if language := request.query_params.get("lang"):
+        query["lang"] = language
     return _at(request, "/", list((query | {"kept": 1} if kept else query).items()))
 
 

@@ -335,6 +335,7 @@ async def surprise_me(request: Request) -> Response:
                 HTML: {"schema": {"type": "string"}},
             },
         },
+        303: {"description": "To the page with the pictures, for browsers' forms"},
         **PROBLEMS,
     },
     openapi_extra={
@@ -405,9 +406,12 @@ async def _generate_page(request: Request) -> Response:
         return pages.front_page(
             request, n=PAGE_PICTURES, typed=fields.get("name"), error=from_exception(error)
         )
-    # The pictures are in memory now, where their addresses find them. The page gets an address as well, to go back to.
-    address = pages.order_url(request, order, str(fields["name"]), kept=bool(fields.get("seed")))
-    return RedirectResponse(address, status_code=303, headers={"Cache-Control": "no-store"})
+    # The pictures are in memory now, where their addresses find them. A number that was asked for stays.
+    kept = str(fields.get("seed") if fields.get("seed") is not None else "").strip() != ""
+    if fields.keys() <= {"name", "n", "seed"}:  # what the page's form sends: its page has an address, to go back to
+        address = pages.order_url(request, order, str(fields["name"]), kept)
+        return RedirectResponse(address, status_code=303, headers={"Cache-Control": "no-store"})
+    return pages.front_page(request, order=order, n=len(order.dishes), seed=order.dishes[0].seed if kept else "")
 
 
 @router.get(  # only described here: the route of both methods, which would be described twice, comes first
@@ -441,7 +445,7 @@ async def dish_png(request: Request) -> Response:
     order = check_picture(request.scope["query_string"], pictures)
     dish = order.dishes[0]
     # Under an address without the model's version another model will draw another picture.
-    age = "31536000, immutable" if read_query(request, ("model",)) else "3600"
+    age = "31536000, immutable" if read_query(request, ("model",)).get("model") else "3600"
     headers = {"ETag": pictures.etag(dish), "Cache-Control": f"public, max-age={age}"}
     if order.notices:
         headers["Vary"] = "Accept-Language, Cookie"

@@ -196,6 +196,7 @@ _TEXTS: dict[str, tuple[str, str]] = {
     ),
     "reopened_model": ("Yours was made by model {model}.", "お持ちの絵はモデル{model}によるものです。"),
     # What each status means, in the documentation
+    "status.303": ("To the page with the pictures, for forms.", "フォームには、絵の載ったページへ。"),
     "status.400": ("The body or the query cannot be read.", "本文やクエリーを読み取れません。"),
     "status.403": ("A browser sent this from another site.", "別のサイトのページから送られました。"),
     "status.404": (

@@ -243,7 +243,8 @@ def write(page: Path, out: Path, folds: int, minutes: float, device: torch.devic
         cells += [f"{statistics.mean(figures['minutes']):.0f}" if "minutes" in figures else ""]
         fewer = f" ({count} fold{'s' * (count > 1)})" if (count := len(measured[name])) < folds else ""
         lines.append(f"| {size} | {name}{fewer} | {' | '.join(cells)} |")
-    lines += ["", *goals({key: {k: statistics.mean(v) for k, v in figures.items()} for key, figures in rows.items()})]
+    lines += ["", *goals({key: {k: statistics.mean(v) for k, v in figures.items()} for key, figures in rows.items()}),
+              "", "DCGAN's copy rate is that of the one of its rows that copies more."]  # fmt: skip
     names = [name for name, files in measured.items() if files]
     sheet = ContactSheet(names, [""] * len(names), SHOWN)
     for group, name in enumerate(names):

@@ -117,19 +117,21 @@ class Run:
 @contextmanager
 def claim(out: Path) -> Iterator[None]:
     """Keeps other adaptations out of a folder while one is at work in it: ValueError where one is."""
-    folder = out / "adaptation"
+    folder, new = out / "adaptation", not out.exists()
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(folder / ".lock", timeout=0):
-            yield
+            try:
+                yield
+            finally:
+                if not (folder / "run.json").exists():  # it was refused before it began
+                    with suppress(OSError):
+                        (folder / ".lock").unlink()
+                        folder.rmdir()
+                        if new:
+                            out.rmdir()
     except Timeout:
         raise ValueError(f"another adaptation is at work in {out}") from None
-    finally:
-        if not (folder / "run.json").exists():  # it was refused before it began
-            with suppress(OSError):
-                (folder / ".lock").unlink()
-                folder.rmdir()
-                out.rmdir()
 
 
 def start(data: Path, out: Path, source: Path, minutes: float, seed: int, device: str) -> Run:

@@ -52,7 +52,9 @@ NAMED = 5  # how many photos that are left out are named one by one
 BATCH = 64
 
 # " (2)" of file managers and "copy" of macOS and Windows, after the second photo of one name.
-_NUMBERED = re.compile(r"(\s*[(（]\s*\d+\s*[)）]|\s+copy(\s+\d+)?|\s*- コピー|のコピー)+$", re.IGNORECASE)
+_NUMBERED = re.compile(
+    r"(\s*[(（]\s*\d+\s*[)）]|\s*-\s*(copy|コピー)|\s+copy(\s+\d+)?|\s?のコピー(\s*\d+)?)+$", re.IGNORECASE
+)
 MOST_PIXELS = 300_000_000  # of a photo; telephones make 200 million, and three bytes each are in memory at once
 
 register_heif_opener()
@@ -228,7 +230,8 @@ def _find(data: Path, split: str, min_pixels: int) -> tuple[list[Path], Callable
         and path.is_file()
     )
     photos = [path for path in files if path.suffix.lower() in EXTENSIONS]
-    raw = [f"{_label(path, root)}: a camera's raw file; export it as JPEG" for path in files if path not in set(photos)]
+    unread = [path for path in files if path.suffix.lower() in RAW]
+    raw = [f"{_label(path, root)}: a camera's raw file; export it as JPEG" for path in unread]
     if not photos:
         raise DataError(
             f"{root}: no photographs there; expected {split}-*.parquet, or pictures "
@@ -334,8 +337,8 @@ def _list_metadata(root: Path, table: Path, photos: list[Path], raw: list[str]) 
     skipped = list(raw)
     unlisted = dict.fromkeys(photos)
     for line, record in _read_table(table):
-        file_name = unicodedata.normalize("NFC", str(record.get("file_name") or "")).removeprefix("./")
-        file_name = file_name if file_name in by_name else file_name.replace("\\", "/")
+        file_name = unicodedata.normalize("NFC", str(record.get("file_name") or ""))
+        file_name = (file_name if file_name in by_name else file_name.replace("\\", "/")).removeprefix("./")
         name, name_ja = _clean(record.get("name")), _clean(record.get("name_ja"))
         path = by_name.get(file_name) or folded.get(file_name.casefold())
         if path is None:
@@ -359,7 +362,7 @@ def _read_table(table: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     if table.suffix == ".csv":
         head = text.partition("\n")[0]
         # Spreadsheets put semicolons or tabs where a comma is the decimal point.
-        delimiter = next((mark for mark in ",;\t" if mark in head), ",")
+        delimiter = max(",;\t", key=head.count)
         reader = csv.DictReader(io.StringIO(text), delimiter=delimiter)
         columns = reader.fieldnames = [column.strip().lower() for column in reader.fieldnames or ()]
         missing = {"file_name", "name"} - set(columns)

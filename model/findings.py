@@ -31,7 +31,8 @@ ALIKE = 6
 NAMED = 5  # how many of a kind are named one by one
 # What telephones, cameras and messengers call a photo: a prefix, and then digits.
 _CAMERA = re.compile(
-    r"(img|image|photo|picture|dsc[nf]?|pxl|mvimg|gopr|p|screenshot|whatsapp image|signal|写真|画像)?"
+    r"((fb )?img([ _]?e)?|imgp|cimg|image|photo|picture|dsc[nf]?|pxl|mvimg|gopr|dji|sam|vid|p|s|screenshot|received"
+    r"|whatsapp image|signal|line( album)?|写真|画像|スクリーンショット)?"
     r"[\W\d_]*\d{3}[\W\d_]*((at|wa|am|pm|mp|burst|portrait|night|hdr|cover|edited)[\W\d_]*)*",
     re.IGNORECASE,
 )

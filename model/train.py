@@ -311,7 +311,7 @@ class Log:
         if kimg is not None and path.exists():
             with path.open(newline="") as file:
                 reader = csv.DictReader(file)
-                self.kept = [row for row in reader if float(row["kimg"]) <= kimg + 1e-2]
+                self.kept = [row for row in reader if float(row["kimg"]) <= kimg + 1e-3]
                 self.columns = list(reader.fieldnames or ())
 
     def add(self, stats: dict[str, Tensor]) -> None:
@@ -323,7 +323,8 @@ class Log:
         row |= dict(zip(self.steps[0], means.tolist(), strict=True))
         self.steps = []
         if on_disk:
-            self._append({name: f"{value:.6g}" for name, value in row.items()})
+            written = {name: f"{value:.6g}" for name, value in row.items()}
+            self._append(written | {"kimg": f"{kimg:.3f}"})  # to the photograph, however long a run is
         return row
 
     def _append(self, row: dict[str, str]) -> None:

@@ -14,7 +14,8 @@ let shownAt = pageAddress();
 let leaving = new AbortController();
 const shelved = new Set(kept().map(({ query }) => query)); // before this sitting
 let taps = []; // on − and ＋ while a page is on its way: they are meant for the dish that it brings
-let settling = false; // a name that was typed: any tap meanwhile is meant for its dish
+let released = Promise.resolve(); // the pointer, whose press may have ended a box: its click comes after the dish was asked for
+let settling = null; // address of a name that was typed: any tap meanwhile is meant for its dish
 let going = Promise.resolve(); // to the dish that was asked for last
 let latest = null; // dish of this sitting, which alone is kept: one that was only passed through is not
 
@@ -65,6 +66,16 @@ async function load(address) {
   return image;
 }
 
+addEventListener(
+  "pointerdown",
+  () => {
+    released = new Promise((resolve) => {
+      for (const end of ["pointerup", "pointercancel"]) addEventListener(end, () => setTimeout(resolve), { once: true });
+    });
+  },
+  true,
+);
+
 function plate() {
   return counter.querySelector(".seat .dish");
 }
@@ -111,7 +122,7 @@ function placeOf(control) {
 /** Serves the dish at `address` in place of this one. The `control` that led there stays put, for the next tap;
  * `typed` is for a name that was written into a box, which a tap on another control has ended. */
 function go(address, options = {}) {
-  return (going = fetchDish(address, options));
+  return (going = fetchDish(String(address), options));
 }
 
 async function fetchDish(address, { push = true, control = null, further = [], typed = false }) {
@@ -120,7 +131,7 @@ async function fetchDish(address, { push = true, control = null, further = [], t
   stop();
   wish = null;
   taps = further;
-  settling = typed;
+  settling = typed ? address : null;
   counter.setAttribute("aria-busy", "true");
   try {
     const sketch = load(pictureOf(address, 64)).catch(() => null);
@@ -129,12 +140,13 @@ async function fetchDish(address, { push = true, control = null, further = [], t
     const next = page.getElementById("counter");
     if (!next) {
       const refused = new Refused(response, page.querySelector(".apology p")?.textContent);
-      if (await patience(refused, signal)) return go(address, { push, control, further: taps });
+      if (await patience(refused, signal)) return go(address, { push, control, further: taps, typed });
       return;
     }
     const shown = next.querySelector(".seat .picture");
     const changed = next.dataset.query !== counter.dataset.query;
     const image = await sketch;
+    await released; // a control that is replaced under the finger gets no click
     if (signal.aborted) return;
     if (image && changed) shown.before(image);
     const focused = document.activeElement;
@@ -167,7 +179,7 @@ async function fetchDish(address, { push = true, control = null, further = [], t
   } finally {
     if (!signal.aborted) {
       counter.removeAttribute("aria-busy");
-      settling = false;
+      settling = null;
     }
   }
 }
@@ -265,6 +277,7 @@ document.addEventListener("submit", (event) => {
     return;
   }
   if (event.submitter?.name) url.searchParams.append(event.submitter.name, event.submitter.value);
+  if (settling === url.href) return; // Enter ends a box, which has asked for the dish already
   go(url.href, { control: event.target.querySelector("input[id]") });
 });
 

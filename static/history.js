@@ -1,5 +1,5 @@
 // The visitor's own dishes, remembered in this browser and nowhere else.
-const KEY = "dishes";
+export const KEY = "dishes";
 const MOST = 60;
 
 /** The remembered dishes, the latest first: {query, title}. */

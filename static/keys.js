@@ -27,7 +27,12 @@ const WRITTEN = "input:not([type=range], [type=checkbox], [type=file]), textarea
 document.addEventListener("keydown", (event) => {
   if (!box.checked || event.isComposing || event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.target.closest(WRITTEN)) {
-    if (event.key === "Escape") event.target.blur();
+    if (event.key !== "Escape") return;
+    if (event.target.closest("form.live")) {
+      event.target.value = event.target.defaultValue; // to leave it would settle what was half typed
+      event.target.dispatchEvent(new Event("input", { bubbles: true }));
+    }
+    event.target.blur();
     return;
   }
   const element = marked().find((one) => one.getAttribute("aria-keyshortcuts") === event.key.toUpperCase());

@@ -6,7 +6,9 @@ import { text } from "./texts.js";
 export class Refused extends Error {
   constructor(response, message) {
     const after = response.headers.get("Retry-After");
-    const seconds = Number(after) || Math.ceil((Date.parse(after) - Date.now()) / 1000); // proxies may give a date
+    // Proxies may give a date, by their own clock.
+    const now = Date.parse(response.headers.get("Date")) || Date.now();
+    const seconds = Number(after) || Math.ceil((Date.parse(after) - now) / 1000);
     const retryAfter = seconds > 0 ? seconds : null;
     // A proxy in front says this in words of its own, which are not for visitors.
     super(message ?? text(retryAfter === null ? "offline" : "error.queue_full"));

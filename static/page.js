@@ -19,8 +19,9 @@ const home = form.action.replace(/generate$/, "");
 let current = new AbortController();
 let shownAt = location.href.split("#")[0]; // without the part of the page that it may point at
 
-function pageAddress(name, seed, n, model) {
-  const kept = number.value ? { kept: 1 } : {}; // so that coming back finds the number in its box
+/** `asked` for by number: coming back finds it in its box. */
+function pageAddress(name, seed, n, model, asked) {
+  const kept = asked ? { kept: 1 } : {};
   return `${home}?${new URLSearchParams({ name, seed, n, model, ...kept })}`;
 }
 
@@ -80,7 +81,7 @@ async function serve(fields, signal) {
         const { name, ahead, model } = event;
         status.textContent = text(ahead ? "ahead" : "making", { name, ahead });
         const [{ seed }] = event.pictures;
-        const address = pageAddress(name, seed, event.pictures.length, model);
+        const address = pageAddress(name, seed, event.pictures.length, model, fields.seed === number.value && fields.seed);
         // "Back" leads to the order before this one.
         if (first) history.replaceState(null, "", address);
         else history.pushState(null, "", address);

@@ -1,5 +1,5 @@
 // The visitor's own dishes on the front page, and their menu.
-import { forget, kept } from "./history.js";
+import { forget, KEY, kept } from "./history.js";
 import { text } from "./texts.js";
 
 const shelf = document.getElementById("shelf");
@@ -53,4 +53,4 @@ shelf.querySelector("#forget").addEventListener("click", () => {
 
 show();
 addEventListener("pageshow", (event) => event.persisted && show()); // what was played with since, from this page on
-addEventListener("storage", show); // or beside it
+addEventListener("storage", ({ key }) => (key === null || key === KEY) && show()); // or beside it

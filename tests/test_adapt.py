@@ -431,6 +431,16 @@ def test_one_adaptation_at_a_time_is_at_work_in_a_folder(run: Run, monkeypatch: 
     assert "another adaptation is at work in" in said[0]
 
 
+def test_who_is_refused_leaves_the_lock_of_who_is_at_work(tmp_path: Path) -> None:
+    out = tmp_path / "mine"
+    out.mkdir()
+    with adaptation.claim(out):
+        for _ in range(2):
+            with pytest.raises(ValueError, match="another adaptation"), adaptation.claim(out):
+                pass
+    assert out.exists() and not any(out.iterdir())  # it was there before
+
+
 def test_what_is_in_the_way_is_left_alone(run: Run, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "report.html").write_text("a thesis")

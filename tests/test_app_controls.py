@@ -403,9 +403,11 @@ def test_a_number_can_be_kept_without_a_script(client: httpx.Client) -> None:
     assert number(client.get("/", params={"seed": "9"}).text) == "9"
     assert number(client.get("/", params={"seed": "<9"}).text) == ""
     headers = {"Accept": BROWSER}
-    for seed in ("9", ""):
-        ordered = client.post("/generate", data={"name": NAME, "seed": seed}, headers=headers)
-        assert number(client.get(ordered.headers["location"]).text) == seed
+    for seed, kept in (("9", "9"), ("0", "0"), ("", ""), (" ", "")):
+        ordered = client.post("/generate?lang=ja", data={"name": NAME, "seed": seed}, headers=headers)
+        shown = client.get(ordered.headers["location"])
+        assert number(shown.text) == kept
+        assert '<html lang="ja">' in shown.text
     assert number(page(client, "/")) == ""  # a permalink's own number is not the next order's
     surprise = client.get("/surprise", params={"seed": "9"}, headers=headers)
     assert dict(fields(surprise.headers["location"]))["seed"] == "9"

@@ -142,6 +142,7 @@ def test_the_permalink_is_stable_and_can_be_cached(client: httpx.Client, pipelin
     lasting = client.get(f"{address}&model={pipeline.version}")  # another model draws nothing there
     assert lasting.content == answer.content
     assert lasting.headers["cache-control"] == "public, max-age=31536000, immutable"
+    assert client.get(f"{address}&model=").headers["cache-control"] == "public, max-age=3600"
     for condition in (tag, f'"other", {tag}', f"W/{tag}", "*"):
         again = client.get(address, headers={"If-None-Match": condition})
         assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", tag)
@@ -200,6 +201,13 @@ def test_a_browsers_form_gets_the_page_with_the_pictures(client: httpx.Client) -
     assert len(seeds(answer.text)) == 4
     for address in re.findall(r'<img class="picture" src="([^"]+)"', answer.text):
         assert client.get(address.replace("&amp;", "&")).headers["content-type"] == "image/png"
+
+
+def test_a_form_of_ones_own_gets_the_pictures_of_all_its_fields(client: httpx.Client) -> None:
+    fields = {"name": NAME, "seed": "7", "n": "2", "mix": "0.5:egg"}
+    answer = client.post("/generate", data=fields, headers={"Accept": BROWSER})
+    assert answer.status_code == 200 and "mix=0.5%3Aegg" in answer.text
+    assert answer.text.count('<img class="picture"') == 2
 
 
 def test_a_browsers_form_without_a_number_gets_four(client: httpx.Client) -> None:

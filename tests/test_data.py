@@ -99,7 +99,7 @@ def test_small_photos_are_left_out_when_asked(tmp_path: Path, cache: Path, photo
 
 def test_folder_named_by_file_names(photos_folder: Path, cache: Path) -> None:
     (photos_folder / (unicodedata.normalize("NFD", "ピリ辛_パフェ") + ".JPG")).write_bytes(photo(BLUE, form="JPEG"))
-    for copy in (" (2)", "_(3)", "（４）", " (2) copy 2", " - コピー"):
+    for copy in (" (2)", "_(3)", "（４）", " (2) copy 2", " - コピー", " - Copy (2)", "のコピー 2"):
         (photos_folder / f"green curry{copy}.png").write_bytes(photo(GREEN))
     (photos_folder / "more").mkdir()
     (photos_folder / "more" / "jam tart.webp").write_bytes(photo(RED, form="WEBP"))
@@ -107,11 +107,11 @@ def test_folder_named_by_file_names(photos_folder: Path, cache: Path) -> None:
     (photos_folder / "._green curry.png").write_bytes(b"left by macOS")
     (photos_folder / "notes.txt").write_text("no photo")
     photos = load(photos_folder, 16, cache=cache)
-    expected = [*["green curry"] * 6, "jam tart", "rice", "smoky beetroot ramen", "ピリ辛 パフェ"]
+    expected = [*["green curry"] * 8, "jam tart", "rice", "smoky beetroot ramen", "ピリ辛 パフェ"]
     assert sorted(photos.names) == expected
     assert set(photos.kinds) == {"free"}
     assert set(photos.sources) == {"my dishes"}
-    assert photos.names_ja == [None] * 10
+    assert photos.names_ja == [None] * 12
 
 
 def test_folder_with_splits(photos_folder: Path, cache: Path) -> None:
@@ -154,7 +154,7 @@ def test_folder_with_metadata(
 def test_a_table_may_come_from_a_spreadsheet_and_from_windows(mark: str, photos_folder: Path, cache: Path) -> None:
     (photos_folder / "more").mkdir()
     (photos_folder / "more" / "Jam.PNG").write_bytes(photo(RED))
-    rows = [("File_Name", " Name"), ("GREEN CURRY.png", "emerald stew, hot"), ("more\\jam.png", "jam tart")]
+    rows = [("File_Name", " Name"), ("GREEN CURRY.png", "emerald stew, hot"), (".\\more\\jam.png", "jam tart")]
     (photos_folder / "metadata.csv").write_text("\r\n".join(mark.join(row) for row in rows), newline="")
     photos = load(photos_folder, 16, cache=cache)
     assert photos.names == ["emerald stew, hot", "jam tart"]

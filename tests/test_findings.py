@@ -74,7 +74,7 @@ def test_what_cannot_be_used_is_left_out_and_named(folder: Path, tokenizer: Toke
 
 def test_a_cameras_names_are_told(folder: Path, tokenizer: Tokenizer) -> None:
     shutil.copy(PHOTOS[0], folder / "IMG_1234.jpg")
-    for name in ("p 12", "image of 1000 islands", "7up jelly 2024"):  # these a person has written
+    for name in ("p 12", "image of 1000 islands", "7up jelly 2024", "Chicken 65", "カレー 500"):  # a person's words
         shutil.copy(PHOTOS[1], folder / f"{name}.jpg")
     assert look(folder, tokenizer).cameras == ["IMG_1234.jpg"]
     assert "1 named by a camera and after no dish: rename them: IMG_1234.jpg" in text(folder, tokenizer)
@@ -136,7 +136,8 @@ def same(folder: Path) -> None:
 
 def camera(folder: Path) -> None:
     names = ("IMG_1234", "PXL_20240101_120000123.MP", "20240101_120000", "DSC00012", "P1010001", "写真 2024-01-01 12",
-             "IMG-20240101-WA0012", "WhatsApp Image 2024-01-01 at 12.00.00 PM (1)", "Screenshot_20240101")  # fmt: skip
+             "IMG-20240101-WA0012", "WhatsApp Image 2024-01-01 at 12.00.00 PM (1)", "Screenshot_20240101",
+             "IMG_E1234", "S__12345678", "FB_IMG_1234567890", "LINE_ALBUM_240101_1")  # fmt: skip
     for number, path in enumerate(sorted(folder.glob("*.jpg"))[:18]):
         path.rename(path.with_name(f"{names[number % len(names)]}{number}.jpg"))
 

@@ -364,10 +364,23 @@ def test_a_name_that_was_typed_is_the_dish_once_its_box_is_left(url: str, visit:
     box.fill("soup")
     page.locator("#pantry-1-more").click()  # which is meant for the soup
     settled(page, "name=soup", "mix=0.5")
+    box.fill("stew")
+    more = page.locator("#pantry-1-more").bounding_box()
+    assert more
+    page.mouse.move(more["x"] + more["width"] / 2, more["y"] + more["height"] / 2)
+    page.mouse.down()
+    page.wait_for_timeout(300)  # a finger rests for longer than the dish takes
+    page.mouse.up()
+    settled(page, "name=stew", "mix=1%3A")
+    box.fill("half a na")
+    page.keyboard.press("Escape")
+    expect(box).to_have_value("stew")
+    expect(box).not_to_be_focused()
+    assert "name=stew" in settled(page)
     box.fill("pie")
     with page.expect_download() as waiting:
         page.get_by_role("link", name="Save").click()
-    assert "name=pie" in waiting.value.url and "mix=0.5" in waiting.value.url
+    assert "name=pie" in waiting.value.url and "mix=1%3A" in waiting.value.url
     page.get_by_role("textbox", name="Morph into another dish").fill("egg")
     page.get_by_role("textbox", name="Morph into another dish").blur()
     settled(page, "to=egg")
