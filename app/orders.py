@@ -116,12 +116,14 @@ class Fields(BaseModel):
 
 @dataclass(frozen=True)
 class Order:
-    """An order that can be carried out: the dish's name normalised, with notices on what was changed in it."""
+    """An order that can be carried out: the dish's name normalised, with notices on what was changed in it, and whether
+    the seed was asked for."""
 
     name: str
     notices: tuple[str, ...]
     model: str
     dishes: tuple[Dish, ...]
+    numbered: bool
 
 
 async def read_body(request: Request) -> dict[str, Any]:
@@ -177,7 +179,8 @@ def check(
     if dish.morphs and t:
         dish = replace(dish, t=t)
     strip = dish.morphs and t is None
-    return Order(name, notices, pictures.version, tuple(_several(dish, valid.n or default_n, strip)))
+    dishes = tuple(_several(dish, valid.n or default_n, strip))
+    return Order(name, notices, pictures.version, dishes, numbered=valid.seed is not None)
 
 
 def draw_seed() -> int:

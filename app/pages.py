@@ -64,14 +64,17 @@ def page_url(request: Request, dish: Dish, n: int = 1) -> str:
     return _at(request, "/", [("name", dish.name), ("seed", dish.seed), ("n", n)])
 
 
-def order_url(request: Request, order: Order, name: str, kept: bool) -> str:
+def order_url(request: Request, order: Order, name: str) -> str:
     """The page of an order as its visitor wrote it, so that it says again what was changed in the name. A number that
-    was asked for is `kept` in the form."""
-    query: dict[str, str | int] = {"name": name, "seed": order.dishes[0].seed, "n": len(order.dishes)}
-    query["model"] = order.model
+    was asked for is kept in the form."""
+    query: list[tuple[str, str | int]] = [
+        ("name", name), ("seed", order.dishes[0].seed), ("n", len(order.dishes)), ("model", order.model)
+    ]  # fmt: skip
+    if order.numbered:
+        query.append(("kept", 1))
     if language := request.query_params.get("lang"):
-        query["lang"] = language
-    return _at(request, "/", list((query | {"kept": 1} if kept else query).items()))
+        query.append(("lang", language))
+    return _at(request, "/", query)
 
 
 def front_page(

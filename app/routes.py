@@ -407,11 +407,11 @@ async def _generate_page(request: Request) -> Response:
             request, n=PAGE_PICTURES, typed=fields.get("name"), error=from_exception(error)
         )
     # The pictures are in memory now, where their addresses find them. A number that was asked for stays.
-    kept = str(fields.get("seed") if fields.get("seed") is not None else "").strip() != ""
     if fields.keys() <= {"name", "n", "seed"}:  # what the page's form sends: its page has an address, to go back to
-        address = pages.order_url(request, order, str(fields["name"]), kept)
+        address = pages.order_url(request, order, str(fields["name"]))
         return RedirectResponse(address, status_code=303, headers={"Cache-Control": "no-store"})
-    return pages.front_page(request, order=order, n=len(order.dishes), seed=order.dishes[0].seed if kept else "")
+    seed = order.dishes[0].seed if order.numbered else ""
+    return pages.front_page(request, order=order, n=len(order.dishes), seed=seed)
 
 
 @router.get(  # only described here: the route of both methods, which would be described twice, comes first
@@ -444,8 +444,9 @@ async def dish_png(request: Request) -> Response:
     pictures = kitchen.of(request)
     order = check_picture(request.scope["query_string"], pictures)
     dish = order.dishes[0]
+    asked = read_query(request, ("model", "download"))
     # Under an address without the model's version another model will draw another picture.
-    age = "31536000, immutable" if read_query(request, ("model",)).get("model") else "3600"
+    age = "31536000, immutable" if asked.get("model") else "3600"
     headers = {"ETag": pictures.etag(dish), "Cache-Control": f"public, max-age={age}"}
     if order.notices:
         headers["Vary"] = "Accept-Language, Cookie"
@@ -455,7 +456,7 @@ async def dish_png(request: Request) -> Response:
     (made,) = await answers.made(request, kitchen.order(request, [dish]))
     if isinstance(made, ApiError):
         raise made
-    if read_query(request, ("download",)):
+    if "download" in asked:
         headers["Content-Disposition"] = "attachment"
     return answers.png(request, order, dish, made, headers)
 

@@ -14,7 +14,6 @@ it; `adaptation/` holds grids, logs and, until the end, all that --resume needs.
 from __future__ import annotations
 
 import math
-import pickle
 import shlex
 import shutil
 import sys
@@ -32,7 +31,7 @@ from tqdm import tqdm
 from model import adapt_report, adaptation, checkpoint
 from model.adaptation import Run
 from model.augment import flip
-from model.commands import plainly
+from model.commands import plainly, reading_state
 from model.examiner import Check, Examiner, Painter, spread
 from model.game import Stage
 from model.generate import CHECKPOINT
@@ -203,11 +202,9 @@ def read_history(state_file: Path) -> dict[str, Any]:
     """What a stage's state says of its past: `checks`, and `finished`, which is the reason or empty."""
     if not state_file.exists():
         return {}
-    try:
+    with reading_state(state_file):
         history: dict[str, Any] = torch.load(state_file, map_location="cpu", weights_only=True)["past"]
-    except (KeyError, TypeError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise ValueError(f"{state_file} is no state of an adaptation, or is damaged: {error}") from error
-    return history
+        return history
 
 
 def best(checks: Sequence[dict[str, float]]) -> int:

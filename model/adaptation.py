@@ -155,7 +155,7 @@ def start(data: Path, out: Path, source: Path, minutes: float, seed: int, device
     version = Pipeline.load(source, "cpu").version
     config = checkpoint.read_config(source)
     for part in SHIPPED:
-        if part not in config or not (source / f"{part}.safetensors").exists():
+        if part not in config or not checkpoint.weights_path(source, part).exists():
             raise checkpoint.CheckpointError(f"{source} has no {part}: adapting needs what training goes on from")
     began = time.monotonic()
     findings = look(data, Tokenizer.load(source / checkpoint.TOKENIZER))
@@ -192,14 +192,13 @@ def reopen(data: Path, out: Path, minutes: float | None, device: str) -> Run:
     another = "name another --out (make adapt: OUT=FOLDER)"
     try:
         record = json.loads(file.read_text("utf-8"))
-        known = {name: record[name] for name in (*RECORDED, "seconds", "finished")}
+        known, finished = {name: record[name] for name in (*RECORDED, "seconds")}, record["finished"]
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{file} is damaged ({error!r}): {another}") from error
-    finished = known.pop("finished")
     known["minutes"] = minutes or known["minutes"]
     _finite(known["minutes"])
-    if record["data"] != str(data.resolve()):
-        raise ValueError(f"{out} holds an adaptation to {record['data']}: for {data}, {another}")
+    if known["data"] != str(data.resolve()):
+        raise ValueError(f"{out} holds an adaptation to {known['data']}: for {data}, {another}")
     if finished:
         raise ValueError(f"{out} is finished: nothing is left to do. To adapt once more, {another}")
     with np.load(file.with_name("photos.npz")) as stored:
@@ -220,11 +219,11 @@ def hold_back(groups: Sequence[int], seed: int) -> np.ndarray:
     order = sorted(sizes)
     random.Random(seed).shuffle(order)
     small = [group for group in order if sizes[group] <= LARGE * len(groups)]
-    large = sorted(set(order) - set(small), key=sizes.__getitem__)
+    large = sorted((group for group in order if sizes[group] > LARGE * len(groups)), key=sizes.__getitem__)
+    most = min(math.ceil(HELD_BACK * len(order)), len(small))
     held = np.zeros(len(groups), bool)
     for n, group in enumerate([*small, *large]):
-        enough = n >= min(math.ceil(HELD_BACK * len(order)), len(small)) or held.sum() >= HELD_BACK * len(groups)
-        if enough and held.sum() >= FEWEST:
+        if (n >= most or held.sum() >= HELD_BACK * len(groups)) and held.sum() >= FEWEST:
             break
         held |= np.array(groups) == group
     return held

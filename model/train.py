@@ -23,7 +23,6 @@ import csv
 import io
 import logging
 import math
-import pickle
 import sys
 import time
 from collections.abc import Sequence
@@ -37,7 +36,7 @@ from tqdm import tqdm
 
 from model import checkpoint, parallel
 from model.augment import flip
-from model.commands import plainly
+from model.commands import plainly, reading_state
 from model.data import Photos, load
 from model.game import Recordable, Stage
 from model.generation import choose_device, to_uint8
@@ -358,15 +357,13 @@ def write_state(path: Path, game: Stage, shown: int, seconds: float, past: dict[
 
 def read_state(path: Path, game: Stage) -> tuple[int, float, dict[str, Any]]:
     """Puts a run's state back into the players: photographs shown, seconds spent, and what `build` said of the past."""
-    try:
+    with reading_state(path):
         state = torch.load(path, map_location="cpu", weights_only=True)
         for name, module in game.modules().items():
             module.load_state_dict(state["modules"][name])
         for name, optimizer in game.optimizers().items():
             optimizer.load_state_dict(state["optimizers"].get(name, {}))
         return state["shown"], state["seconds"], state.get("past", {})
-    except (KeyError, TypeError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
-        raise ValueError(f"{path} is not the state of such a run, or is damaged: {error}") from error
 
 
 def kept(state_file: Path) -> str:

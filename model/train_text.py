@@ -40,6 +40,7 @@ from model.checkpoint import (
     save_weights,
     write_file,
 )
+from model.commands import reading_state
 from model.data import DataError, Photos, default_cache, load
 from model.evaluate_text import (
     RESOLUTION,
@@ -178,13 +179,11 @@ def train(
     step, spent, best = 0, 0.0, -1.0
     state = out / STATE
     if resume and state.exists():
-        saved = torch.load(state, map_location=device, weights_only=True)
-        try:
+        with reading_state(state):
+            saved = torch.load(state, map_location=device, weights_only=True)
             modules.load_state_dict(saved["modules"])
-        except RuntimeError as error:
-            raise ValueError(f"{state} is not the state of such a run, or is damaged: {error}") from error
-        optimizer.load_state_dict(saved["optimizer"])
-        step, spent, best = saved["step"], saved["spent"], saved["best"]
+            optimizer.load_state_dict(saved["optimizer"])
+            step, spent, best = saved["step"], saved["spent"], saved["best"]
         rng.seed(seed + step)
         torch.manual_seed(seed + step)
     else:

@@ -272,7 +272,8 @@ document.addEventListener("submit", (event) => {
   if (!event.target.closest("#counter")) return;
   event.preventDefault();
   const url = addressOf(event.target);
-  if (event.target.id === "morph" && !document.getElementById("t") && !/[?&]to(_seed)?=/.test(url.search)) {
+  const into = url.searchParams.has("to") || url.searchParams.has("to_seed");
+  if (event.target.id === "morph" && !document.getElementById("t") && !into) {
     document.getElementById("to").focus();
     return;
   }

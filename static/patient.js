@@ -23,6 +23,7 @@ async function insist(image) {
 }
 
 async function wait(image) {
+  if (image.matches(OTHERS)) return;
   waiting.add(image);
   if (working) return;
   working = true;
@@ -34,5 +35,5 @@ async function wait(image) {
 }
 
 // Errors of pictures do not bubble.
-addEventListener("error", ({ target }) => target instanceof HTMLImageElement && !target.matches(OTHERS) && wait(target), true);
-for (const image of document.images) if (image.complete && !image.naturalWidth && !image.matches(OTHERS)) wait(image);
+addEventListener("error", ({ target }) => target instanceof HTMLImageElement && wait(target), true);
+for (const image of document.images) if (image.complete && !image.naturalWidth) wait(image);

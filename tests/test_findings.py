@@ -127,9 +127,7 @@ def unreadable(folder: Path) -> None:
 
 
 def same(folder: Path) -> None:
-    for path in folder.glob("*.jpg"):
-        shutil.copy(PHOTOS[0], path.with_name(f"ramen{path.name.replace(path.stem, f' ({len(path.stem)}) copy')}"))
-        path.unlink()
+    none(folder)
     for number in range(20):
         shutil.copy(PHOTOS[0], folder / f"ramen ({number}).jpg")
 
