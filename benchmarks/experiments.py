@@ -31,7 +31,7 @@ from PIL import Image, ImageDraw, ImageFont
 from benchmarks import small_data
 from benchmarks.results import fill, leave_strip
 from model import checkpoint, composition, menu, teacher, train_text
-from model.data import Photos, default_cache, load
+from model.data.photos import Photos, default_cache, load
 from model.evaluate import open_checkpoint, paint
 from model.findings import look
 from model.generate import CHECKPOINT
@@ -41,7 +41,7 @@ from model.names import normalize
 from model.networks import SKETCH_SIZE
 from model.sheet import FONT
 from model.text import Tokenizer
-from model.train import SAMPLES
+from model.training.gan_loop import SAMPLES
 
 NETWORKS = ("text", "matching-64")  # what every row has in common, but for those about the text
 TEXT_MINUTES = 26.0  # of training what reads the names, where that is not the shipped encoder: as long as that was

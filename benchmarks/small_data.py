@@ -29,7 +29,7 @@ from benchmarks.results import fill, leave_strip
 from model import adaptation, baselines, checkpoint, metrics
 from model.adapt import adapt, painter
 from model.augment import flip
-from model.data import Photos, default_cache, load
+from model.data.photos import Photos, default_cache, load
 from model.evaluate import MIN_PIXELS, paint
 from model.examiner import Examiner, Painter
 from model.findings import look
@@ -43,7 +43,7 @@ from model.presets import Preset, build
 from model.recombine import recombine
 from model.sheet import ContactSheet
 from model.text import Tokenizer
-from model.train import Feed
+from model.training.gan_loop import Feed
 
 RECIPES = {
     "DCGAN": Preset(64, baselines.Recipe(conditional=False)),

@@ -33,7 +33,6 @@ from model.adaptation import Run
 from model.augment import flip
 from model.commands import plainly, reading_state
 from model.examiner import Check, Examiner, Painter, spread
-from model.game import Stage
 from model.generate import CHECKPOINT
 from model.generation import Pipeline, to_uint8
 from model.matching import has_bfloat16
@@ -43,7 +42,18 @@ from model.networks import PICTURE_SIZE, SKETCH_SIZE
 from model.presets import build
 from model.restraint import Restrained, gentle
 from model.signals import stop_on_signal
-from model.train import Feed, Gallery, Log, begin, finite, pack, read_state, reseed, write_state
+from model.training.gan_loop import (
+    Feed,
+    Gallery,
+    Log,
+    begin,
+    finite,
+    pack,
+    read_state,
+    reseed,
+    write_state,
+)
+from model.training.stage import Stage
 
 MINUTES = 30.0
 CHECKS = 10  # a stage, spread over its kimg or over half of the minutes, whichever comes sooner

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from model.checkpoint import write_file
-from model.data import Photos
+from model.data.photos import Photos
 from model.evaluate import paint
 from model.examiner import Check, Examiner, spread
 from model.generation import Pipeline

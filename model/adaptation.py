@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 from PIL import Image
 
 from model import checkpoint
-from model.data import DataError, Photos
+from model.data.photos import DataError, Photos
 from model.findings import SMALL, look
 from model.generation import Pipeline, choose_device
 from model.menu import Menu
@@ -29,7 +29,7 @@ from model.pack import SHIPPED
 from model.recombine import recombine
 from model.restraint import Plan, choose
 from model.text import Tokenizer
-from model.train import begin
+from model.training.gan_loop import begin
 
 SHARE = 0.45  # of the time for stage 1; what it leaves is stage 2's
 REPORT = 90.0  # seconds kept for the report at most, or a tenth of the time

@@ -17,9 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.augment import Augmentation
-from model.game import Stateful, descend, follow, place
 from model.losses import ADVERSARIAL, kl_divergence, mismatched
 from model.networks import SKETCH_SIZE, Stage1Generator
+from model.training.stage import Stateful, descend, follow, place
 
 WIDTH = 48  # the papers have 128 (generator) and 64 (discriminator)
 
@@ -120,7 +120,7 @@ class BaselineDiscriminator(nn.Module):
 
 
 class Baseline:
-    """The players of an original recipe, and one step of their game. See `model.game.Stage`."""
+    """The players of an original recipe, and one step of their game. See `model.training.stage.Stage`."""
 
     size = SKETCH_SIZE
     collapsed = 0.05

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from model.checkpoint import CheckpointError
-from model.data import DataError
+from model.data.photos import DataError
 from model.names import NameError_
 
 

@@ -35,7 +35,7 @@ from model import checkpoint, composition, metrics, report
 from model.baselines import BaselineGenerator
 from model.checkpoint import CheckpointError
 from model.commands import plainly
-from model.data import DataError, Photos, default_cache, load
+from model.data.photos import DataError, Photos, default_cache, load
 from model.generation import Pipeline, choose_device
 from model.judge import NETWORK, RESOLUTIONS, STEPS, Judge, appoint
 from model.menu import reader
@@ -120,7 +120,7 @@ def evaluate(folder: Path, data: Path, plan: Plan, cache: Path | None = None) ->
     """Judges a checkpoint folder by the photographs of `data`.
 
     Args:
-        cache: folder of photographs, features and judges; by default that of `model.data`.
+        cache: folder of photographs, features and judges; by default that of `model.data.photos`.
 
     Raises:
         CheckpointError, DataError: naming what cannot be used.

@@ -22,7 +22,7 @@ from model import teacher
 from model.backbone import Backbone
 from model.checkpoint import TOKENIZER, load_network, read_config
 from model.commands import plainly
-from model.data import DataError, Photos, default_cache, load
+from model.data.photos import DataError, Photos, default_cache, load
 from model.matching import MatchingHead, fit, image_features
 from model.pairs import Pair, held_out, key, read_pairs
 from model.text import TextEncoder, Tokenizer, embed

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from model import metrics
 from model.backbone import Backbone
-from model.data import Photos
+from model.data.photos import Photos
 from model.judge import RESOLUTIONS
 from model.matching import image_features
 from model.metrics import Measure

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
-from model.data import DataError, Photos, Row, decode, listing
+from model.data.photos import DataError, Photos, Row, decode, listing
 from model.names import normalize
 from model.networks import PICTURE_SIZE
 from model.text import Tokenizer
@@ -89,7 +89,7 @@ class _Seen:
 
 
 def look(data: Path | str, tokenizer: Tokenizer) -> Findings:
-    """Looks at every photograph of a folder, or of whatever else `model.data` reads.
+    """Looks at every photograph of a folder, or of whatever else `model.data.photos` reads.
 
     Raises:
         DataError: none are there, or fewer than FEWEST can be used, or more than MOST are there.
@@ -153,7 +153,7 @@ def look(data: Path | str, tokenizer: Tokenizer) -> Findings:
 
 def _see(photo: bytes | Path) -> _Seen | str:
     """A photo, or why it cannot be read."""
-    # Pillow meets a damaged file with nearly any exception, as in `model.data`.
+    # Pillow meets a damaged file with nearly any exception, as in `model.data.photos`.
     try:
         with Image.open(BytesIO(photo) if isinstance(photo, bytes) else photo) as image:
             side = min(image.size)

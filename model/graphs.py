@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from model.game import Recordable
+from model.training.stage import Recordable
 
 
 class Replay:

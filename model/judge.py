@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from model.backbone import Backbone
 from model.checkpoint import CheckpointError, load_weights, save_weights, weights_path
-from model.data import Photos
+from model.data.photos import Photos
 from model.matching import MatchingHead, fit, image_features
 from model.pairs import key
 

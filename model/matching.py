@@ -23,7 +23,7 @@ from tqdm import tqdm
 from model.augment import Augmentation
 from model.backbone import Backbone
 from model.checkpoint import write_file
-from model.data import Photos
+from model.data.photos import Photos
 
 MAX_SCALE = 100.0  # as in CLIP
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from model import text
 from model.checkpoint import TOKENIZER, load_network, read_config
-from model.data import Photos
+from model.data.photos import Photos
 from model.matching import name_weights
 from model.teacher import Spelling, TeacherEncoder
 from model.text import TextEncoder, Tokenizer

@@ -34,7 +34,7 @@ _QUANTILES = 101
 
 
 class Photos(Protocol):
-    """The part of `model.data.Photos` that is needed here."""
+    """The part of `model.data.photos.Photos` that is needed here."""
 
     @property
     def images(self) -> np.ndarray[Any, Any]: ...  # (N, size, size, 3) uint8

@@ -16,7 +16,7 @@ import click
 from model import checkpoint
 from model.checkpoint import CheckpointError
 from model.commands import plainly
-from model.data import load
+from model.data.photos import load
 from model.generation import Pipeline
 from model.nearest import FILE as INDEX
 from model.nearest import write_index

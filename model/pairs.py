@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model.checkpoint import write_file
-from model.data import DataError, Photos
+from model.data.photos import DataError, Photos
 from model.words import compose
 
 WORDS = Path(__file__).with_name("words.tsv")

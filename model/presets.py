@@ -14,9 +14,9 @@ from model import baselines, stage1, stage2
 from model.backbone import Backbone
 from model.checkpoint import CONFIG, CheckpointError, Network, load_network, read_config
 from model.discriminator import Heads
-from model.game import Stage
 from model.matching import MatchingHead
 from model.networks import Stage1Generator, Stage2Generator
+from model.training.stage import Stage
 from model.widen import Generator, widen
 
 AnyRecipe = stage1.Recipe | stage2.Recipe | baselines.Recipe

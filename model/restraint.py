@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from model import stage1, stage2
 from model.checkpoint import load_network
-from model.game import Rules, Stage, Stateful, adam, descend, place
 from model.matching import has_bfloat16
 from model.networks import Stage1Generator, Stage2Generator
 from model.presets import PRESETS, Preset
+from model.training.stage import Rules, Stage, Stateful, adam, descend, place
 
 # The text adaptor (conditioning augmentation and style) and every block's affines, in both generators.
 ADAPTOR = ("augmentation.", "style.")
@@ -122,7 +122,7 @@ class Rehearsal:
 
 
 class Restrained:
-    """A stage's game, played so that little is forgotten. See `model.game.Stage`.
+    """A stage's game, played so that little is forgotten. See `model.training.stage.Stage`.
 
     Args:
         game: of stage 1 or 2, built from a checkpoint by the preset `gentle`.

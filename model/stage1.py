@@ -25,10 +25,21 @@ from torch import Tensor, nn
 from model.augment import Augmentation
 from model.backbone import Backbone
 from model.discriminator import TAP_DEVIATIONS, Heads
-from model.game import Adversary, Balancer, Naming, Recordable, Rules, Stateful, adam, descend, place, ramp
 from model.losses import feature_distance, kl_divergence
 from model.matching import MatchingHead
 from model.networks import SKETCH_SIZE, Stage1Generator
+from model.training.stage import (
+    Adversary,
+    Balancer,
+    Naming,
+    Recordable,
+    Rules,
+    Stateful,
+    adam,
+    descend,
+    place,
+    ramp,
+)
 
 
 @dataclass(frozen=True)
@@ -72,7 +83,7 @@ class LatentEncoder(nn.Module):
 
 
 class Stage1(Recordable):
-    """The players of stage 1, their optimisers, and one step of the game. See `model.game.Stage`.
+    """The players of stage 1, their optimisers, and one step of the game. See `model.training.stage.Stage`.
 
     Args:
         generator, heads, encoder: what training starts from.

@@ -21,10 +21,21 @@ from torch import Tensor, nn
 from model.augment import Augmentation, crop
 from model.backbone import Backbone
 from model.discriminator import TAP_DEVIATIONS, Heads
-from model.game import Adversary, Balancer, Naming, Recordable, Rules, Stateful, adam, descend, place, ramp
 from model.losses import feature_distance, kl_divergence
 from model.matching import MatchingHead
 from model.networks import PICTURE_SIZE, SKETCH_SIZE, Stage1Generator, Stage2Generator
+from model.training.stage import (
+    Adversary,
+    Balancer,
+    Naming,
+    Recordable,
+    Rules,
+    Stateful,
+    adam,
+    descend,
+    place,
+    ramp,
+)
 
 WINDOW = 96  # px, what the adversary of detail sees at once
 BLURS = (20, 28, 38, 50)  # px, what a photograph is reduced to before it is enlarged again
@@ -50,7 +61,7 @@ class Recipe:
 
 
 class Stage2(Recordable):
-    """The players of stage 2, their optimisers, and one step of the game. See `model.game.Stage`.
+    """The players of stage 2, their optimisers, and one step of the game. See `model.training.stage.Stage`.
 
     Args:
         generator: what training starts from.

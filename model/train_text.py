@@ -41,7 +41,7 @@ from model.checkpoint import (
     write_file,
 )
 from model.commands import reading_state
-from model.data import DataError, Photos, default_cache, load
+from model.data.photos import DataError, Photos, default_cache, load
 from model.evaluate_text import (
     RESOLUTION,
     class_names,
@@ -138,7 +138,7 @@ def train(
     """Trains tokenizer, text encoder and matching head, and writes them into the run folder `out`.
 
     Args:
-        data: photographs as `model.data.load` takes them, with `names.tsv` beside them where there is one.
+        data: photographs as `model.data.photos.load` takes them, with `names.tsv` beside them where there is one.
         out: gets tokenizer.model, text.safetensors, matching.safetensors, matching-64.safetensors (see
             `fit_judge`), config.json and text.csv.
         minutes: length of the training loop; the learning rate falls to 0 over it. Before it come the
@@ -149,7 +149,7 @@ def train(
         steps: ends the run (and the learning rate's way) after so many steps instead.
         teacher_store: folder of the teacher's vectors; `out`/teacher by default.
         composed: dishes with composed names that the teacher is asked about.
-        cache: of decoded photographs and of image features; `model.data.default_cache` by default.
+        cache: of decoded photographs and of image features; `model.data.photos.default_cache` by default.
         without: "pictures" leaves the photographs out of what the encoder learns from; "order" makes it a bag of
             pieces, which sees neither where a piece stands nor what stands beside it. For the experiments.
 

@@ -19,10 +19,10 @@ from click.testing import CliRunner, Result
 from PIL import Image
 from torch import Tensor
 
-from model import adapt, adaptation, checkpoint, examiner, menu, presets, restraint, train
+from model import adapt, adaptation, checkpoint, examiner, menu, presets, restraint
 from model.adapt import best, verdict
 from model.checkpoint import load_network, read_config, weights_path
-from model.data import Photos
+from model.data.photos import Photos
 from model.discriminator import Heads
 from model.examiner import Check
 from model.findings import SMALL
@@ -31,6 +31,7 @@ from model.metrics import Measure
 from model.nearest import NamesIndex
 from model.networks import Stage1Generator, Stage2Generator
 from model.restraint import PLANS, Plan, Restrained, choose, restrain
+from model.training import gan_loop
 from tests.conftest import make_checkpoint
 from tests.training import add_players, backbone, hurry
 
@@ -51,8 +52,8 @@ def _quick() -> Iterator[None]:
     """Two steps a stage, in batches of four, and a check after each."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(menu, "COMPOSED", menu.COMPOSED)
-        patch.setattr(train, "SAMPLES", train.SAMPLES)
-        patch.setattr(train, "LATENTS", 1)
+        patch.setattr(gan_loop, "SAMPLES", gan_loop.SAMPLES)
+        patch.setattr(gan_loop, "LATENTS", 1)
         patch.setattr(os, "fsync", os.fsync)
         hurry()
         patch.setattr(presets, "Backbone", lambda _variant: backbone())

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image, ImageCms
 
-from model import data
-from model.data import DataError, load
+from model.data import photos as data
+from model.data.photos import DataError, load
 
 RED, GREEN, BLUE = (200, 30, 30), (30, 160, 30), (30, 30, 200)
 

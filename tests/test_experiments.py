@@ -14,10 +14,11 @@ from PIL import Image
 pytest.importorskip("efficientnet_lite_pytorch")
 
 from benchmarks import experiments, small_data
-from model import baselines, examiner, findings, judge, menu, presets, stage1, teacher, train, train_text
+from model import baselines, examiner, findings, judge, menu, presets, stage1, teacher, train_text
 from model.checkpoint import load_network, save_config
 from model.matching import MatchingHead
 from model.networks import Stage1Generator
+from model.training import gan_loop
 from tests.conftest import make_checkpoint
 from tests.test_train_text import HELD_OUT, TRAIN, FakeE5, folder_of
 from tests.training import CPU, add_players, backbone
@@ -182,7 +183,7 @@ def test_a_row_is_trained_on_few_photographs_and_judged_by_those_held_back(
         monkeypatch.setattr(module, "RESOLUTIONS", {64: 32, 256: 32})
     monkeypatch.setattr(findings, "FEWEST", 10)
     monkeypatch.setattr(menu, "COMPOSED", 4)
-    monkeypatch.setattr(train, "SAMPLES", train.SAMPLES[:2])
+    monkeypatch.setattr(gan_loop, "SAMPLES", gan_loop.SAMPLES[:2])
     monkeypatch.setattr(experiments, "STEPS", 2)
     for name, value in {"PICTURES": {64: 6}, "RECOMBINED": 6, "AMONG": 5}.items():
         monkeypatch.setattr(small_data, name, value)

@@ -13,7 +13,7 @@ from PIL import Image, ImageFilter
 
 from model import findings
 from model.checkpoint import TOKENIZER
-from model.data import DataError
+from model.data.photos import DataError
 from model.findings import look
 from model.recombine import recombine
 from model.text import Tokenizer

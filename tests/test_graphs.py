@@ -12,11 +12,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from model import stage1, stage2
 from model.backbone import Backbone
-from model.game import Naming, Recordable
 from model.graphs import Replay
 from model.networks import Stage2Generator
 from model.stage1 import LatentEncoder, Stage1
 from model.stage2 import Stage2
+from model.training.stage import Naming, Recordable
 from tests.test_stages import (
     LATENT,
     embeddings,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from model.checkpoint import load_weights, save_weights
-from model.data import Photos
+from model.data.photos import Photos
 from model.matching import MatchingHead, contrastive_loss, fit, image_features, name_weights
 
 

@@ -11,8 +11,9 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks import results, small_data
-from model import adapt, examiner, findings, judge, menu, presets, restraint, train
+from model import adapt, examiner, findings, judge, menu, presets, restraint
 from model.restraint import Plan
+from model.training import gan_loop
 from tests.conftest import make_checkpoint
 from tests.training import add_players, backbone, hurry
 
@@ -25,13 +26,13 @@ EXAMPLE = Path(__file__).parent.parent / "examples" / "cafeteria"
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(menu, "COMPOSED", menu.COMPOSED)
-    monkeypatch.setattr(train, "SAMPLES", train.SAMPLES)
+    monkeypatch.setattr(gan_loop, "SAMPLES", gan_loop.SAMPLES)
     monkeypatch.setattr(os, "fsync", os.fsync)
     hurry()
     monkeypatch.setattr(presets, "Backbone", lambda _variant: backbone())
     monkeypatch.setattr(examiner, "Backbone", functools.cache(examiner.Backbone))
     monkeypatch.setattr(judge, "Backbone", examiner.Backbone)
-    monkeypatch.setattr(train, "LATENTS", 1)
+    monkeypatch.setattr(gan_loop, "LATENTS", 1)
     monkeypatch.setattr(adapt, "finish", lambda _run: None)  # the report is tested elsewhere
     monkeypatch.setattr(examiner, "PICTURES", {64: 4, 256: 2})
     for module in (examiner, judge):

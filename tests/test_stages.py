@@ -13,11 +13,19 @@ from torch import Tensor, nn
 from model import baselines, stage1, stage2
 from model.baselines import Baseline, BaselineDiscriminator, BaselineGenerator
 from model.discriminator import Heads
-from model.game import Adversary, Balancer, Naming, Rules, Stage, follow, ramp
 from model.matching import MatchingHead
 from model.networks import Stage1Generator, Stage2Generator
 from model.stage1 import LatentEncoder, Stage1
 from model.stage2 import Stage2, degrade
+from model.training.stage import (
+    Adversary,
+    Balancer,
+    Naming,
+    Rules,
+    Stage,
+    follow,
+    ramp,
+)
 from tests.training import CPU, EMBEDDING, backbone
 
 LATENT = {"embedding_dim": EMBEDDING, "z_dim": 8, "condition_dim": 8, "style_dim": 16}

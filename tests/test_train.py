@@ -19,7 +19,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 from torch import Tensor
 
-from model import checkpoint, menu, nearest, pack, parallel, presets, train, train_text
+from model import checkpoint, menu, nearest, pack, parallel, presets, train_text
 from model.checkpoint import load_network, read_config, weights_path
 from model.discriminator import Heads
 from model.generation import Pipeline
@@ -28,6 +28,7 @@ from model.networks import Stage1Generator, Stage2Generator
 from model.presets import PRESETS
 from model.stage1 import LatentEncoder, Stage1
 from model.text import TextEncoder
+from model.training import gan_loop
 from tests.conftest import make_checkpoint
 from tests.training import ROOT, add_players, backbone, hurry, make_photos
 
@@ -50,7 +51,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _quick() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(menu, "COMPOSED", menu.COMPOSED)
-        patch.setattr(train, "SAMPLES", train.SAMPLES)
+        patch.setattr(gan_loop, "SAMPLES", gan_loop.SAMPLES)
         patch.setattr(os, "fsync", os.fsync)  # put back behind these tests, as the others are
         hurry()
         patch.setattr(presets, "Backbone", lambda _variant: backbone())  # frozen: one is enough for all runs
@@ -81,7 +82,7 @@ def run(data: Path, source: Path, tmp_path: Path) -> Run:
         values = {"data": data, "source": source, "out": tmp_path / "run", **options}
         if "from" in values:
             values["source"] = values.pop("from")
-        result = CliRunner().invoke(train.main, arguments(**values))
+        result = CliRunner().invoke(gan_loop.main, arguments(**values))
         assert result.exit_code == expect, result.output
         assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
         return result
@@ -247,9 +248,9 @@ def test_a_dry_run_tells_the_plan_and_writes_nothing(run: Run, tmp_path: Path, d
 
 
 def test_help_explains_every_option() -> None:
-    result = CliRunner().invoke(train.main, ["--help"], terminal_width=200)
+    result = CliRunner().invoke(gan_loop.main, ["--help"], terminal_width=200)
     assert result.exit_code == 0
-    for option in train.main.params:
+    for option in gan_loop.main.params:
         assert option.help and len(option.help) > 10  # type: ignore[attr-defined]
         assert f"--{option.name}".replace("_", "-") in result.output
     for name in ("data", "stage", "preset", "out", "resume", "minutes", "kimg", "from", "device", "seed", "dry-run"):
@@ -341,16 +342,16 @@ def test_it_saves_every_so_many_minutes(run: Run, tmp_path: Path, monkeypatch: p
         clock += 60.0
 
     saves: list[int] = []
-    write_state = train.write_state
-    monkeypatch.setattr(train, "write_state", lambda *a: (saves.append(a[2]), write_state(*a)))
-    monkeypatch.setattr(train.time, "monotonic", monotonic)
+    write_state = gan_loop.write_state
+    monkeypatch.setattr(gan_loop, "write_state", lambda *a: (saves.append(a[2]), write_state(*a)))
+    monkeypatch.setattr(gan_loop.time, "monotonic", monotonic)
     at_step(monkeypatch, 1, minute_passes)
     run(kimg=0.032, every=3)
     assert saves == [12, 24, 32]  # photographs: at the third and the sixth minute, and at the end
 
 
 def test_the_log_of_a_resumed_run_has_no_row_twice(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(train, "TICK", 0.004)
+    monkeypatch.setattr(gan_loop, "TICK", 0.004)
     out = tmp_path / "run"
     run(kimg=0.012, every=0)
     kept = state(out)
@@ -376,7 +377,7 @@ def lose_a_loss(_game: Stage1, stats: dict[str, Tensor]) -> None:
 def test_what_is_not_a_number_stops_the_run_and_keeps_what_was_before(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lose: Callable[[Stage1, dict[str, Tensor]], None]
 ) -> None:
-    monkeypatch.setattr(train, "TICK", 0.004)
+    monkeypatch.setattr(gan_loop, "TICK", 0.004)
     out = tmp_path / "run"
     with monkeypatch.context() as patch:
         at_step(patch, 3, lose)
@@ -402,7 +403,7 @@ def test_collapse_stops_the_run_and_keeps_what_was_before(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in {"TICK": 0.004, "GRACE": 0.0, "PATIENCE": 3}.items():
-        monkeypatch.setattr(train, name, value)
+        monkeypatch.setattr(gan_loop, name, value)
 
     def paint_one_picture(game: Stage1, stats: dict[str, Tensor]) -> None:
         stats["spread"] = torch.tensor(0.01)
@@ -418,7 +419,7 @@ def test_collapse_stops_the_run_and_keeps_what_was_before(
 
 def test_pictures_that_recover_are_no_collapse(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"TICK": 0.004, "GRACE": 0.0, "PATIENCE": 2}.items():
-        monkeypatch.setattr(train, name, value)
+        monkeypatch.setattr(gan_loop, name, value)
     spreads = iter([0.3, 0.01, 0.3, 0.01, 0.3, 0.3])
 
     def waver(_game: Stage1, stats: dict[str, Tensor]) -> None:

