@@ -33,7 +33,7 @@ def _serve(settings: Settings) -> int:
     from app import cpus, logs, serving
     from app.server import create_app
     from model.checkpoint import CheckpointError
-    from model.generation import Pipeline
+    from model.pipeline import Pipeline
 
     logs.configure(settings.log_level)
     # Torch counts the machine's cores, of which a container may have been given few. The model's own thread gets them.

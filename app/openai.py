@@ -18,7 +18,7 @@ from app import answers, kitchen, texts
 from app.errors import ApiError
 from app.orders import MAX_PICTURES, Whole, check, read_body
 from app.pages import dish_url
-from model.generation import MAX_SEED
+from model.pipeline import MAX_SEED
 
 router = APIRouter(prefix="/v1")
 

@@ -20,8 +20,8 @@ from starlette.requests import Request
 from app.errors import ApiError
 from app.pictures import Pictures
 from model.dishes import MAX_CHILD, MAX_DEPTH, MAX_MIXED, MAX_WEIGHT, Dish
-from model.generation import MAX_SEED
 from model.names import NameError_, normalize
+from model.pipeline import MAX_SEED
 
 MAX_PICTURES = 8
 PAGE_PICTURES = 4

@@ -18,12 +18,12 @@ from PIL import Image
 from app.engine import Engine, Ticket, Watch, served
 from model import dishes, png
 from model.dishes import Dish
-from model.generation import to_uint8
 from model.nearest import NamesIndex, Nearest
+from model.pipeline import to_uint8
 
 
 class Pipeline(Protocol):
-    """The part of `model.generation.Pipeline` that serving needs."""
+    """The part of `model.pipeline.Pipeline` that serving needs."""
 
     version: str
     device: Any

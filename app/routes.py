@@ -33,9 +33,9 @@ from app.orders import (
 )
 from app.pictures import Novelty
 from model.dishes import MAX_MIXED, Dish
-from model.generation import MAX_SEED
 from model.names import EmptyName, NameError_, normalize
 from model.nearest import Nearest
+from model.pipeline import MAX_SEED
 from model.words import surprise
 
 router = APIRouter()

@@ -25,7 +25,7 @@ from app.metrics import Metrics
 from app.pictures import Pictures, Pipeline
 from app.security import Guard, SecurityHeaders
 from app.settings import Settings, split
-from model.generation import Pipeline as LoadedPipeline
+from model.pipeline import Pipeline as LoadedPipeline
 
 DESCRIPTION = "Pictures of dishes that do not exist, imagined from their names by a StackGAN."
 

@@ -20,8 +20,8 @@ from PIL import Image
 
 from benchmarks.picture import measure
 from model import png
-from model.generate import CHECKPOINT
-from model.generation import Pipeline
+from model.checkpoint import CHECKPOINT
+from model.pipeline import Pipeline
 
 NAMES = ["ピリ辛サーモンパフェ", "smoky beetroot ramen", "green pea soup", "抹茶カレー"]
 Encoder = Callable[[np.ndarray], object]

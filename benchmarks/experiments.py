@@ -30,17 +30,20 @@ from PIL import Image, ImageDraw, ImageFont
 
 from benchmarks import small_data
 from benchmarks.results import fill, leave_strip
-from model import checkpoint, composition, menu, teacher, train_text
+from model import checkpoint
+from model.checkpoint import CHECKPOINT
+from model.contact_sheet import FONT
+from model.data.inspection import look
 from model.data.photos import Photos, default_cache, load
-from model.evaluate import open_checkpoint, paint
-from model.findings import look
-from model.generate import CHECKPOINT
-from model.generation import choose_device
-from model.judge import STEPS, appoint
+from model.evaluation import word_swap
+from model.evaluation.evaluator import STEPS, appoint
+from model.evaluation.figures import open_checkpoint, paint
+from model.features import text_teacher
+from model.generators import SKETCH_SIZE
 from model.names import normalize
-from model.networks import SKETCH_SIZE
-from model.sheet import FONT
-from model.text import Tokenizer
+from model.pipeline import choose_device
+from model.text_encoder import Tokenizer
+from model.training import name_sampler, text_stage
 from model.training.gan_loop import SAMPLES
 
 NETWORKS = ("text", "matching-64")  # what every row has in common, but for those about the text
@@ -212,7 +215,7 @@ def leave_text(reader: str, setting: Setting) -> Path:
         teach(setting.data, target, store)
     else:
         training = ["--stage", "text", "--without", reader, "--data", str(setting.data), "--out", str(target)]
-        resume = ["--resume"] if (target / train_text.STATE).exists() else []
+        resume = ["--resume"] if (target / text_stage.STATE).exists() else []
         if module("model.train", *training, "--minutes", str(TEXT_MINUTES), "--teacher", str(store), *resume):
             raise click.ClickException("what reads the names was not trained: see above")
     return target
@@ -228,17 +231,17 @@ def copy_text(source: Path, target: Path) -> None:
 def teach(data: Path, target: Path, store: Path) -> None:
     """The teacher's own vectors, in the space that its students are drawn to, and a matching head fit to them."""
     device = choose_device()
-    corpus, _, _ = train_text.prepare(data, target, 0, store, train_text.COMPOSED, None, device)
+    corpus, _, _ = text_stage.prepare(data, target, 0, store, text_stage.COMPOSED, None, device)
     # All at once what would otherwise be asked one by one: a name that the store lacks costs a start of the teacher.
     both = [load(data, SKETCH_SIZE, split) for split in ("train", "validation")]
     known = [name for photos in both for name in (*photos.names, *filter(None, photos.names_ja))]
-    pairs = [name for pair in composition.contrasts() for name in (*pair.english, *pair.japanese)]
+    pairs = [name for pair in word_swap.contrasts() for name in (*pair.english, *pair.japanese)]
     asked = [normalize(name).text for name in (*known, *pairs, *SHOWN)]
-    teacher.vectors([*known, *asked, *SAMPLES, *menu.composed(0)], store)
-    encoder = teacher.TeacherEncoder.of(corpus.reading, store)
+    text_teacher.vectors([*known, *asked, *SAMPLES, *name_sampler.composed(0)], store)
+    encoder = text_teacher.TeacherEncoder.of(corpus.reading, store)
     checkpoint.save_weights(target, "text", encoder)
     checkpoint.save_config(target, text=encoder.config)
-    train_text.fit_judge(data, target, device=device)
+    text_stage.fit_judge(data, target, device=device)
 
 
 # ---- the page ---------------------------------------------------------------------------------------------------

@@ -14,9 +14,9 @@ from torch import Tensor
 from benchmarks.picture import measure
 from benchmarks.runtimes import Both
 from model import words
-from model.buckets import BATCH_SIZES, record
-from model.generate import CHECKPOINT
-from model.generation import Pipeline, quantize
+from model.checkpoint import CHECKPOINT
+from model.cuda_graphs import BATCH_SIZES, record
+from model.pipeline import Pipeline, quantize
 
 SIZES = (*BATCH_SIZES, 64, 128)
 COMPARED = 40  # pictures, with the CPU's

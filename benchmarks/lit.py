@@ -6,8 +6,8 @@ import litserve
 from fastapi import Response
 
 from model import png
-from model.generate import CHECKPOINT
-from model.generation import Pipeline
+from model.checkpoint import CHECKPOINT
+from model.pipeline import Pipeline
 
 
 class Cafeteria(litserve.LitAPI):  # type: ignore[misc]

@@ -9,8 +9,8 @@ import click
 import torch
 
 from model import png
-from model.generate import CHECKPOINT
-from model.generation import Pipeline, to_uint8
+from model.checkpoint import CHECKPOINT
+from model.pipeline import Pipeline, to_uint8
 
 NAME = "ピリ辛サーモンパフェ"
 

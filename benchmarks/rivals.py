@@ -12,8 +12,8 @@ import uvicorn
 from fastapi import FastAPI, Response
 
 from model import png
-from model.generate import CHECKPOINT
-from model.generation import Pipeline
+from model.checkpoint import CHECKPOINT
+from model.pipeline import Pipeline
 
 
 def paint(pipeline: Pipeline, name: str, seed: int) -> bytes:

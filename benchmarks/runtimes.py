@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.picture import measure
-from model.generate import CHECKPOINT
-from model.generation import Pipeline, to_uint8
+from model.checkpoint import CHECKPOINT
+from model.pipeline import Pipeline, to_uint8
 
 Painter = Callable[[Tensor, Tensor], Tensor]
 

@@ -26,24 +26,27 @@ import torch
 from PIL import Image
 
 from benchmarks.results import fill, leave_strip
-from model import adaptation, baselines, checkpoint, metrics
-from model.adapt import adapt, painter
-from model.augment import flip
+from model import checkpoint
+from model.adaptation import run as adaptation
+from model.adaptation.loop import adapt, painter
+from model.adaptation.recombine import recombine
+from model.adaptation.validation import Examiner, Painter
+from model.checkpoint import CHECKPOINT
+from model.contact_sheet import ContactSheet
+from model.data.inspection import look
 from model.data.photos import Photos, default_cache, load
-from model.evaluate import MIN_PIXELS, paint
-from model.examiner import Examiner, Painter
-from model.findings import look
-from model.generate import CHECKPOINT
-from model.generation import Pipeline, choose_device
-from model.judge import STEPS, Judge, appoint
-from model.matching import has_bfloat16
-from model.menu import Menu
-from model.networks import PICTURE_SIZE, SKETCH_SIZE
-from model.presets import Preset, build
-from model.recombine import recombine
-from model.sheet import ContactSheet
-from model.text import Tokenizer
+from model.evaluation import metrics
+from model.evaluation.evaluator import STEPS, Judge, appoint
+from model.evaluation.figures import MIN_PIXELS, paint
+from model.features.augment import flip
+from model.features.matching import has_bfloat16
+from model.generators import PICTURE_SIZE, SKETCH_SIZE
+from model.pipeline import Pipeline, choose_device
+from model.text_encoder import Tokenizer
+from model.training import baselines
 from model.training.gan_loop import Feed
+from model.training.name_sampler import Menu
+from model.training.presets import Preset, build
 
 RECIPES = {
     "DCGAN": Preset(64, baselines.Recipe(conditional=False)),

@@ -21,6 +21,11 @@ FORMAT = 1
 CONFIG = "config.json"
 TOKENIZER = "tokenizer.model"
 NETWORKS = ("text", "stage1", "stage2")  # what makes pictures; the discriminator heads do not
+# What serving, and going on with training, need; the index of names comes on top.
+SHIPPED = (
+    "text", "matching-64", "stage1", "stage1-heads", "stage1-encoder", "stage2", "stage2-heads", "stage2-window-heads"
+)  # fmt: skip
+CHECKPOINT = Path(__file__).parent.parent / "checkpoints"
 MAX_FILE_BYTES = 16 * 2**20
 
 Network = TypeVar("Network", bound=nn.Module)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import click
 
 from model.checkpoint import CheckpointError
-from model.data.photos import DataError
+from model.data.layouts import DataError
 from model.names import NameError_
 
 
@@ -26,12 +25,3 @@ def plainly(folder: Path) -> Iterator[None]:
         raise click.ClickException(str(error)) from error
     except OSError as error:
         raise click.ClickException(f"{error.filename or folder}: {error.strerror or error}") from error
-
-
-@contextmanager
-def reading_state(path: Path) -> Iterator[None]:
-    """What a run goes on from is read: ValueError names the file where it is another run's, or damaged."""
-    try:
-        yield
-    except (KeyError, TypeError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
-        raise ValueError(f"{path} is not the state of such a run, or is damaged: {error}") from error

@@ -15,8 +15,8 @@ from urllib.parse import quote, urlencode
 import torch
 from torch import Tensor
 
-from model.generation import mix, slerp
-from model.networks import PICTURE_SIZE, SKETCH_SIZE
+from model.generators import PICTURE_SIZE, SKETCH_SIZE
+from model.pipeline import mix, slerp
 
 # How far a variation goes from its parent towards a latent of its own: 0 is the parent, 1 a stranger.
 VARIATION = 0.35
@@ -31,7 +31,7 @@ class _Tokenizer(Protocol):
 
 
 class Pipeline(Protocol):
-    """The part of `model.generation.Pipeline` that is needed here."""
+    """The part of `model.pipeline.Pipeline` that is needed here."""
 
     @property
     def tokenizer(self) -> _Tokenizer: ...

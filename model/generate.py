@@ -11,12 +11,10 @@ import numpy as np
 from tqdm import tqdm
 
 from model import png
-from model.checkpoint import CheckpointError, write_file
-from model.generation import MAX_SEED, SIZES, Pipeline
+from model.checkpoint import CHECKPOINT, CheckpointError, write_file
+from model.contact_sheet import ContactSheet
 from model.names import normalize
-from model.sheet import ContactSheet
-
-CHECKPOINT = Path(__file__).parent.parent / "checkpoints"
+from model.pipeline import MAX_SEED, SIZES, Pipeline
 
 
 @click.command()

@@ -14,19 +14,15 @@ from typing import Any
 import click
 
 from model import checkpoint
-from model.checkpoint import CheckpointError
+from model.checkpoint import SHIPPED, CheckpointError
 from model.commands import plainly
 from model.data.photos import load
-from model.generation import Pipeline
+from model.generators import SKETCH_SIZE
 from model.nearest import FILE as INDEX
 from model.nearest import write_index
-from model.networks import SKETCH_SIZE
+from model.pipeline import Pipeline
 
 MAX_BYTES = 36_000_000  # of the whole folder: every version of it stays in the repository's history
-# What serving, and going on with training, need; the index of names comes on top.
-SHIPPED = (
-    "text", "matching-64", "stage1", "stage1-heads", "stage1-encoder", "stage2", "stage2-heads", "stage2-window-heads"
-)  # fmt: skip
 
 
 @click.command(context_settings={"show_default": True})

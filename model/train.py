@@ -1,6 +1,102 @@
-"""`python -m model.train` trains one stage: see `model.training.gan_loop`."""
+"""Trains the text encoder and both stages of the StackGAN, one after the other.
 
-from model.training.gan_loop import main
+    python -m model.train --stage text --data ../shared/dishes --out runs/text --minutes 30
+    python -m model.train --stage 1 --data ../shared/dishes --from runs/text --out runs/stage1 --kimg 800
+    python -m model.train --stage 2 --data ../shared/dishes --from runs/stage1/checkpoint --out runs/stage2 --kimg 150
+
+Go on after a stop, and go on from a shipped checkpoint:
+
+    python -m model.train --stage 1 --data ../shared/dishes --out runs/stage1 --kimg 1600 --resume
+    python -m model.train --stage 1 --data ../shared/dishes --from checkpoints --out runs/more --minutes 60
+
+Two processes of one thread each on two cores, which is twice one process of two threads:
+
+    OMP_NUM_THREADS=1 torchrun --nproc-per-node 2 -m model.train --stage 1 …
+
+A run folder holds `log.csv`, `samples/`, `state.pt` (what --resume reads) and `checkpoint/`, a checkpoint folder that
+`python -m model.generate --checkpoint` understands once both stages are in it.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+
+from model.commands import plainly
+from model.data.name_pairs import read_names
+from model.features.matching import load_photos
+from model.pipeline import choose_device
+from model.training import text_stage
+from model.training.gan_loop import SMALLEST, TrainingStopped, train
+from model.training.losses import ADVERSARIAL
+from model.training.presets import ABLATIONS, PRESETS, TEXT_ABLATIONS
+from model.training.run_folder import check_run
+
+
+@click.command(context_settings={"show_default": True, "max_content_width": 110})
+@click.option("--stage",   help="What to train.",                                            type=click.Choice(["text", "1", "2"]), required=True)
+@click.option("--data",    help="Parquet shards, a folder of photos, or Food-101.",          type=click.Path(path_type=Path), required=True)
+@click.option("--out",     help="Run folder.",                                               type=click.Path(path_type=Path, file_okay=False), required=True)
+@click.option("--from",    help="Checkpoint folder with what this stage builds on; where it has this stage too, training goes on from it. Not looked at by --resume.", type=click.Path(path_type=Path, file_okay=False), default=Path("checkpoints"), metavar="DIR")
+@click.option("--preset",  help="Widths, batch and recipe; stackgan-v1 and dcgan are the original recipes.", type=click.Choice(list(PRESETS)), default="cpu")
+@click.option("--loss",    help="Adversarial loss; otherwise the preset's: bce for the original recipes, hinge for ours.", type=click.Choice(list(ADVERSARIAL)))
+@click.option("--augment", help="Share of the pictures that the discriminator sees augmented; otherwise the preset's. 1 for a few hundred photographs.", type=click.FloatRange(0, 1))
+@click.option("--without", help="Take one thing away, to see what it is good for: order or pictures from the text stage, the others from our stage 1.", type=click.Choice([*ABLATIONS, *TEXT_ABLATIONS]))
+@click.option("--kimg",    help="Stop when this run has shown so many thousands of photographs.", type=click.FloatRange(min=0, min_open=True))
+@click.option("--minutes", help="Stop after so many minutes of this run, earlier parts of it included.", type=click.FloatRange(min=0, min_open=True))
+@click.option("--resume",  help="Go on where the run in --out stopped.",                     is_flag=True)
+@click.option("--batch",   help="Photographs a step, over all processes; otherwise the preset's.", type=click.IntRange(min=SMALLEST))
+@click.option("--every",   help="Minutes between checkpoints and grids.",                    type=click.FloatRange(min=0), default=5.0)
+@click.option("--seed",    help="Of initial weights and every draw.",                        type=click.IntRange(0, 2**32 - 1), default=0)
+@click.option("--device",  help="auto, cpu, cuda or cuda:N.",                                default="auto")
+@click.option("--teacher", help="Folder of the teacher's vectors, for --stage text; otherwise OUT/teacher.", type=click.Path(path_type=Path, file_okay=False), metavar="DIR")
+@click.option("--dry-run", help="Print what would be trained, on what and from where, and stop.", is_flag=True)
+def main(**options: Any) -> None:
+    """Trains one stage; a kill at any moment loses at most --every minutes."""
+    options["source"] = options.pop("from")
+    stage, teacher = options.pop("stage"), options.pop("teacher")
+    if options["kimg"] is None and options["minutes"] is None:
+        raise click.UsageError("say when to stop: --kimg or --minutes")
+    if stage == "text" and options["minutes"] is None:
+        raise click.UsageError("--stage text stops by --minutes")
+    try:
+        with plainly(options["out"]):
+            if stage == "text":
+                names = ("data", "out", "minutes", "seed", "device", "resume", "without", "dry_run")
+                train_text(**{name: options[name] for name in names}, teacher=teacher)
+            else:
+                train(stage, **options)
+    except (TrainingStopped, FloatingPointError, ValueError) as error:
+        raise click.ClickException(str(error)) from error
+    except torch.cuda.OutOfMemoryError as error:
+        raise click.ClickException(f"the GPU's memory is full: try a smaller --batch ({error})") from error
+
+
+def train_text(
+    data: Path, out: Path, minutes: float, seed: int, device: str, resume: bool, without: str | None, dry_run: bool,
+    teacher: Path | None,
+) -> None:  # fmt: skip
+    """Trains the text stage, see `model.training.text_stage`, under the same manners as the others."""
+    if without not in (None, *TEXT_ABLATIONS):
+        raise ValueError(f"--without {without} is for our own stage 1")
+    state_file = out / text_stage.STATE
+    check_run(out, state_file, resume)
+    where = choose_device(device)
+    if dry_run:
+        photos, pairs = load_photos(data, "train", None), read_names(data, "train")
+        print(f"stage text into {out}, on {where}")
+        print(f"data: {len(photos):,} photographs and {len(pairs):,} pairs of names in {data}")
+        print(f"starts from {state_file if resume else 'nothing'} and stops after {minutes:g} minutes")
+        return
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    text_stage.train(
+        data, out, minutes=minutes, seed=seed, device=where, resume=resume, teacher_store=teacher, without=without
+    )
+
 
 if __name__ == "__main__":
     main()

@@ -9,10 +9,10 @@ import sentencepiece
 import torch
 
 from model import checkpoint
-from model.generation import Pipeline
+from model.generators import Stage1Generator, Stage2Generator
 from model.nearest import NamesIndex, look
-from model.networks import Stage1Generator, Stage2Generator
-from model.text import TextEncoder
+from model.pipeline import Pipeline
+from model.text_encoder import TextEncoder
 
 NAMES = [
     "ピリ辛サーモン丼",

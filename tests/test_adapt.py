@@ -19,19 +19,21 @@ from click.testing import CliRunner, Result
 from PIL import Image
 from torch import Tensor
 
-from model import adapt, adaptation, checkpoint, examiner, menu, presets, restraint
-from model.adapt import best, verdict
+from model import adapt, checkpoint
+from model.adaptation import loop, regularization, validation
+from model.adaptation import run as adaptation
+from model.adaptation.loop import best, verdict
+from model.adaptation.regularization import PLANS, Plan, Restrained, choose, restrain
+from model.adaptation.validation import Check
 from model.checkpoint import load_network, read_config, weights_path
+from model.data.inspection import SMALL
 from model.data.photos import Photos
-from model.discriminator import Heads
-from model.examiner import Check
-from model.findings import SMALL
-from model.generation import Pipeline
-from model.metrics import Measure
+from model.evaluation.metrics import Measure
+from model.generators import Stage1Generator, Stage2Generator
 from model.nearest import NamesIndex
-from model.networks import Stage1Generator, Stage2Generator
-from model.restraint import PLANS, Plan, Restrained, choose, restrain
-from model.training import gan_loop
+from model.pipeline import Pipeline
+from model.training import gan_loop, name_sampler, presets, run_folder
+from model.training.discriminator import Heads
 from tests.conftest import make_checkpoint
 from tests.training import add_players, backbone, hurry
 
@@ -51,23 +53,23 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _quick() -> Iterator[None]:
     """Two steps a stage, in batches of four, and a check after each."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(menu, "COMPOSED", menu.COMPOSED)
+        patch.setattr(name_sampler, "COMPOSED", name_sampler.COMPOSED)
         patch.setattr(gan_loop, "SAMPLES", gan_loop.SAMPLES)
-        patch.setattr(gan_loop, "LATENTS", 1)
+        patch.setattr(run_folder, "LATENTS", 1)
         patch.setattr(os, "fsync", os.fsync)
         hurry()
         patch.setattr(presets, "Backbone", lambda _variant: backbone())
-        patch.setattr(examiner, "Backbone", functools.cache(examiner.Backbone))
-        patch.setattr(examiner, "PICTURES", {64: 6, 256: 4})
-        patch.setattr(examiner, "RESOLUTIONS", {64: 64, 256: 64})
-        patch.setattr(adapt, "CHECKS", STEPS)
-        patch.setattr(adapt, "TICK", 1)
-        patch.setattr(adapt, "GRID", 3)
-        patch.setattr(adapt.adapt_report, "GIVEN", 3)
+        patch.setattr(validation, "Backbone", functools.cache(validation.Backbone))
+        patch.setattr(validation, "PICTURES", {64: 6, 256: 4})
+        patch.setattr(validation, "RESOLUTIONS", {64: 64, 256: 64})
+        patch.setattr(loop, "CHECKS", STEPS)
+        patch.setattr(loop, "TICK", 1)
+        patch.setattr(loop, "GRID", 3)
+        patch.setattr(loop.report, "GIVEN", 3)
         patch.setattr(adaptation, "RECOMBINED", 3)
         for stage, preset in presets.PRESETS["cpu"].items():
             patch.setitem(presets.PRESETS["cpu"], stage, presets.replace(preset, batch=4))
-        patch.setattr(restraint, "PLANS", tuple(Plan(p.name, p.fewest, p.learning, (KIMG, KIMG)) for p in PLANS))
+        patch.setattr(regularization, "PLANS", tuple(Plan(p.name, p.fewest, p.learning, (KIMG, KIMG)) for p in PLANS))
         yield
 
 
@@ -104,12 +106,12 @@ def figures(monkeypatch: pytest.MonkeyPatch, kids: list[float], copies: list[flo
     found = iter([*zip(kids, copies, strict=True)])
     last = (1.0, 0.0)
 
-    def check(_self: examiner.Examiner, _paint: object) -> Check:
+    def check(_self: validation.Examiner, _paint: object) -> Check:
         nonlocal last
         last = next(found, last)
         return Check(Measure(last[0], 0.1, 4), Measure(last[1], 0.1, 4))
 
-    monkeypatch.setattr(examiner.Examiner, "check", check)
+    monkeypatch.setattr(validation.Examiner, "check", check)
 
 
 def at_step(monkeypatch: pytest.MonkeyPatch, when: int, act: Callable[[Restrained], None]) -> None:
@@ -185,7 +187,7 @@ def test_the_best_check_is_kept_and_not_the_last(run: Run, tmp_path: Path, monke
     key = "augmentation.project.weight"
     at_step(monkeypatch, 1, lambda game: halfway.append(game.modules()["average"].state_dict()[key].clone()))
     with monkeypatch.context() as patch:
-        patch.setattr(adapt, "finish", lambda _run: None)
+        patch.setattr(loop, "finish", lambda _run: None)
         result = run()
     kept = load_network(out, "stage1", Stage1Generator).state_dict()[key]
     torch.testing.assert_close(kept, halfway[0].half().float(), rtol=0, atol=0)
@@ -210,16 +212,16 @@ def test_a_copy_is_not_the_best_however_near_it_comes() -> None:
     # What the checkpoint does before it has seen a photograph is no copying.
     near = [{"kid": kid, "copies": copies} for kid, copies in ((0.9, 0.25), (0.8, 0.24), (0.7, 0.27), (0.6, 0.26))]
     assert best(near) == 3 and not verdict(near)
-    worse = [{"kid": 0.1 * n, "copies": 0.0} for n in range(1, adapt.PATIENCE + 2)]
+    worse = [{"kid": 0.1 * n, "copies": 0.0} for n in range(1, loop.PATIENCE + 2)]
     assert "no nearer" in verdict(worse) and not verdict(worse[:-1])
 
 
 def test_the_time_bounds_both_stages(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     figures(monkeypatch, [0.9], [0.0])
     plans = tuple(Plan(p.name, p.fewest, p.learning, (100.0, 100.0)) for p in PLANS)
-    monkeypatch.setattr(restraint, "PLANS", plans)
-    monkeypatch.setattr(adapt, "finish", lambda _run: None)
-    monkeypatch.setattr(adapt, "PATIENCE", 99)
+    monkeypatch.setattr(regularization, "PLANS", plans)
+    monkeypatch.setattr(loop, "finish", lambda _run: None)
+    monkeypatch.setattr(loop, "PATIENCE", 99)
     result = run(minutes=0.03)
     assert result.output.count("its time was up") == 2
     assert record(tmp_path / "mine")["seconds"] > 0.9 * 0.03 * 60
@@ -288,14 +290,14 @@ def test_of_many_names_those_painted_are_spread_over_all() -> None:
     names = [f"dish {n:02}" for n in range(20)]
     noise = np.random.default_rng(0).integers(0, 256, (20, 64, 64, 3), np.uint8)
     photos = Photos(noise, names, [None] * 20, ["free"] * 20, ["here"] * 20)
-    looks = examiner.Examiner(64, photos, photos, torch.device("cpu"))
+    looks = validation.Examiner(64, photos, photos, torch.device("cpu"))
     for painted in (looks.strange, looks.known):
         assert painted[0] < "dish 04" and painted[-1] > "dish 15" and len(set(painted)) == 6
 
 
 @pytest.mark.parametrize("stage", ["1", "2"])
 def test_all_that_discriminators_see_is_augmented_and_rates_are_low(stage: str) -> None:
-    usual, gentle = presets.PRESETS["cpu"][stage].recipe, restraint.gentle(stage).recipe
+    usual, gentle = presets.PRESETS["cpu"][stage].recipe, regularization.gentle(stage).recipe
     assert gentle.augment == 1.0  # type: ignore[union-attr]
     assert gentle.learning_rate <= usual.learning_rate / 2
     assert gentle.rules.learning_rate < usual.rules.learning_rate / 2  # type: ignore[union-attr]
@@ -307,7 +309,7 @@ def test_rehearsing_brings_a_generator_back_to_what_it_painted(source: Path) -> 
     generator = load_network(source, "stage1", Stage1Generator)
     with torch.no_grad():
         generator.augmentation.project.weight.add_(0.3 * torch.randn_like(generator.augmentation.project.weight))
-    rehearsal = restraint.Rehearsal(generator, source, composed, 8)
+    rehearsal = regularization.Rehearsal(generator, source, composed, 8)
     for group in rehearsal.optimizer.param_groups:
         group["lr"] = 1e-3
     apart = [float(rehearsal.step()) for _ in range(30)]
@@ -316,7 +318,7 @@ def test_rehearsing_brings_a_generator_back_to_what_it_painted(source: Path) -> 
 
 def test_jittered_names_are_near_and_of_one_norm() -> None:
     names = torch.nn.functional.normalize(torch.randn(50, 256), dim=1) * 16
-    moved = restraint.jitter(names)
+    moved = regularization.jitter(names)
     torch.testing.assert_close(moved.norm(dim=1), names.norm(dim=1))
     cosines = torch.nn.functional.cosine_similarity(names, moved, dim=1)
     assert 0.9 < cosines.mean() < 0.99
@@ -373,7 +375,7 @@ def test_a_kill_between_saves_loses_only_what_came_since(
     with monkeypatch.context() as patch:
         taken = Restrained.step
         patch.setattr(Restrained, "step", lambda self, *args: (steps.append(args[-1]), taken(self, *args))[1])
-        patch.setattr(adapt, "finish", lambda _run: None)
+        patch.setattr(loop, "finish", lambda _run: None)
         run(resume=True)
     assert steps[0] == pytest.approx(800.004)  # the second step again, after the check behind the first
     assert len(steps) == 2 * STEPS - 1
@@ -387,7 +389,7 @@ def test_numbers_that_are_none_end_a_stage_and_keep_what_was_before(
             game.modules()["generator"].augmentation.project.bias[0] = torch.nan  # type: ignore[index,union-attr]
 
     figures(monkeypatch, [0.9, 0.8, 0.7], [0.0] * 3)
-    monkeypatch.setattr(adapt, "finish", lambda _run: None)
+    monkeypatch.setattr(loop, "finish", lambda _run: None)
     at_step(monkeypatch, 2, lose)
     result = run()
     assert "stage 1: a number was none any more" in result.output

@@ -23,7 +23,7 @@ from PIL import Image
 from app.server import create_app
 from app.settings import Settings
 from model import png
-from model.generation import Pipeline
+from model.pipeline import Pipeline
 from tests.conftest import NAMES, knowing
 from tests.serving import serve, until
 

@@ -20,7 +20,7 @@ import httpx
 import pytest
 
 from app.__main__ import main
-from model.generation import Pipeline
+from model.pipeline import Pipeline
 
 ROOT = Path(__file__).parent.parent
 

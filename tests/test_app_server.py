@@ -20,7 +20,7 @@ from torch import Tensor
 from app.server import create_app
 from app.settings import Settings
 from model import png
-from model.generation import MAX_SEED, Pipeline
+from model.pipeline import MAX_SEED, Pipeline
 from tests.serving import FakePipeline, cafeteria, serve, until
 
 NAME = "ピリ辛サーモン丼"

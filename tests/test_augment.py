@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.augment import Augmentation, crop, flip
+from model.features.augment import Augmentation, crop, flip
 
 
 @pytest.fixture(autouse=True)

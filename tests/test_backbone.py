@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.backbone import Backbone
+from model.features.backbone import Backbone
 from tests.training import backbone
 
 EfficientNet = pytest.importorskip("efficientnet_lite_pytorch").EfficientNet

@@ -15,7 +15,8 @@ import pytest
 from PIL import Image, ImageCms
 
 from model.data import photos as data
-from model.data.photos import DataError, load
+from model.data.layouts import DataError
+from model.data.photos import load
 
 RED, GREEN, BLUE = (200, 30, 30), (30, 160, 30), (30, 30, 200)
 

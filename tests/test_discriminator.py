@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.discriminator import TAP_DEVIATIONS, Heads
+from model.training.discriminator import TAP_DEVIATIONS, Heads
 
 CHANNELS = (6, 8, 10, 12)
 

@@ -9,7 +9,7 @@ import torch
 
 from model import dishes
 from model.dishes import Dish
-from model.generation import Pipeline
+from model.pipeline import Pipeline
 
 
 @pytest.fixture(scope="module")

@@ -99,7 +99,8 @@ def test_secrets_tests_and_training_heads_stay_out_of_the_image(tmp_path: Path) 
         "docs/x.png",
         "runs/r/log.csv",
         "app/__pycache__/a.pyc",
-        "model/deep/__pycache__/a.pyc",
+        "model/fonts/__pycache__/a.pyc",
+        "model/training/losses.py",
         "checkpoints/stage1-heads.safetensors",
     ]
     checkout, image = tmp_path / "checkout", tmp_path / "image"

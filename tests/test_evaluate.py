@@ -16,9 +16,11 @@ from click.testing import CliRunner
 from PIL import Image
 from torch import Tensor
 
-from model import backbone, checkpoint, composition, evaluate, judge, metrics
-from model.baselines import BaselineGenerator
-from model.evaluate import Evaluation, Plan
+from model import checkpoint, evaluate
+from model.evaluation import evaluator, figures, metrics, word_swap
+from model.evaluation.figures import Evaluation, Plan
+from model.features import backbone
+from model.training.baselines import BaselineGenerator
 from model.words import words
 
 pytest.importorskip("efficientnet_lite_pytorch")
@@ -127,22 +129,22 @@ def test_a_dull_picture_is_near_to_nothing_because_it_is_dull() -> None:
 
 
 def test_names_alike_have_bags_alike() -> None:
-    tomato, same, tomatoes, matcha, ja, ja_too = judge.bag(
+    tomato, same, tomatoes, matcha, ja, ja_too = evaluator.bag(
         ["tomato ramen", "Tomato  Ramen", "tomatoes in ramen", "matcha cake", "トマトラーメン", "トマトのラーメン"]
     )
     assert torch.equal(tomato, same)
     assert tomato @ tomatoes > 0.5 > tomato @ matcha
     assert ja @ ja_too > 0.5 > ja @ tomato
-    assert judge.bag(["", "丼"]).norm(dim=1).isfinite().all()
+    assert evaluator.bag(["", "丼"]).norm(dim=1).isfinite().all()
 
 
 # ---- composition -----------------------------------------------------------------------------------------
 
 
 def test_pairs_differ_in_one_word_whose_colours_are_those_of_the_table() -> None:
-    pairs = composition.contrasts(60)
+    pairs = word_swap.contrasts(60)
     assert len({pair.english for pair in pairs}) == 60
-    assert pairs == composition.contrasts(60)
+    assert pairs == word_swap.contrasts(60)
     assert ("tomato ramen", "matcha ramen") in {pair.english for pair in pairs}
     assert ("トマトラーメン", "抹茶ラーメン") in {pair.japanese for pair in pairs}
     ingredients = {word.en: word for word in words("ingredient")}
@@ -154,19 +156,19 @@ def test_pairs_differ_in_one_word_whose_colours_are_those_of_the_table() -> None
 
 
 def test_a_pair_follows_its_words_only_the_right_way_round() -> None:
-    pair = composition.contrasts(1)[0]  # red, green
+    pair = word_swap.contrasts(1)[0]  # red, green
     red = np.full((2, 64, 64, 3), (200, 60, 50), np.uint8)
     green = np.full((2, 64, 64, 3), (90, 150, 60), np.uint8)
     green[:, :8] = red[:, :8]  # the rim does not count
-    a, b = composition.middle(red), composition.middle(green)
-    assert composition.follows(pair, a, b)
-    assert not composition.follows(pair, b, a)
-    assert not composition.follows(pair, a, a)
+    a, b = word_swap.middle(red), word_swap.middle(green)
+    assert word_swap.follows(pair, a, b)
+    assert not word_swap.follows(pair, b, a)
+    assert not word_swap.follows(pair, a, a)
 
 
 def test_lab_is_what_the_commission_says() -> None:
     swatches = np.array([(255, 255, 255), (0, 0, 0), (255, 0, 0)], np.uint8)[:, None, None].repeat(4, 1).repeat(4, 2)
-    assert composition.middle(swatches) == pytest.approx(
+    assert word_swap.middle(swatches) == pytest.approx(
         np.array([(100, 0, 0), (0, 0, 0), (53.2, 80.1, 67.2)]), abs=0.1
     )
 
@@ -210,7 +212,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def whole(tiny_checkpoint: Path, photographs: Path, cache: Path) -> Evaluation:
-    return evaluate.evaluate(tiny_checkpoint, photographs, PLAN, cache)
+    return figures.evaluate(tiny_checkpoint, photographs, PLAN, cache)
 
 
 @pytest.fixture(scope="module")
@@ -262,23 +264,23 @@ def test_a_second_run_agrees_and_looks_at_no_photograph_again(
         return pooled(self, images)
 
     monkeypatch.setattr(backbone.Backbone, "pooled", count)
-    monkeypatch.setattr(judge, "fit", lambda *_, **__: pytest.fail("the head was fit again"))
+    monkeypatch.setattr(evaluator, "fit", lambda *_, **__: pytest.fail("the head was fit again"))
     first_64 = json.loads(as_json(whole))["sizes"]["64"]
-    again = json.loads(as_json(evaluate.evaluate(first_stage, photographs, PLAN, cache)))
+    again = json.loads(as_json(figures.evaluate(first_stage, photographs, PLAN, cache)))
     assert again["sizes"] == {"64": first_64}  # without stage 2, 64 px alone
     # 16 for names, 8 noise, 8 Japanese, 6 + 6 for diversity, 3 pairs × 2 names × 2 languages
     assert looked == 16 + 8 + 8 + 12 + 12
 
 
 def test_the_report_is_one_file_with_its_pictures(whole: Evaluation, tmp_path: Path) -> None:
-    html = evaluate.report.render(whole.figures, whole.exhibits)
+    html = figures.report.render(whole.figures, whole.exhibits)
     assert html.count("data:image/jpeg;base64,") > 40
     assert not re.search(r'(src|href)="(?!data:)', html)
     for text in ("tomato soup", "トマトラーメン", "stage 1, bicubic", "Copy rate", "not reached"):
         assert text in html
-    sample = evaluate.report.Sample("<script>", "", np.zeros((4, 4, 3), np.uint8), None, [])
-    hostile = evaluate.report.Exhibits([sample])
-    assert "<script>" not in evaluate.report.render(whole.figures, {"64": hostile, "256": hostile})
+    sample = figures.report.Sample("<script>", "", np.zeros((4, 4, 3), np.uint8), None, [])
+    hostile = figures.report.Exhibits([sample])
+    assert "<script>" not in figures.report.render(whole.figures, {"64": hostile, "256": hostile})
 
 
 def test_a_baseline_is_judged_without_a_second_stage(
@@ -290,10 +292,10 @@ def test_a_baseline_is_judged_without_a_second_stage(
     checkpoint.save_weights(tmp_path, "baseline", generator)
     text = checkpoint.read_config(tiny_checkpoint)["text"]
     checkpoint.save_config(tmp_path, text=text, baseline=generator.config)
-    figures = evaluate.evaluate(tmp_path, photographs, PLAN, cache).figures
-    assert list(figures["sizes"]) == ["64"]
+    sizes = figures.evaluate(tmp_path, photographs, PLAN, cache).figures["sizes"]
+    assert list(sizes) == ["64"]
     # It cannot read, so that every name has the same pictures.
-    languages = figures["sizes"]["64"]["faithfulness"]["languages"]
+    languages = sizes["64"]["faithfulness"]["languages"]
     assert languages["english"] == languages["japanese"]
 
 

@@ -14,13 +14,16 @@ from PIL import Image
 pytest.importorskip("efficientnet_lite_pytorch")
 
 from benchmarks import experiments, small_data
-from model import baselines, examiner, findings, judge, menu, presets, stage1, teacher, train_text
+from model.adaptation import validation
 from model.checkpoint import load_network, save_config
-from model.matching import MatchingHead
-from model.networks import Stage1Generator
-from model.training import gan_loop
+from model.data import inspection
+from model.evaluation import evaluator
+from model.features import text_reader, text_teacher
+from model.features.matching import MatchingHead
+from model.generators import Stage1Generator
+from model.training import baselines, gan_loop, name_sampler, presets, stage1, text_stage
 from tests.conftest import make_checkpoint
-from tests.test_train_text import HELD_OUT, TRAIN, FakeE5, folder_of
+from tests.test_text_stage import HELD_OUT, TRAIN, FakeE5, folder_of
 from tests.training import CPU, add_players, backbone
 
 
@@ -179,10 +182,10 @@ def test_a_row_is_trained_on_few_photographs_and_judged_by_those_held_back(
 ) -> None:
     monkeypatch.setattr(experiments, "module", here)
     monkeypatch.setattr(presets, "Backbone", lambda _variant: backbone())
-    for module in (examiner, judge):
+    for module in (validation, evaluator):
         monkeypatch.setattr(module, "RESOLUTIONS", {64: 32, 256: 32})
-    monkeypatch.setattr(findings, "FEWEST", 10)
-    monkeypatch.setattr(menu, "COMPOSED", 4)
+    monkeypatch.setattr(inspection, "FEWEST", 10)
+    monkeypatch.setattr(name_sampler, "COMPOSED", 4)
     monkeypatch.setattr(gan_loop, "SAMPLES", gan_loop.SAMPLES[:2])
     monkeypatch.setattr(experiments, "STEPS", 2)
     for name, value in {"PICTURES": {64: 6}, "RECOMBINED": 6, "AMONG": 5}.items():
@@ -239,20 +242,21 @@ def test_a_reader_of_names_is_trained_once_and_goes_on(tmp_path: Path, monkeypat
 def test_the_teacher_reads_names_with_a_matching_head_of_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(teacher, "_load", lambda _threads: FakeE5())
-    monkeypatch.setattr(teacher, "align", lambda english, japanese, dimensions=256, **_: torch.eye(384)[:, :dimensions])
-    monkeypatch.setattr(train_text, "COMPOSED", 10)
-    monkeypatch.setattr(train_text, "JUDGE_STEPS", 2)
-    train_tokenizer = train_text.train_tokenizer
-    monkeypatch.setattr(train_text, "train_tokenizer", lambda names: train_tokenizer(names, 2000))
-    monkeypatch.setattr(menu, "COMPOSED", 20)
+    monkeypatch.setattr(text_teacher, "_load", lambda _threads: FakeE5())
+    align = lambda english, japanese, dimensions=256, **_: torch.eye(384)[:, :dimensions]  # noqa: E731
+    monkeypatch.setattr(text_teacher, "align", align)
+    monkeypatch.setattr(text_stage, "COMPOSED", 10)
+    monkeypatch.setattr(text_stage, "JUDGE_STEPS", 2)
+    train_tokenizer = text_stage.train_tokenizer
+    monkeypatch.setattr(text_stage, "train_tokenizer", lambda names: train_tokenizer(names, 2000))
+    monkeypatch.setattr(name_sampler, "COMPOSED", 20)
     folder_of(tmp_path / "data" / "train", TRAIN)
     folder_of(tmp_path / "data" / "validation", HELD_OUT)
     bare = experiments.leave_text("teacher", setting(tmp_path))
     assert load_network(bare, "matching-64", MatchingHead).config["embedding_dim"] == 256
     asked = len(FakeE5.asked)
-    names = [name for pair in HELD_OUT for name in pair] + menu.composed(0) + list(experiments.SHOWN)
-    embeddings = menu.embed(names, bare, CPU)
+    names = [name for pair in HELD_OUT for name in pair] + name_sampler.composed(0) + list(experiments.SHOWN)
+    embeddings = text_reader.embed(names, bare, CPU)
     assert len(FakeE5.asked) == asked  # all were asked about beforehand
     assert embeddings.shape == (len(names), 256) and len(embeddings.unique(dim=0)) == len(set(names))
     assert experiments.leave_text("teacher", setting(tmp_path, teacher=tmp_path / "absent")) == bare

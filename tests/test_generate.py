@@ -10,9 +10,9 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from model import png
+from model.contact_sheet import ContactSheet, drawable
 from model.generate import main
-from model.generation import MAX_SEED, Pipeline
-from model.sheet import ContactSheet, drawable
+from model.pipeline import MAX_SEED, Pipeline
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from model.losses import ADVERSARIAL, ALIKE, alike, feature_distance, kl_divergence, mismatched
+from model.training.losses import ADVERSARIAL, ALIKE, alike, feature_distance, kl_divergence, mismatched
 
 
 def test_hinge_is_content_with_a_margin_of_one() -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from model.checkpoint import load_weights, save_weights
 from model.data.photos import Photos
-from model.matching import MatchingHead, contrastive_loss, fit, image_features, name_weights
+from model.features.matching import MatchingHead, contrastive_loss, fit, image_features, name_weights
 
 
 def unit(rows: int, dim: int = 16, seed: int = 0) -> Tensor:

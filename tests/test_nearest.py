@@ -17,8 +17,8 @@ from app.server import create_app
 from app.settings import Settings
 from model import nearest
 from model.checkpoint import CheckpointError, version
-from model.generation import Pipeline
 from model.nearest import NamesIndex, write_index
+from model.pipeline import Pipeline
 from tests.conftest import NAMES, make_checkpoint
 from tests.serving import serve
 

@@ -8,12 +8,12 @@ from click.testing import CliRunner
 from PIL import Image
 
 from model import checkpoint, pack
-from model.discriminator import Heads
-from model.generation import Pipeline
-from model.matching import MatchingHead
+from model.features.matching import MatchingHead
+from model.generators import Stage1Generator
 from model.nearest import NamesIndex
-from model.networks import Stage1Generator
-from model.stage1 import LatentEncoder
+from model.pipeline import Pipeline
+from model.training.discriminator import Heads
+from model.training.stage1 import LatentEncoder
 
 
 @pytest.fixture

@@ -11,9 +11,11 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks import results, small_data
-from model import adapt, examiner, findings, judge, menu, presets, restraint
-from model.restraint import Plan
-from model.training import gan_loop
+from model.adaptation import loop, regularization, validation
+from model.adaptation.regularization import Plan
+from model.data import inspection
+from model.evaluation import evaluator
+from model.training import gan_loop, name_sampler, presets, run_folder
 from tests.conftest import make_checkpoint
 from tests.training import add_players, backbone, hurry
 
@@ -25,21 +27,21 @@ EXAMPLE = Path(__file__).parent.parent / "examples" / "cafeteria"
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(menu, "COMPOSED", menu.COMPOSED)
+    monkeypatch.setattr(name_sampler, "COMPOSED", name_sampler.COMPOSED)
     monkeypatch.setattr(gan_loop, "SAMPLES", gan_loop.SAMPLES)
     monkeypatch.setattr(os, "fsync", os.fsync)
     hurry()
     monkeypatch.setattr(presets, "Backbone", lambda _variant: backbone())
-    monkeypatch.setattr(examiner, "Backbone", functools.cache(examiner.Backbone))
-    monkeypatch.setattr(judge, "Backbone", examiner.Backbone)
-    monkeypatch.setattr(gan_loop, "LATENTS", 1)
-    monkeypatch.setattr(adapt, "finish", lambda _run: None)  # the report is tested elsewhere
-    monkeypatch.setattr(examiner, "PICTURES", {64: 4, 256: 2})
-    for module in (examiner, judge):
+    monkeypatch.setattr(validation, "Backbone", functools.cache(validation.Backbone))
+    monkeypatch.setattr(evaluator, "Backbone", validation.Backbone)
+    monkeypatch.setattr(run_folder, "LATENTS", 1)
+    monkeypatch.setattr(loop, "finish", lambda _run: None)  # the report is tested elsewhere
+    monkeypatch.setattr(validation, "PICTURES", {64: 4, 256: 2})
+    for module in (validation, evaluator):
         monkeypatch.setattr(module, "RESOLUTIONS", {64: 32, 256: 32})
-    monkeypatch.setattr(findings, "FEWEST", 10)
-    monkeypatch.setattr(restraint, "PLANS", (Plan("little", 10, (), (0.016, 0.008)),))
-    monkeypatch.setattr(adapt, "CHECKS", 1)
+    monkeypatch.setattr(inspection, "FEWEST", 10)
+    monkeypatch.setattr(regularization, "PLANS", (Plan("little", 10, (), (0.016, 0.008)),))
+    monkeypatch.setattr(loop, "CHECKS", 1)
     for name, value in {"PICTURES": {64: 6, 256: 4}, "STEPS": 2, "RECOMBINED": 6, "AMONG": 5}.items():
         monkeypatch.setattr(small_data, name, value)
     few = ("DCGAN", "StackGAN from scratch, hinge, DiffAugment")

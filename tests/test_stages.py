@@ -10,22 +10,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model import baselines, stage1, stage2
-from model.baselines import Baseline, BaselineDiscriminator, BaselineGenerator
-from model.discriminator import Heads
-from model.matching import MatchingHead
-from model.networks import Stage1Generator, Stage2Generator
-from model.stage1 import LatentEncoder, Stage1
-from model.stage2 import Stage2, degrade
-from model.training.stage import (
-    Adversary,
-    Balancer,
-    Naming,
-    Rules,
-    Stage,
-    follow,
-    ramp,
-)
+from model.features.matching import MatchingHead
+from model.generators import Stage1Generator, Stage2Generator
+from model.training import baselines, stage1, stage2
+from model.training.adversary import Adversary, Rules
+from model.training.baselines import Baseline, BaselineDiscriminator, BaselineGenerator
+from model.training.discriminator import Heads
+from model.training.gradient_balancer import Balancer
+from model.training.stage import Stage, follow, ramp
+from model.training.stage1 import LatentEncoder, Stage1
+from model.training.stage2 import Stage2, degrade
+from model.training.text_match import Naming
 from tests.training import CPU, EMBEDDING, backbone
 
 LATENT = {"embedding_dim": EMBEDDING, "z_dim": 8, "condition_dim": 8, "style_dim": 16}

@@ -19,16 +19,16 @@ from click.testing import CliRunner, Result
 from PIL import Image
 from torch import Tensor
 
-from model import checkpoint, menu, nearest, pack, parallel, presets, train_text
+from model import checkpoint, nearest, pack, train
 from model.checkpoint import load_network, read_config, weights_path
-from model.discriminator import Heads
-from model.generation import Pipeline
-from model.matching import MatchingHead
-from model.networks import Stage1Generator, Stage2Generator
-from model.presets import PRESETS
-from model.stage1 import LatentEncoder, Stage1
-from model.text import TextEncoder
-from model.training import gan_loop
+from model.features.matching import MatchingHead
+from model.generators import Stage1Generator, Stage2Generator
+from model.pipeline import Pipeline
+from model.text_encoder import TextEncoder
+from model.training import distributed, gan_loop, name_sampler, presets, run_folder, text_stage
+from model.training.discriminator import Heads
+from model.training.presets import PRESETS
+from model.training.stage1 import LatentEncoder, Stage1
 from tests.conftest import make_checkpoint
 from tests.training import ROOT, add_players, backbone, hurry, make_photos
 
@@ -50,7 +50,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module", autouse=True)
 def _quick() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(menu, "COMPOSED", menu.COMPOSED)
+        patch.setattr(name_sampler, "COMPOSED", name_sampler.COMPOSED)
         patch.setattr(gan_loop, "SAMPLES", gan_loop.SAMPLES)
         patch.setattr(os, "fsync", os.fsync)  # put back behind these tests, as the others are
         hurry()
@@ -82,7 +82,7 @@ def run(data: Path, source: Path, tmp_path: Path) -> Run:
         values = {"data": data, "source": source, "out": tmp_path / "run", **options}
         if "from" in values:
             values["source"] = values.pop("from")
-        result = CliRunner().invoke(gan_loop.main, arguments(**values))
+        result = CliRunner().invoke(train.main, arguments(**values))
         assert result.exit_code == expect, result.output
         assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
         return result
@@ -207,7 +207,7 @@ def test_networks_that_the_source_lacks_start_at_the_presets_widths(run: Run, tm
 def test_what_a_preset_trains_can_be_packed(preset: str) -> None:
     stages = PRESETS[preset]
     players = [
-        TextEncoder(vocabulary=train_text.VOCABULARY), MatchingHead(features=backbone().features),
+        TextEncoder(vocabulary=text_stage.VOCABULARY), MatchingHead(features=backbone().features),
         Stage1Generator(**stages["1"].generator), Stage2Generator(**stages["2"].generator), LatentEncoder(),
         Heads(), Heads(), Heads(),
     ]  # fmt: skip
@@ -248,9 +248,9 @@ def test_a_dry_run_tells_the_plan_and_writes_nothing(run: Run, tmp_path: Path, d
 
 
 def test_help_explains_every_option() -> None:
-    result = CliRunner().invoke(gan_loop.main, ["--help"], terminal_width=200)
+    result = CliRunner().invoke(train.main, ["--help"], terminal_width=200)
     assert result.exit_code == 0
-    for option in gan_loop.main.params:
+    for option in train.main.params:
         assert option.help and len(option.help) > 10  # type: ignore[attr-defined]
         assert f"--{option.name}".replace("_", "-") in result.output
     for name in ("data", "stage", "preset", "out", "resume", "minutes", "kimg", "from", "device", "seed", "dry-run"):
@@ -342,7 +342,7 @@ def test_it_saves_every_so_many_minutes(run: Run, tmp_path: Path, monkeypatch: p
         clock += 60.0
 
     saves: list[int] = []
-    write_state = gan_loop.write_state
+    write_state = run_folder.write_state
     monkeypatch.setattr(gan_loop, "write_state", lambda *a: (saves.append(a[2]), write_state(*a)))
     monkeypatch.setattr(gan_loop.time, "monotonic", monotonic)
     at_step(monkeypatch, 1, minute_passes)
@@ -493,7 +493,7 @@ def test_a_state_that_is_damaged_or_of_another_run_is_named(run: Run, tmp_path: 
 
 
 def test_a_batch_that_processes_cannot_share_is_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parallel, "start", lambda device: (device, 0, 3))
+    monkeypatch.setattr(distributed, "start", lambda device: (device, 0, 3))
     for batch in (16, 6):  # not evenly, and not four each
         assert "shared evenly by 3 processes" in run(1, kimg=0.004, batch=batch).output
 
@@ -502,7 +502,7 @@ def test_the_text_stage_is_started_and_refused_alike(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[dict[str, Any]] = []
-    monkeypatch.setattr(train_text, "train", lambda data, out, **options: calls.append(options))
+    monkeypatch.setattr(text_stage, "train", lambda data, out, **options: calls.append(options))
     run(stage="text", minutes=2, seed=7, teacher=tmp_path / "vectors", device="auto")
     assert calls[0]["minutes"] == 2 and calls[0]["seed"] == 7 and calls[0]["resume"] is False
     assert calls[0]["teacher_store"] == tmp_path / "vectors"
@@ -513,13 +513,13 @@ def test_the_text_stage_is_started_and_refused_alike(
     assert "--without ramp is for our own stage 1" in run(1, stage="text", minutes=2, without="ramp").output
     assert "--without order is for the text stage" in run(1, stage=1, kimg=1, without="order").output
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / train_text.STATE).touch()
+    (tmp_path / "run" / text_stage.STATE).touch()
     assert "holds a run already" in run(1, stage="text", minutes=2).output
 
     def diverge(*_: object, **__: object) -> None:
         raise FloatingPointError("the loss is not finite after 2 steps")
 
-    monkeypatch.setattr(train_text, "train", diverge)
+    monkeypatch.setattr(text_stage, "train", diverge)
     assert "not finite" in run(1, stage="text", minutes=2, resume=True).output
 
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from model.networks import Stage1Generator, Stage2Generator
-from model.widen import widen
+from model.generators import Stage1Generator, Stage2Generator
+from model.training.widen import widen
 
 SIZES = {"embedding_dim": 12, "z_dim": 6, "condition_dim": 4, "style_dim": 16}
 

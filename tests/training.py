@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from model import checkpoint, menu
-from model.backbone import Backbone
-from model.discriminator import Heads
-from model.matching import MatchingHead
-from model.stage1 import LatentEncoder
-from model.training import gan_loop
+from model import checkpoint, train
+from model.features.backbone import Backbone
+from model.features.matching import MatchingHead
+from model.training import gan_loop, name_sampler
+from model.training.discriminator import Heads
+from model.training.stage1 import LatentEncoder
 
 ROOT = Path(__file__).parent.parent
 CPU = torch.device("cpu")
@@ -66,7 +66,7 @@ def add_players(folder: Path, kimg: float) -> Path:
 def hurry() -> None:
     """Leaves out what takes longer than the steps of a test: embedding 20,000 composed names, drawing 48 pictures a
     grid, and waiting for the disk."""
-    menu.COMPOSED = 40
+    name_sampler.COMPOSED = 40
     gan_loop.SAMPLES = gan_loop.SAMPLES[:2]
     os.fsync = lambda _file: None
 
@@ -77,7 +77,7 @@ if __name__ == "__main__":
     build = gan_loop.build
     gan_loop.build = lambda *arguments: (games.append(build(*arguments)), games[-1])[1]
     try:
-        gan_loop.main()
+        train.main()
     finally:
         if folder := os.environ.get("KEEP_WEIGHTS"):  # of every process, for those that should agree
             weights = {name: module.state_dict() for name, module in games[0][0].modules().items()}

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, BrowserContext, Locator, Page, sync_pla
 
 from app.server import create_app
 from app.settings import Settings
-from model.generation import Pipeline
+from model.pipeline import Pipeline
 from tests.conftest import knowing
 from tests.serving import chromium, serve, until
 

@@ -9,7 +9,7 @@ from playwright.sync_api import sync_playwright
 
 from app.server import create_app
 from app.settings import Settings
-from model.generation import Pipeline
+from model.pipeline import Pipeline
 from tests.serving import chromium, serve
 
 DOCS = Path(__file__).parent.parent.parent / "docs"

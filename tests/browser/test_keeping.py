@@ -13,7 +13,7 @@ from playwright.sync_api import Page, expect
 
 from app.server import create_app
 from app.settings import Settings
-from model.generation import Pipeline
+from model.pipeline import Pipeline
 from tests.browser.conftest import Open, follow
 from tests.conftest import make_checkpoint
 from tests.serving import chromium, serve, until

@@ -18,13 +18,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model.backbone import Backbone
 from model.checkpoint import load_network, write_file
 from model.data.photos import Photos
-from model.generation import SIZES, Pipeline
-from model.judge import RESOLUTIONS
-from model.matching import MatchingHead, image_features
-from model.metrics import kid, r_precision
+from model.evaluation.evaluator import RESOLUTIONS
+from model.evaluation.metrics import kid, r_precision
+from model.features.backbone import Backbone
+from model.features.matching import MatchingHead, image_features
+from model.pipeline import SIZES, Pipeline
 
 FOLDER = Path(__file__).parent
 FIGURES = FOLDER / "figures.json"

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from model.data.photos import load
-from model.generation import SIZES
+from model.pipeline import SIZES
 from tests import quality
 
 

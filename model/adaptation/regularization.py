@@ -1,0 +1,160 @@
+"""What keeps a handful of photographs from spoiling a checkpoint that tens of thousands have made.
+
+Only some parameters learn, the fewer photographs the fewer, at low rates; the heads over the finest taps stay as they
+are (FreezeD, Mo et al. 2020); names are jittered, since a name that one photograph has is otherwise a class of its own;
+and what the checkpoint painted for dishes that are in no photograph is rehearsed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from model.checkpoint import load_network
+from model.features.matching import has_bfloat16
+from model.generators import Stage1Generator, Stage2Generator
+from model.training import stage1, stage2
+from model.training.adversary import Rules
+from model.training.presets import PRESETS, Preset
+from model.training.stage import Stage, Stateful, adam, descend, place
+
+# The text adaptor (conditioning augmentation and style) and every block's affines, in both generators.
+ADAPTOR = ("augmentation.", "style.")
+AFFINE = ".style."
+LAST = ("blocks.3.", "blocks.4.", "up128.", "block128.", "last.", "to_rgb.")
+JITTER = 0.25  # deviation of a component, whose own size is about 1
+GENERATOR_RATE, HEADS_RATE = 1e-4, 1e-4  # a half and a quarter of what training from nothing has
+FROZEN_HEADS = 2
+HALF_LIFE = 2.0  # kimg, of the average
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much may change.
+
+    fewest: photographs from which on this is the plan.
+    learning: prefixes of the generators' parameters that learn besides adaptor and affines; None: all do.
+    kimg: at which stage 1 and stage 2 end at the latest.
+    """
+
+    name: str
+    fewest: int
+    learning: tuple[str, ...] | None
+    kimg: tuple[float, float]
+
+
+PLANS = (
+    Plan("adaptor and affines", 20, (), (20.0, 10.0)),
+    Plan("adaptor, affines and last blocks", 60, LAST, (30.0, 15.0)),
+    Plan("everything", 250, None, (40.0, 20.0)),
+)
+
+
+def choose(photos: int) -> Plan:
+    """The plan for so many photographs."""
+    return [plan for plan in PLANS if plan.fewest <= photos or plan is PLANS[0]][-1]
+
+
+def gentle(stage: str) -> Preset:
+    """The preset of a stage for going on with few photographs, which is the same on every device."""
+    preset = PRESETS["cpu"][stage]
+    recipe = preset.recipe
+    assert isinstance(recipe, stage1.Recipe | stage2.Recipe)
+    rules: Rules = replace(recipe.rules, learning_rate=HEADS_RATE, frozen=FROZEN_HEADS)
+    milder = replace(recipe, rules=rules, augment=1.0, learning_rate=GENERATOR_RATE, half_life=HALF_LIFE)
+    return replace(preset, recipe=milder)
+
+
+def restrain(generator: nn.Module, plan: Plan) -> None:
+    """Lets only those parameters of a generator learn that the plan names."""
+    for name, parameter in generator.named_parameters():
+        adaptor = name.startswith(ADAPTOR) or AFFINE in name
+        parameter.requires_grad_(plan.learning is None or adaptor or name.startswith(plan.learning))
+
+
+def jitter(names: Tensor) -> Tensor:
+    """Embeddings (B, E) -> others near them, of the same norm."""
+    moved = names + JITTER * torch.randn_like(names)
+    return F.normalize(moved, dim=1) * names.norm(dim=1, keepdim=True)
+
+
+class Rehearsal:
+    """Steps towards what the checkpoint's own generator paints for dishes that are in no photograph.
+
+    There are no photographs of the checkpoint's own training to go back to, so its pictures stand for them (learning
+    without forgetting, Li & Hoiem 2016).
+
+    Args:
+        generator: what learns, restrained already.
+        source: folder of the checkpoint that is adapted.
+        composed: (N, E), embeddings of made-up names.
+        batch: pictures a step.
+    """
+
+    def __init__(self, generator: nn.Module, source: Path, composed: Tensor, batch: int) -> None:
+        self.device, self.composed, self.batch = composed.device, composed, batch
+        first = load_network(source, "stage1", Stage1Generator)
+        self.latent_dim = first.latent_dim
+        self.sketcher: Stage1Generator | None = None
+        teacher: nn.Module = first
+        if isinstance(generator, Stage2Generator):
+            self.sketcher = place(first, self.device).requires_grad_(False)
+            teacher = load_network(source, "stage2", Stage2Generator)
+        self.generator, self.teacher = generator, place(teacher, self.device).requires_grad_(False)
+        learning = [p for p in generator.parameters() if p.requires_grad]
+        self.optimizer = adam(learning, GENERATOR_RATE, self.device)
+        self.bf16 = has_bfloat16(self.device)
+
+    def step(self) -> Tensor:
+        """One step; how far the pictures were apart, as the mean difference of a pixel."""
+        texts = self.composed[torch.randint(len(self.composed), (self.batch,), device=self.device)]
+        latent = torch.randn(self.batch, self.latent_dim, device=self.device)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            with torch.no_grad():
+                sketch = () if self.sketcher is None else (self.sketcher(texts, latent),)
+                before = self.teacher(*sketch, texts, latent)
+            loss = F.l1_loss(self.generator(*sketch, texts, latent), before)
+        descend(self.optimizer, loss)
+        return loss.detach()
+
+
+class Restrained:
+    """A stage's game, played so that little is forgotten. See `model.training.stage.Stage`.
+
+    Args:
+        game: of stage 1 or 2, built from a checkpoint by the preset `gentle`.
+        plan: what may learn.
+        source: folder of the checkpoint that is adapted.
+        composed: (N, E), embeddings of made-up names, to rehearse.
+    """
+
+    EVERY = 4  # steps of the game to one of the rehearsal
+
+    def __init__(self, game: Stage, plan: Plan, source: Path, composed: Tensor, batch: int) -> None:
+        self.game, self.size, self.collapsed, self.latent_dim = game, game.size, game.collapsed, game.latent_dim
+        generator = game.modules()["generator"]
+        restrain(generator, plan)
+        self.rehearsal = Rehearsal(generator, source, composed, batch)
+        self.apart = torch.zeros((), device=composed.device)
+
+    def modules(self) -> dict[str, nn.Module]:
+        return self.game.modules()
+
+    def optimizers(self) -> dict[str, Stateful]:
+        return {**self.game.optimizers(), "rehearsal": self.rehearsal.optimizer}
+
+    def shipped(self) -> dict[str, nn.Module]:
+        return self.game.shipped()
+
+    def step(self, photos: Tensor, names: Tensor, imagined: Tensor, kimg: float) -> dict[str, Tensor]:
+        stats = self.game.step(photos, jitter(names), imagined, kimg)
+        if round(1000 * kimg / len(photos)) % self.EVERY == 0:
+            self.apart = self.rehearsal.step()
+        return {**stats, "rehearsal": self.apart}
+
+    def paint(self, embedding: Tensor, latent: Tensor) -> Tensor:
+        return self.game.paint(embedding, latent)

@@ -1,0 +1,235 @@
+"""An adaptation's folder: the photographs that it is about, and all that a killed one goes on with."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import random
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from filelock import FileLock, Timeout
+from PIL import Image
+
+from model import checkpoint
+from model.adaptation.recombine import recombine
+from model.adaptation.regularization import Plan, choose
+from model.checkpoint import SHIPPED
+from model.data.inspection import SMALL, look
+from model.data.layouts import DataError
+from model.data.photos import Photos
+from model.generators import PICTURE_SIZE
+from model.pipeline import Pipeline, choose_device
+from model.text_encoder import Tokenizer
+from model.training.name_sampler import Menu
+from model.training.run_folder import begin
+
+SHARE = 0.45  # of the time for stage 1; what it leaves is stage 2's
+REPORT = 90.0  # seconds kept for the report at most, or a tenth of the time
+HELD_BACK = 0.2  # of the photographs, and of their groups
+FEWEST = 2  # photographs held back, and shown: a distance between sets of one is none
+LARGE = 0.3  # of the photographs: a group of more is not held back
+RECOMBINED = 20  # made-up names, for grids and the report
+RECORDED = ("minutes", "seed", "data", "version", "found")
+
+
+@dataclass
+class Run:
+    """An adaptation in its folder.
+
+    found: the lines of the report of what was found.
+    photos: (N, 256, 256, 3), all that are used.
+    held, small: (N,) bool, which of them are held back, and which stage 1 alone is shown.
+    seconds: spent until now.
+    """
+
+    out: Path
+    minutes: float
+    seed: int
+    data: str
+    version: str
+    found: list[str]
+    photos: Photos
+    held: np.ndarray
+    small: np.ndarray
+    device: torch.device
+    seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.began = time.monotonic() - self.seconds
+
+    @property
+    def folder(self) -> Path:
+        return self.out / "adaptation"
+
+    @property
+    def base(self) -> Path:
+        """A copy of the checkpoint that is adapted: it may change or go while the run is interrupted."""
+        return self.folder / "base"
+
+    @property
+    def plan(self) -> Plan:
+        return choose(len(self.photos))
+
+    @cached_property
+    def menu(self) -> Menu:
+        return Menu(self.part(~self.held), self.base, self.device, self.seed)
+
+    @cached_property
+    def recombined(self) -> list[str]:
+        """Made-up names of the photographs' words, for the report and the grids. Nothing trains on them."""
+        names = [*self.photos.names, *filter(None, self.photos.names_ja)]
+        tokenizer = Tokenizer.load(self.base / checkpoint.TOKENIZER)
+        return recombine(names, RECOMBINED, self.seed, tokenizer.pieces)
+
+    def part(self, chosen: np.ndarray, size: int = PICTURE_SIZE) -> Photos:
+        """The chosen (N,) photographs, at 256 or 64 px."""
+        images = self.photos.images[chosen]
+        if size != PICTURE_SIZE:
+            smaller = (Image.fromarray(image).resize((size, size), Image.Resampling.LANCZOS) for image in images)
+            images = np.stack([np.asarray(image) for image in smaller])
+        return replace(self.photos.take(np.flatnonzero(chosen)), images=images)
+
+    def spent(self) -> float:
+        """Seconds, those before an interruption included."""
+        self.seconds = time.monotonic() - self.began
+        return self.seconds
+
+    def until(self, stage: str) -> float:
+        """Seconds at which a stage has to end."""
+        time_for_both = 60 * self.minutes - min(REPORT, 6 * self.minutes)
+        return time_for_both * (SHARE if stage == "1" else 1.0)
+
+    def save(self, finished: bool = False) -> None:
+        """Writes run.json, by which a run is known."""
+        record = {name: getattr(self, name) for name in RECORDED} | {"seconds": self.spent(), "finished": finished}
+        text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+        checkpoint.write_file(self.folder / "run.json", text.encode())
+
+
+@contextmanager
+def claim(out: Path) -> Iterator[None]:
+    """Keeps other adaptations out of a folder while one is at work in it: ValueError where one is."""
+    folder, new = out / "adaptation", not out.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            try:
+                yield
+            finally:
+                if not (folder / "run.json").exists():  # it was refused before it began
+                    with suppress(OSError):
+                        (folder / ".lock").unlink()
+                        folder.rmdir()
+                        if new:
+                            out.rmdir()
+    except Timeout:
+        raise ValueError(f"another adaptation is at work in {out}") from None
+
+
+def start(data: Path, out: Path, source: Path, minutes: float, seed: int, device: str) -> Run:
+    """A new run: looks at the photographs, says what was found, and writes its folder."""
+    if (out / "adaptation" / "run.json").exists():
+        raise ValueError(f"{out} holds an adaptation already: go on with --resume, or name another --out")
+    if (out / checkpoint.CONFIG).exists():
+        raise ValueError(f"{out} holds a checkpoint already: name another --out")
+    if others := [path.name for path in out.glob("[!.]*") if path.name != "adaptation"]:
+        raise ValueError(f"{out} is not empty ({others[0]} is in it): name another --out")
+    if out.resolve().is_relative_to(data.resolve()):
+        raise ValueError(f"{out} is in {data}, where its grids would be taken for photographs: name an --out elsewhere")
+    for path in (data.resolve(), out.resolve()):
+        try:
+            str(path).encode()
+        except UnicodeEncodeError:
+            raise ValueError(f"the name of {str(path)!r} is not UTF-8: rename it") from None
+    _finite(minutes)
+    where = choose_device(device)
+    # What is missing is said before anything is looked at.
+    version = Pipeline.load(source, "cpu").version
+    config = checkpoint.read_config(source)
+    for part in SHIPPED:
+        if part not in config or not checkpoint.weights_path(source, part).exists():
+            raise checkpoint.CheckpointError(f"{source} has no {part}: adapting needs what training goes on from")
+    began = time.monotonic()
+    findings = look(data, Tokenizer.load(source / checkpoint.TOKENIZER))
+    held, small = hold_back(findings.groups, seed), np.zeros(len(findings.photos), bool)
+    if min(held.sum(), (~held).sum()) < FEWEST:
+        raise DataError(
+            f"{data}: too many photographs have one name or look the same, so that too few others can be held back. "
+            "Name each file after its dish, or add photographs of other dishes"
+        )
+    small[findings.small] = True
+    if (held | small).all():
+        raise DataError(
+            f"{data}: all photographs that are not held back are too small for stage 2, which needs some of "
+            f"{SMALL} pixels a side"
+        )
+    run = Run(out, minutes, seed, str(data.resolve()), version, findings.lines(), findings.photos, held, small, where,
+              time.monotonic() - began)  # fmt: skip
+    begin(run.base, source)
+    buffer = io.BytesIO()
+    photos = findings.photos
+    texts = {"names": photos.names, "names_ja": [name or "" for name in photos.names_ja], "kinds": photos.kinds,
+             "sources": photos.sources}  # fmt: skip
+    np.savez(buffer, images=photos.images, held=held, small=small, texts=np.array(json.dumps(texts)))
+    checkpoint.write_file(run.folder / "photos.npz", buffer.getvalue())
+    run.save()
+    return run
+
+
+def reopen(data: Path, out: Path, minutes: float | None, device: str) -> Run:
+    """A run that was interrupted, as it was. `data`, which may be gone, is what it was begun with, or ValueError."""
+    file = out / "adaptation" / "run.json"
+    if not file.exists():
+        raise ValueError(f"{file} does not exist: there is nothing to resume")
+    another = "name another --out (make adapt: OUT=FOLDER)"
+    try:
+        record = json.loads(file.read_text("utf-8"))
+        known, finished = {name: record[name] for name in (*RECORDED, "seconds")}, record["finished"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{file} is damaged ({error!r}): {another}") from error
+    known["minutes"] = minutes or known["minutes"]
+    _finite(known["minutes"])
+    if known["data"] != str(data.resolve()):
+        raise ValueError(f"{out} holds an adaptation to {known['data']}: for {data}, {another}")
+    if finished:
+        raise ValueError(f"{out} is finished: nothing is left to do. To adapt once more, {another}")
+    with np.load(file.with_name("photos.npz")) as stored:
+        texts = json.loads(str(stored["texts"]))
+        names_ja = [name or None for name in texts["names_ja"]]
+        photos = Photos(stored["images"], texts["names"], names_ja, texts["kinds"], texts["sources"])
+        masks = {"held": stored["held"], "small": stored["small"]}
+    return Run(out=out, photos=photos, device=choose_device(device), **masks, **known)
+
+
+def hold_back(groups: Sequence[int], seed: int) -> np.ndarray:
+    """(N,) bool: a fifth of the photographs or of their groups, whichever is less, no group of them being parted.
+
+    Where one name is that of most photographs, a fifth of them all may be all that have other names; where these are
+    fewer than FEWEST, the smallest of the large groups goes with them.
+    """
+    sizes = Counter(groups)
+    order = sorted(sizes)
+    random.Random(seed).shuffle(order)
+    small = [group for group in order if sizes[group] <= LARGE * len(groups)]
+    large = sorted((group for group in order if sizes[group] > LARGE * len(groups)), key=sizes.__getitem__)
+    most = min(math.ceil(HELD_BACK * len(order)), len(small))
+    held = np.zeros(len(groups), bool)
+    for n, group in enumerate([*small, *large]):
+        if (n >= most or held.sum() >= HELD_BACK * len(groups)) and held.sum() >= FEWEST:
+            break
+        held |= np.array(groups) == group
+    return held
+
+
+def _finite(minutes: float) -> None:
+    if not math.isfinite(minutes):
+        raise ValueError(f"--minutes {minutes:g} is no time to end at")

@@ -1,0 +1,580 @@
+"""The figures of a checkpoint's pictures. What each means, and what it cannot say, stands in docs/evaluation.md."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import random
+import re
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from model import checkpoint
+from model.checkpoint import CheckpointError
+from model.data.layouts import DataError
+from model.data.photos import Photos, default_cache, load
+from model.evaluation import metrics, report, word_swap
+from model.evaluation.evaluator import NETWORK, RESOLUTIONS, STEPS, Judge, appoint
+from model.evaluation.metrics import Measure, share
+from model.features.text_reader import reader
+from model.generators import PICTURE_SIZE, SKETCH_SIZE, Stage1Generator, Stage2Generator
+from model.pipeline import Pipeline, choose_device
+from model.training.baselines import BaselineGenerator
+
+AMONG = 100  # names that a picture's own competes with, itself included
+FEWEST = 8  # photographs of a kind; fewer say nothing
+MIN_PIXELS = {SKETCH_SIZE: 0, PICTURE_SIZE: 150}  # as the stages are trained
+KINDS = {"free": "free-form names", "class": "class names"}
+Pictures = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is looked at."""
+
+    pictures: int | None = None
+    """At most so many a kind of name and size; None: one for every validation photograph."""
+    seed: int = 0
+    translated: int = 500
+    """Pictures from Japanese names, a size."""
+    dishes: int = 20
+    """Whose diversity is measured."""
+    latents: int = 16
+    """Of each of them."""
+    noise: int = 200
+    """Pictures of noise."""
+    contrasts: int = 60
+    tries: int = 4
+    """Latents that a composed name is painted with."""
+    shown: int = 12
+    """Names, and closest pairs, in the report."""
+    steps: int = STEPS
+    """Of the judge's training."""
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Pictures for the names of some validation photographs of one kind."""
+
+    rows: list[int]
+    seeds: list[int]
+    pictures: Pictures
+    features: Tensor
+
+
+@dataclass(frozen=True)
+class Sitting:
+    """All that is needed to judge pictures of one size."""
+
+    size: int
+    pipeline: Pipeline
+    judge: Judge
+    train: Photos
+    validation: Photos
+    seen: Tensor
+    """(N, F) features of the validation photographs."""
+    plan: Plan
+
+    def paint(self, names: Sequence[str], seeds: Sequence[int], size: int | None = None) -> Pictures:
+        return paint(self.pipeline, names, seeds, size or self.size)
+
+    def rows(self, kind: str) -> list[int]:
+        """The photographs of a kind whose names are painted, in their order."""
+        rows = [i for i, k in enumerate(self.validation.kinds) if k == kind]
+        return _some(rows, self.plan.pictures, self.plan.seed)
+
+    def seeds(self, rows: Sequence[int]) -> list[int]:
+        return [self.plan.seed * 1_000_003 + row for row in rows]
+
+
+@dataclass
+class Evaluation:
+    """figures: what goes into figures.json. exhibits: the pictures of the report, by size."""
+
+    figures: dict[str, Any]
+    exhibits: dict[str, report.Exhibits] = field(default_factory=dict)
+
+
+def evaluate(folder: Path, data: Path, plan: Plan, cache: Path | None = None) -> Evaluation:
+    """Judges a checkpoint folder by the photographs of `data`.
+
+    Args:
+        cache: folder of photographs, features and judges; by default that of `model.data.photos`.
+
+    Raises:
+        CheckpointError, DataError: naming what cannot be used.
+        ModuleNotFoundError: the `train` extra is not installed.
+    """
+    pipeline, sizes = open_checkpoint(folder)
+    cache = default_cache() if cache is None else cache
+    figures: dict[str, Any] = {
+        "checkpoint": str(folder),
+        "version": pipeline.version,
+        "training": pipeline.config.get("training", {}),
+        "plan": dataclasses.asdict(plan),
+        "network": NETWORK,
+        "resolutions": {str(size): RESOLUTIONS[size] for size in sizes},
+        "subsets": metrics.SUBSETS,
+        "neighbours": metrics.NEIGHBOURS,
+        "among": AMONG,
+        "sizes": {},
+    }
+    evaluation = Evaluation(figures)
+    for size in sizes:
+        train = load(data, size, "train", cache, MIN_PIXELS[size])
+        validation = load(data, size, "validation", cache, MIN_PIXELS[size])
+        counts = Counter(validation.kinds)
+        if not any(counts[kind] >= FEWEST for kind in KINDS):
+            found = ", ".join(f"{count} {kind!r}" for kind, count in counts.items())
+            raise DataError(
+                f"{data}: at least {FEWEST} validation photographs of a kind ({' or '.join(KINDS)}) are needed, "
+                f"and there are {found}"
+            )
+        judge = appoint(size, train, cache, plan.steps, pipeline.device)
+        seen = judge.cached(validation, cache)
+        sitting = Sitting(size, pipeline, judge, train, validation, seen, plan)
+        figures["sizes"][str(size)], evaluation.exhibits[str(size)] = _sit(sitting)
+    figures["goals"] = goals(figures["sizes"])
+    return evaluation
+
+
+def _sit(sitting: Sitting) -> tuple[dict[str, Any], report.Exhibits]:
+    kinds = [kind for kind in KINDS if len(sitting.rows(kind)) >= FEWEST]
+    drawn = {kind: _draw(sitting, kind) for kind in kinds}
+    exhibits = report.Exhibits(samples=_samples(sitting, drawn[kinds[0]]))
+    rng = np.random.default_rng(sitting.plan.seed)
+    noise = rng.integers(0, 256, (sitting.plan.noise, sitting.size, sitting.size, 3), np.uint8)
+    blind = sitting.judge.features(noise)
+    figures = {
+        "photographs": {"train": len(sitting.train), "validation": len(sitting.validation)},
+        "realism": [row for kind in kinds for row in realism(sitting, kind, drawn[kind], blind)],
+        "faithfulness": faithfulness(sitting, drawn),
+        "diversity": diversity(sitting, kinds[0], drawn[kinds[0]], exhibits),
+        "novelty": novelty(sitting, list(drawn.values()), exhibits),
+        "composition": compose(sitting, exhibits),
+    }
+    return figures, exhibits
+
+
+# ---- the checkpoint --------------------------------------------------------------------------------------
+
+
+def open_checkpoint(folder: Path) -> tuple[Pipeline, tuple[int, ...]]:
+    """A checkpoint folder, whole or of a stage-1 or baseline run, and the sizes of the pictures that it makes."""
+    config = checkpoint.read_config(folder)
+    if "baseline" not in config and "stage2" in config:
+        return Pipeline.load(folder), (SKETCH_SIZE, PICTURE_SIZE)
+    try:
+        tokenizer, text = reader(folder)
+    except ValueError as error:
+        raise CheckpointError(str(error)) from error
+    name = "baseline" if "baseline" in config else "stage1"
+    network: type[nn.Module] = BaselineGenerator if name == "baseline" else Stage1Generator
+    stage1 = checkpoint.load_network(folder, name, network)
+    digest = hashlib.sha256(json.dumps([config[part] for part in ("text", name)]).encode())
+    for part in ("text", name):
+        digest.update(checkpoint.weights_path(folder, part).read_bytes())
+    pipeline = Pipeline(
+        tokenizer,
+        text,
+        cast(Stage1Generator, stage1),
+        cast(Stage2Generator, nn.Identity()),  # at 64 px nobody asks for it
+        version=digest.hexdigest()[:12],
+        config=config,
+        device=choose_device(),
+    )
+    return pipeline, (SKETCH_SIZE,)
+
+
+def paint(pipeline: Pipeline, names: Sequence[str], seeds: Sequence[int], size: int) -> Pictures:
+    """(N, size, size, 3): what the server would show for these names and seeds."""
+    pictures = np.empty((len(names), size, size, 3), np.uint8)
+    for i in tqdm(range(0, len(names), 64), desc=f"pictures of {size} px", unit=" x 64", disable=None, leave=False):
+        pictures[i : i + 64] = pipeline.generate(names[i : i + 64], seeds[i : i + 64], size)
+    return pictures
+
+
+def _draw(sitting: Sitting, kind: str) -> Drawn:
+    rows = sitting.rows(kind)
+    print(f"{sitting.size} px: {len(rows)} pictures for {KINDS[kind]}", file=sys.stderr)
+    seeds = sitting.seeds(rows)
+    pictures = sitting.paint([sitting.validation.names[row] for row in rows], seeds)
+    return Drawn(rows, seeds, pictures, sitting.judge.features(pictures))
+
+
+def _some(rows: list[int], count: int | None, seed: int) -> list[int]:
+    """At most `count` of the rows, drawn by the seed, in their order."""
+    if count is None or count >= len(rows):
+        return rows
+    return sorted(random.Random(seed).sample(rows, count))
+
+
+# ---- realism ---------------------------------------------------------------------------------------------
+
+
+def realism(sitting: Sitting, kind: str, drawn: Drawn, noise: Tensor) -> list[dict[str, Any]]:
+    """Distances of the pictures, and of everything they should be held against, from the validation photographs.
+
+    noise: (N, F) features of noise.
+    """
+    judge, plan = sitting.judge, sitting.plan
+    real = judge.deep(sitting.seen[drawn.rows])
+    rows = []
+
+    def compare(who: str, base: Tensor, other: Tensor) -> None:
+        distance, subset = metrics.kid(base, other, plan.seed)
+        precision, recall = metrics.precision_recall(base, other)
+        rows.append(
+            {
+                "kind": kind,
+                "who": who,
+                "n": [len(base), len(other)],
+                "kid": distance.value,
+                "kid_spread": distance.spread,
+                "subset": subset,
+                "frechet": metrics.frechet(base, other),
+                "precision": precision,
+                "recall": recall,
+            }
+        )
+
+    compare("generated", real, judge.deep(drawn.features))
+    compare("photographs", real, judge.deep(judge.train[_likewise(sitting, drawn.rows)].float()))
+    if pair := _photographers(sitting.validation, kind):
+        (a, first), (b, second) = pair
+        compare(f"photographers: {a}, {b}", judge.deep(sitting.seen[first]), judge.deep(sitting.seen[second]))
+    if sitting.size > SKETCH_SIZE:
+        names = [sitting.validation.names[row] for row in drawn.rows]
+        sketches = sitting.paint(names, drawn.seeds, SKETCH_SIZE)
+        enlarged = judge.features(np.stack([_enlarge(sketch, sitting.size) for sketch in sketches]))
+        compare("stage 1, bicubic", real, judge.deep(enlarged))
+    compare("noise", real, judge.deep(noise))
+    return rows
+
+
+def _likewise(sitting: Sitting, rows: Sequence[int]) -> list[int]:
+    """Training photographs, as many of each kind and source as these validation rows are."""
+    validation, train = sitting.validation, sitting.train
+    wanted = Counter((validation.kinds[row], validation.sources[row]) for row in rows)
+    there: dict[tuple[str, str], list[int]] = {}
+    for i, key in enumerate(zip(train.kinds, train.sources, strict=True)):
+        there.setdefault(key, []).append(i)
+    chosen = [i for key in sorted(wanted) for i in _some(there.get(key, []), wanted[key], sitting.plan.seed)]
+    # Sources may be named otherwise in another split: then any photographs will do.
+    return chosen if len(chosen) >= FEWEST else _some(list(range(len(train))), len(rows), sitting.plan.seed)
+
+
+def _photographers(photos: Photos, kind: str) -> list[tuple[str, list[int]]] | None:
+    """The rows of the two sources with most photographs of a kind, or None where there are no two."""
+    by_source: dict[str, list[int]] = {}
+    for i, (k, source) in enumerate(zip(photos.kinds, photos.sources, strict=True)):
+        if k == kind:
+            by_source.setdefault(source, []).append(i)
+    largest = sorted(by_source.items(), key=lambda item: (-len(item[1]), item[0]))[:2]
+    return largest if len(largest) == 2 and len(largest[1][1]) >= FEWEST else None
+
+
+def _enlarge(picture: Pictures, size: int) -> Pictures:
+    return np.asarray(Image.fromarray(picture).resize((size, size), Image.Resampling.BICUBIC))
+
+
+# ---- faithfulness ----------------------------------------------------------------------------------------
+
+
+def faithfulness(sitting: Sitting, drawn: dict[str, Drawn]) -> dict[str, Any]:
+    """R-precision of pictures, of photographs (the ceiling) and under other pictures' names (the floor)."""
+    judge, validation = sitting.judge, sitting.validation
+    menu = list(dict.fromkeys(validation.names))
+    read = judge.read(menu)
+    place = {name: i for i, name in enumerate(menu)}
+
+    def measure(seen: Tensor, rows: Sequence[int]) -> Measure:
+        return metrics.r_precision(judge.see(seen), [place[validation.names[row]] for row in rows], read, AMONG)
+
+    figures: dict[str, Any] = {"names": len(menu), "kinds": {}, "languages": {}}
+    rows = [row for part in drawn.values() for row in part.rows]
+    features = torch.cat([part.features for part in drawn.values()])
+    parts = {"all": (rows, features), **{kind: (part.rows, part.features) for kind, part in drawn.items()}}
+    for kind, (part_rows, part_features) in parts.items():
+        shuffled = random.Random(sitting.plan.seed).sample(part_rows, len(part_rows))
+        figures["kinds"][kind] = {
+            "generated": measure(part_features, part_rows),
+            "photographs": measure(sitting.seen[part_rows], part_rows),
+            "shuffled": measure(part_features, shuffled),
+        }
+
+    # The same dishes and latents in both languages, measured against the same English names; and, since a reader of
+    # Japanese would compare with Japanese names, the Japanese ones against these too.
+    at = {row: i for i, row in enumerate(rows)}
+    both = _some([row for row in rows if validation.names_ja[row]], sitting.plan.translated, sitting.plan.seed)
+    if len(both) >= FEWEST:
+        japanese = [validation.names_ja[row] or "" for row in both]
+        print(f"{sitting.size} px: {len(both)} pictures for Japanese names", file=sys.stderr)
+        painted = judge.features(sitting.paint(japanese, sitting.seeds(both)))
+        names = list(dict.fromkeys(name for name in validation.names_ja if name))
+        index = {name: i for i, name in enumerate(names)}
+        own = [index[name] for name in japanese]
+        read_japanese = judge.read(names)
+        figures["languages"] = {
+            "english": measure(features[[at[row] for row in both]], both),
+            "japanese": measure(painted, both),
+            "japanese among Japanese names": metrics.r_precision(judge.see(painted), own, read_japanese, AMONG),
+            "photographs": measure(sitting.seen[both], both),
+            "photographs among Japanese names": metrics.r_precision(
+                judge.see(sitting.seen[both]), own, read_japanese, AMONG
+            ),
+        }
+    return figures
+
+
+# ---- diversity -------------------------------------------------------------------------------------------
+
+
+def diversity(sitting: Sitting, kind: str, drawn: Drawn, exhibits: report.Exhibits) -> dict[str, Any]:
+    """Mean distance between two pictures of one name, against two photographs of one dish and of any two."""
+    judge, plan, train = sitting.judge, sitting.plan, sitting.train
+    photos: dict[str, list[int]] = {}
+    for i, name in enumerate(train.names):
+        photos.setdefault(name, []).append(i)
+    many = sorted(name for name, rows in photos.items() if len(rows) >= plan.latents)
+    common = random.Random(plan.seed).sample(many, min(plan.dishes, len(many)))
+    once = list(dict.fromkeys(sitting.validation.names[row] for row in drawn.rows))
+    rare = random.Random(plan.seed).sample(once, min(plan.dishes, len(once)))
+    figures: dict[str, Any] = {"latents": plan.latents}
+
+    def spread(names: list[str]) -> dict[str, Any]:
+        seeds = [seed for _ in names for seed in range(plan.seed, plan.seed + plan.latents)]
+        pictures = sitting.paint([name for name in names for _ in range(plan.latents)], seeds)
+        parts = judge.deep(judge.features(pictures)).split(plan.latents)
+        exhibits.crowd.extend(
+            (name, list(pictures[i * plan.latents : (i + 1) * plan.latents])) for i, name in enumerate(names[:3])
+        )
+        return _distances([metrics.pairwise(part) for part in parts])
+
+    figures[f"{KINDS[kind]}, generated"] = spread(rare)
+    if common:
+        chosen = [_some(photos[name], plan.latents, plan.seed) for name in common]
+        figures["dishes with many photographs, generated"] = spread(common)
+        figures["dishes with many photographs, photographs"] = _distances(
+            [metrics.pairwise(judge.deep(judge.train[rows].float())) for rows in chosen]
+        )
+    figures["different names, generated"] = _distances([metrics.pairwise(judge.deep(drawn.features))])
+    figures["different names, photographs"] = _distances([metrics.pairwise(judge.deep(sitting.seen[drawn.rows]))])
+    return figures
+
+
+def _distances(values: list[float]) -> dict[str, Any]:
+    """Mean and standard error over names."""
+    return {"distance": float(np.mean(values)), "error": float(np.std(values) / len(values) ** 0.5), "n": len(values)}
+
+
+# ---- novelty ---------------------------------------------------------------------------------------------
+
+
+def novelty(sitting: Sitting, drawn: list[Drawn], exhibits: report.Exhibits) -> dict[str, Any]:
+    """How near the pictures come to training photographs, against how near validation photographs come."""
+    deep = sitting.judge.deep
+    base = deep(sitting.judge.train)
+    rows = [row for part in drawn for row in part.rows]
+    near, found = metrics.nearest(deep(torch.cat([part.features for part in drawn])), base)
+    real, _ = metrics.nearest(deep(sitting.seen[rows]), base)
+    threshold = float(torch.quantile(real, 0.01))
+    pictures = [picture for part in drawn for picture in part.pictures]
+    shown: set[int] = set()
+    for i in near.argsort().tolist():
+        photo = int(found[i])
+        if photo not in shown and len(shown) < sitting.plan.shown:
+            shown.add(photo)
+            exhibits.closest.append(
+                report.Closest(
+                    pictures[i],
+                    np.array(sitting.train.images[photo]),
+                    sitting.validation.names[rows[i]],
+                    sitting.train.names[photo],
+                    float(near[i]),
+                )
+            )
+    return {
+        "threshold": threshold,
+        "generated": share(near < threshold),
+        "photographs": share(real < threshold),
+        "median_distance": {"generated": float(near.median()), "photographs": float(real.median())},
+    }
+
+
+# ---- composition -----------------------------------------------------------------------------------------
+
+
+def compose(sitting: Sitting, exhibits: report.Exhibits) -> dict[str, Any]:
+    """Whether pictures of names that differ in one word differ as that word says."""
+    plan, judge = sitting.plan, sitting.judge
+    pairs = word_swap.contrasts(plan.contrasts)
+    names = [name for pair in pairs for both in (pair.english, pair.japanese) for name in both]
+    seeds = [plan.seed + i for i in range(plan.tries)]
+    print(f"{sitting.size} px: {len(names) * plan.tries} pictures of {len(pairs)} pairs", file=sys.stderr)
+    painted = sitting.paint([name for name in names for _ in seeds], seeds * len(names))
+    colours = word_swap.middle(painted).reshape(len(pairs), 2, 2, plan.tries, 3)
+    seen = judge.see(judge.features(painted)).view(len(pairs), 2, 2, plan.tries, -1).mean(3)
+    read = judge.read(names).view(len(pairs), 2, 2, -1)
+    figures: dict[str, Any] = {"pairs": len(pairs), "latents": plan.tries}
+    by_colour = [[word_swap.follows(pair, *colours[i, j]) for j in range(2)] for i, pair in enumerate(pairs)]
+    by_head = [[_matches(seen[i, j], read[i, j]) for j in range(2)] for i in range(len(pairs))]
+    for j, language in enumerate(("english", "japanese")):
+        colour, head = [c[j] for c in by_colour], [h[j] for h in by_head]
+        figures[language] = {
+            "colour": share(colour),
+            "head": share(head),
+            "both": share([a and b for a, b in zip(colour, head, strict=True)]),
+        }
+    figures["photographs"] = _photographed(sitting, pairs)
+    groups = painted.reshape(len(pairs), 2, 2, plan.tries, *painted.shape[1:])
+    for i, pair in enumerate(pairs[: plan.shown]):
+        for j, both in enumerate((pair.english, pair.japanese)):
+            pictures = list(groups[i, j, 0]), list(groups[i, j, 1])
+            exhibits.contrasts.append(report.Pair(both, pair.colours, pictures, by_colour[i][j], by_head[i][j]))
+    return figures
+
+
+def _matches(seen: Tensor, read: Tensor) -> bool:
+    """(2, E) pictures and (2, E) names: whether they match better this way round than the other."""
+    scores = seen @ read.T
+    return bool(scores[0, 0] + scores[1, 1] > scores[0, 1] + scores[1, 0])
+
+
+def _photographed(
+    sitting: Sitting, pairs: Sequence[word_swap.Contrast], most: int = 50, fewest: int = 5
+) -> dict[str, Any]:
+    """The same of photographs: of training photographs whose names have the one word or the other."""
+    judge, train = sitting.judge, sitting.train
+    rows: dict[str, list[int]] = {}
+    for word in sorted({word for pair in pairs for word in pair.words}):
+        pattern = re.compile(rf"\b{word}(s|es)?\b")
+        rows[word] = _some([i for i, name in enumerate(train.names) if pattern.search(name)], most, sitting.plan.seed)
+    usable = [pair for pair in pairs if all(len(rows[word]) >= fewest for word in pair.words)]
+    if not usable:
+        return {}
+    colours = {word: word_swap.middle(np.asarray(train.images[rows[word]])) for pair in usable for word in pair.words}
+    seen = {word: judge.see(judge.train[rows[word]]).mean(0) for word in colours}
+    read = judge.read([name for pair in usable for name in pair.english]).view(len(usable), 2, -1)
+    return {
+        "colour": share([word_swap.follows(pair, colours[pair.words[0]], colours[pair.words[1]]) for pair in usable]),
+        "head": share(
+            [
+                _matches(torch.stack([seen[word] for word in pair.words]), names)
+                for pair, names in zip(usable, read, strict=True)
+            ]
+        ),
+    }
+
+
+# ---- what comes out --------------------------------------------------------------------------------------
+
+
+def _samples(sitting: Sitting, drawn: Drawn) -> list[report.Sample]:
+    rows = drawn.rows[:: max(1, len(drawn.rows) // sitting.plan.shown)][: sitting.plan.shown]
+    names = [sitting.validation.names[row] for row in rows]
+    seeds = [sitting.plan.seed + i for i in range(4)]
+    pictures = sitting.paint([name for name in names for _ in seeds], seeds * len(names))
+    sketches = sitting.paint(names, seeds[:1] * len(names), SKETCH_SIZE) if sitting.size > SKETCH_SIZE else None
+    return [
+        report.Sample(
+            name,
+            sitting.validation.names_ja[row] or "",
+            np.array(sitting.validation.images[row]),
+            None if sketches is None else sketches[i],
+            list(pictures[i * len(seeds) : (i + 1) * len(seeds)]),
+        )
+        for i, (name, row) in enumerate(zip(names, rows, strict=True))
+    ]
+
+
+def goals(sizes: dict[str, Any]) -> list[dict[str, Any]]:
+    """What the project wants of its checkpoint, and whether it is so."""
+    found: list[dict[str, Any]] = []
+
+    def goal(what: str, value: float, limit: float, below: bool = True) -> None:
+        found.append({"goal": what, "value": value, "limit": limit, "below": below,
+                      "reached": bool(value <= limit if below else value >= limit)})  # fmt: skip
+
+    def kids(size: str, kind: str) -> dict[str, float]:
+        rows = sizes[size]["realism"]
+        return {row["who"].partition(":")[0]: row["kid"] for row in rows if row["kind"] == kind}
+
+    for size, figures in sizes.items():
+        for kind in dict.fromkeys(row["kind"] for row in figures["realism"]):
+            distances = kids(size, kind)
+            # Two sources of class photographs also differ in their dishes, so that this would say nothing there.
+            if size == str(SKETCH_SIZE) and kind == "free" and "photographers" in distances:
+                goal(f"KID at {size} px, {KINDS[kind]}, below that between two photographers",
+                     distances["generated"], distances["photographers"])  # fmt: skip
+            if "stage 1, bicubic" in distances:
+                goal(f"KID at {size} px, {KINDS[kind]}, 30% below enlarged stage 1",
+                     distances["generated"], 0.7 * distances["stage 1, bicubic"])  # fmt: skip
+        both = figures["faithfulness"]["kinds"]["all"]
+        goal(f"R-precision at {size} px, at least that of photographs",
+             both["generated"].value, both["photographs"].value, False)  # fmt: skip
+        if languages := figures["faithfulness"]["languages"]:
+            pair = [languages[language].value for language in ("english", "japanese")]
+            goal(f"R-precision at {size} px, the lower language at least nine tenths of the other",
+                 min(pair), 0.9 * max(pair), False)  # fmt: skip
+        rates = figures["novelty"]
+        goal(f"Copy rate at {size} px, at most twice that of photographs",
+             rates["generated"].value, 2 * rates["photographs"].value)  # fmt: skip
+        for by in ("colour", "head"):
+            shares = [figures["composition"][language][by].value for language in ("english", "japanese")]
+            goal(f"Composition at {size} px by {by}, at least 80%", sum(shares) / 2, 0.8, False)
+    return found
+
+
+def table(figures: dict[str, Any]) -> str:
+    """The figures as text."""
+    plan = figures["plan"]
+    lines = [f"{figures['checkpoint']} · {figures['version']} · seed {plan['seed']} · features of {figures['network']}"]
+
+    def percent(measure: Measure) -> str:
+        return f"{100 * measure.value:5.1f} ± {100 * measure.spread:3.1f} %"
+
+    for size, part in figures["sizes"].items():
+        lines += ["", f"{size} px: against {part['photographs']['validation']:,} validation photographs", ""]
+        lines.append(f"  {'Realism':42}{'KID × 1000':>16}  {'Fréchet':>8}  precision  recall         n")
+        for row in part["realism"]:
+            what = f"{row['kind']:5} · {row['who']:34}{1000 * row['kid']:8.1f} ± {1000 * row['kid_spread']:5.1f}"
+            rest = f"{row['frechet']:8.1f}  {row['precision']:9.2f}  {row['recall']:6.2f}"
+            lines.append(f"  {what}  {rest}  {row['n'][0]:>4} × {row['n'][1]}")
+        faith = part["faithfulness"]
+        lines += ["", f"  R-precision among {figures['among']} of {faith['names']:,} names"]
+        for kind, group in faith["kinds"].items():
+            shares = " · ".join(f"{who} {percent(measure)}" for who, measure in group.items())
+            lines.append(f"    {KINDS.get(kind, kind):18}{shares}")
+        for who, measure in faith["languages"].items():
+            lines.append(f"    {who:36}{percent(measure)}")
+        lines += ["", f"  Diversity: mean distance between two of {part['diversity']['latents']}"]
+        for who, value in part["diversity"].items():
+            if isinstance(value, dict):
+                error = f" ± {value['error']:.2f}" if value["n"] > 1 else ""
+                lines.append(f"    {who:44}{value['distance']:6.2f}{error}")
+        new = part["novelty"]
+        lines += ["", f"  Copy rate: generated {percent(new['generated'])} · photographs {percent(new['photographs'])}"]
+        composed = part["composition"]
+        lines += ["", f"  Composition: {composed['pairs']} pairs"]
+        for who in ("english", "japanese", "photographs"):
+            if composed[who]:
+                shares = " · ".join(f"{by} {percent(measure)}" for by, measure in composed[who].items())
+                lines.append(f"    {who:14}{shares}")
+    lines += ["", "Goals"]
+    for goal in figures["goals"]:
+        reached, sign = "yes" if goal["reached"] else "no", "≤" if goal["below"] else "≥"
+        lines.append(f"  {reached:4}{goal['goal']}: {goal['value']:.4f} {sign} {goal['limit']:.4f}")
+    return "\n".join(lines)

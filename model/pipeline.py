@@ -1,0 +1,271 @@
+"""From names and seeds to pictures: the one way in which the server and the command make them."""
+
+import logging
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from model import checkpoint
+from model.checkpoint import CheckpointError
+from model.cuda_graphs import BATCH_SIZES, Buckets
+from model.generators import PICTURE_SIZE, SKETCH_SIZE, Stage1Generator, Stage2Generator
+from model.names import Notice, normalize
+from model.nearest import NamesIndex
+from model.text_encoder import MAX_TOKENS, TextEncoder, Tokenizer, pad
+
+log = logging.getLogger(__name__)
+
+Network = Callable[..., Tensor]
+
+MAX_SEED = 2**32 - 1
+SIZES = (SKETCH_SIZE, PICTURE_SIZE)
+TOO_MANY_PIECES = Notice(
+    f"This name is long: its end, past {MAX_TOKENS} word pieces, is not read.",
+    f"名前が長いので、{MAX_TOKENS}個の語片より後は読みませんでした。",
+)
+
+
+class Pipeline:
+    """A checkpoint, loaded and ready to make pictures.
+
+    The same name and seed give the same bytes on one CPU whatever they were batched with, because a CPU takes
+    one picture at a time, in float32 (batches are no faster there). A CUDA GPU takes batches, in float32 too,
+    and may differ by one grey level: on the shipped weights bfloat16 in stage 2 alone is two off, and TF32 in both
+    stages as well. Tensors come and go on the CPU: callers need not know the device.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        text: TextEncoder,
+        stage1: Stage1Generator,
+        stage2: Stage2Generator,
+        *,
+        version: str,
+        config: dict[str, Any],
+        device: torch.device,
+        names_index: NamesIndex | None = None,
+    ) -> None:
+        self.version = version
+        self.names_index = names_index
+        self.config = config
+        self.device = device
+        self.tokenizer = tokenizer
+        self.latent_dim = stage1.latent_dim
+        self.batch_size = BATCH_SIZES[-1] if device.type == "cuda" else 1
+        self.text = text.eval().to(device)
+        self.stage1 = stage1.eval().to(memory_format=torch.channels_last).to(device)
+        self.stage2 = stage2.eval().to(memory_format=torch.channels_last).to(device)
+        self._paint1: Network = self.stage1
+        self._paint2: Network = self.stage2
+
+    @classmethod
+    def load(cls, folder: Path | str, device: str | torch.device = "auto") -> Self:
+        """Reads a checkpoint folder onto "cpu", "cuda", "cuda:1" or, with "auto", a GPU where there is one.
+
+        Raises CheckpointError, naming the file, where the folder is not a whole and consistent checkpoint;
+        ValueError where there is no such device.
+        """
+        chosen = choose_device(device)
+        config = checkpoint.read_config(folder)
+        try:
+            tokenizer = Tokenizer.load(Path(folder) / checkpoint.TOKENIZER)
+        except ValueError as error:
+            raise CheckpointError(str(error)) from error
+        text = checkpoint.load_network(folder, "text", TextEncoder)
+        stage1 = checkpoint.load_network(folder, "stage1", Stage1Generator)
+        stage2 = checkpoint.load_network(folder, "stage2", Stage2Generator)
+        _check_fit(Path(folder), tokenizer, text, stage1, stage2)
+        version = checkpoint.version(folder)
+        return cls(
+            tokenizer,
+            text,
+            stage1,
+            stage2,
+            version=version,
+            config=config,
+            device=chosen,
+            names_index=NamesIndex.load(folder, text.embedding_dim),
+        )
+
+    def notices(self, name: str) -> tuple[str, ...]:
+        """What a visitor should know about how this name is read; raises as `names.normalize` does."""
+        normal = normalize(name)
+        if not self.tokenizer.truncated(normal.text):
+            return normal.notices
+        return (*normal.notices, TOO_MANY_PIECES)
+
+    def embed(self, names: Sequence[str]) -> Tensor:
+        """Names, normalised here again, -> embeddings (B, E) float32; raises as `names.normalize` does."""
+        return self.embed_pieces([self.tokenizer.encode(normalize(name).text) for name in names])
+
+    def embed_pieces(self, ids: Sequence[Sequence[int]]) -> Tensor:
+        """Token ids of B names -> embeddings (B, E) float32."""
+        return self._run(
+            lambda part: self.text(pad(ids[part]).to(self.device)), len(ids), self.text.embedding_dim
+        )
+
+    def latents(self, seeds: Sequence[int]) -> Tensor:
+        """Seeds -> standard normal latents (B, L) float32, each drawn on the CPU from its own seed alone."""
+        for seed in seeds:
+            check_seed(seed)
+        rows = [torch.randn(self.latent_dim, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+        return torch.stack(rows) if rows else torch.empty(0, self.latent_dim)
+
+    def record(self) -> None:
+        """Records CUDA graphs of both stages, for `sketch` and `refine` to replay (seconds).
+
+        From then on these two are for one thread at a time. A CPU, which takes no batches, records nothing; a GPU
+        that refuses goes on without, and a warning says so.
+        """
+        if self.batch_size == 1:
+            return
+        text, latent = (self.text.embedding_dim,), (self.latent_dim,)
+        # What cuDNN chooses is recorded once, so that timing its algorithms costs no picture anything.
+        try:
+            with _float32(benchmark=True):
+                sketcher = Buckets(self.stage1, (text, latent), self.device)
+                refiner = Buckets(self.stage2, ((3, SKETCH_SIZE, SKETCH_SIZE), text, latent), self.device)
+        except RuntimeError as error:  # what a driver or its memory refuses; pictures do not depend on graphs
+            log.warning("no CUDA graphs on %s, so that small batches take up to twice as long: %s", self.device, error)
+        else:
+            self._paint1, self._paint2 = sketcher, refiner
+
+    def sketch(self, embeddings: Tensor, latents: Tensor) -> Tensor:
+        """Stage 1: embeddings (B, E) and latents (B, L) -> (B, 3, 64, 64) in [-1, 1]."""
+        return self._run(
+            self._on(self._paint1, embeddings, latents), len(latents), 3, SKETCH_SIZE, SKETCH_SIZE
+        )
+
+    def refine(self, sketches: Tensor, embeddings: Tensor, latents: Tensor) -> Tensor:
+        """Stage 2: sketches (B, 3, 64, 64), embeddings, latents -> (B, 3, 256, 256) in [-1, 1]."""
+        network = self._on(self._paint2, sketches, embeddings, latents)
+        return self._run(network, len(latents), 3, PICTURE_SIZE, PICTURE_SIZE)
+
+    def generate(self, names: Sequence[str], seeds: Sequence[int], size: int = PICTURE_SIZE) -> np.ndarray:
+        """The picture of each name with its seed, (B, size, size, 3) uint8; size 64 stops after stage 1.
+
+        Raises ValueError for another size, a seed outside 0..MAX_SEED, or as many seeds as not names.
+        """
+        if size not in SIZES:
+            raise ValueError(f"size {size} is not one of {SKETCH_SIZE} and {PICTURE_SIZE}")
+        if len(names) != len(seeds):
+            raise ValueError(f"{len(names)} names but {len(seeds)} seeds")
+        latents = self.latents(seeds)
+        distinct = {name: row for row, name in enumerate(dict.fromkeys(names))}
+        embeddings = self.embed(list(distinct))[[distinct[name] for name in names]]
+        pictures = np.empty((len(names), size, size, 3), np.uint8)
+        for part in self._parts(len(names)):
+            images = self.sketch(embeddings[part], latents[part])
+            if size == PICTURE_SIZE:
+                images = self.refine(images, embeddings[part], latents[part])
+            pictures[part] = to_uint8(images)
+        return pictures
+
+    def _parts(self, count: int) -> Iterator[slice]:
+        return (slice(start, start + self.batch_size) for start in range(0, count, self.batch_size))
+
+    def _on(self, network: Network, *inputs: Tensor) -> Callable[[slice], Tensor]:
+        return lambda part: network(*(tensor[part].to(self.device) for tensor in inputs))
+
+    @torch.inference_mode()
+    def _run(self, network: Callable[[slice], Tensor], count: int, *shape: int) -> Tensor:
+        out = torch.empty(count, *shape)
+        with _float32(benchmark=False):
+            for part in self._parts(count):
+                out[part] = network(part)
+        return out
+
+
+def _float32(*, benchmark: bool) -> AbstractContextManager[None]:
+    """Convolutions without TF32, cuDNN's default, and by the same algorithms every time or by the fastest."""
+    return torch.backends.cudnn.flags(
+        enabled=True, deterministic=not benchmark, benchmark=benchmark, allow_tf32=False
+    )
+
+
+def choose_device(device: str | torch.device = "auto") -> torch.device:
+    """A usable device, or ValueError: "auto" is a CUDA GPU where there is one, and the CPU otherwise."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError:
+        chosen = None
+    if chosen is None or chosen.type not in ("cpu", "cuda"):
+        raise ValueError(f"device {str(device)!r} is none of auto, cpu, cuda and cuda:N")
+    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+        raise ValueError(f"device {str(device)!r}: this machine has {torch.cuda.device_count()} CUDA GPUs")
+    return chosen
+
+
+def check_seed(seed: int) -> int:
+    """The seed, or ValueError where it is no whole number in 0..MAX_SEED."""
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed <= MAX_SEED:
+        raise ValueError(f"a seed is a whole number from 0 to {MAX_SEED}")
+    return int(seed)
+
+
+def to_uint8(images: Tensor) -> np.ndarray:
+    """(B, 3, H, W) in [-1, 1] -> (B, H, W, 3) uint8."""
+    return quantize(images).numpy()
+
+
+def quantize(images: Tensor) -> Tensor:
+    """`to_uint8` on the device where the images are."""
+    return ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+
+
+def slerp(start: Tensor, end: Tensor, t: float) -> Tensor:
+    """Spherical interpolation of latents (..., L): `start` at t=0, `end` at t=1, with norms between theirs.
+
+    In high dimensions normal latents lie near a sphere, whose inside, which straight lines cross, training
+    has never seen (White 2016, Sampling Generative Networks).
+    """
+    cosine = torch.nn.functional.cosine_similarity(start, end, dim=-1).clamp(-1, 1).unsqueeze(-1)
+    angle = cosine.acos()
+    sine = angle.sin()
+    curved = (((1 - t) * angle).sin() * start + (t * angle).sin() * end) / sine
+    return torch.where(sine > 1e-4, curved, torch.lerp(start, end, t))
+
+
+def mix(embeddings: Tensor, weights: Tensor | Sequence[float]) -> Tensor:
+    """A blend (E) of embeddings (N, E) by N weights, with the norm sqrt(E) that the generators know.
+
+    Weights need not sum to one. Raises ValueError where the blend has no direction, as when all are 0.
+    """
+    factors = torch.as_tensor(weights, dtype=embeddings.dtype)
+    if factors.shape != embeddings.shape[:1]:
+        raise ValueError(f"{len(embeddings)} embeddings need as many weights, not {tuple(factors.shape)}")
+    blend = factors @ embeddings
+    norm = float(blend.norm())
+    if not math.isfinite(norm) or norm < 1e-6:
+        raise ValueError("these weights leave nothing to paint: make one of them larger")
+    return blend * (math.sqrt(embeddings.shape[1]) / norm)
+
+
+def _check_fit(
+    folder: Path, tokenizer: Tokenizer, text: TextEncoder, stage1: Stage1Generator, stage2: Stage2Generator
+) -> None:
+    path = folder / checkpoint.CONFIG
+    if len(tokenizer) != text.config["vocabulary"]:
+        raise CheckpointError(
+            f"{folder / checkpoint.TOKENIZER} has {len(tokenizer)} pieces, "
+            f"but {path} gives 'text' a vocabulary of {text.config['vocabulary']}"
+        )
+    for name, stage in (("stage1", stage1), ("stage2", stage2)):
+        width = stage.config["embedding_dim"]
+        if width != text.embedding_dim:
+            raise CheckpointError(
+                f"{path}: {name!r} takes embeddings {width} wide, and 'text' makes them {text.embedding_dim}"
+            )
+    if (stage1.z_dim, stage1.latent_dim) != (stage2.z_dim, stage2.latent_dim):
+        raise CheckpointError(
+            f"{path}: 'stage1' and 'stage2' share a latent, but differ in z_dim or condition_dim"
+        )

@@ -1,0 +1,80 @@
+"""The adversary of both stages: discriminator heads with their loss and their optimiser."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from model.training.discriminator import Heads
+from model.training.losses import ADVERSARIAL, mismatched
+from model.training.stage import adam, descend, place, ramp
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What the adversary is told to do; the experiments take these away one at a time.
+
+    loss: "hinge" or "bce".
+    mismatched: share of photographs under another dish's name among what the conditional logit has to refuse; 0 for
+        fakes only.
+    ramp: kimg at which the conditional logit begins to count, and at which it counts in full.
+    frozen: heads that do not learn, those over the finest taps first, as when few photographs are all there is to
+        learn from (FreezeD, Mo et al. 2020).
+    """
+
+    loss: str = "hinge"
+    learning_rate: float = 4e-4
+    mismatched: float = 0.5
+    ramp: tuple[float, float] = (5.0, 40.0)
+    frozen: int = 0
+
+
+class Adversary:
+    """Discriminator heads with their loss and their optimiser."""
+
+    def __init__(self, heads: Heads, rules: Rules, device: torch.device) -> None:
+        self.heads = place(heads, device)
+        self.rules = rules
+        self.loss = ADVERSARIAL[rules.loss]
+        self.learning = heads.requires_grad_(False).heads[rules.frozen :]
+        self.optimizer = adam(self.learning.parameters(), rules.learning_rate, device)
+
+    def update(
+        self, real_taps: Sequence[Tensor], fake_taps: Sequence[Tensor], names: Tensor, texts: Tensor, kimg: float
+    ) -> dict[str, Tensor]:
+        """One step of the heads: photographs against fakes, and under their own names against other names.
+
+        Args:
+            real_taps, fake_taps: the backbone's maps of the photographs and of the fakes; no gradient leaves here.
+            names, texts: (B, E), embeddings of the photographs' names and of the fakes'.
+        """
+        heads, loss, share = self.heads, self.loss, self.rules.mismatched
+        self.learning.requires_grad_(True)
+        real, fake = heads([t.detach() for t in real_taps]), heads([t.detach() for t in fake_taps])
+        real_logits, fake_logits = heads.realness(real), heads.realness(fake)
+        real_match, fake_match = heads.match(real, names), heads.match(fake, texts)
+        others, differ = mismatched(names)
+        wrong_match, no_mismatch = heads.match(real, others), ~differ[:, None]
+        counted = differ.float().mean().clamp(min=1 / len(names))
+        conditional = loss.real(real_match) + (1 - share) * loss.fake(fake_match)
+        if share:
+            # Names that are alike do not count: no loss has anything against minus infinity.
+            refused = wrong_match.masked_fill(no_mismatch, -torch.inf)
+            conditional = conditional + share * loss.fake(refused) / counted
+        total = loss.real(real_logits) + loss.fake(fake_logits) + ramp(kimg, self.rules.ramp) * conditional
+        descend(self.optimizer, total)
+        heads.requires_grad_(False)
+        return {
+            "d_loss": total, "real": real_logits.mean(), "fake": fake_logits.mean(), "real_match": real_match.mean(),
+            "fake_match": fake_match.mean(),
+            "wrong_match": wrong_match.masked_fill(no_mismatch, 0.0).mean() / counted,
+        }  # fmt: skip
+
+    def judge(self, fake_taps: Sequence[Tensor], texts: Tensor, kimg: float) -> Tensor:
+        """The generator's loss; gradients flow to the fakes and not into the heads."""
+        maps = self.heads(fake_taps)
+        realness = self.loss.generator(self.heads.realness(maps))
+        return realness + ramp(kimg, self.rules.ramp) * self.loss.generator(self.heads.match(maps, texts))

@@ -1,0 +1,171 @@
+"""Presets: how wide the networks of a stage are, how large a batch, and what training of it starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from model.checkpoint import CONFIG, CheckpointError, Network, load_network, read_config
+from model.features.backbone import Backbone
+from model.features.matching import MatchingHead
+from model.generators import Stage1Generator, Stage2Generator
+from model.training import baselines, stage1, stage2
+from model.training.discriminator import Heads
+from model.training.stage import Stage
+from model.training.widen import Generator, widen
+
+AnyRecipe = stage1.Recipe | stage2.Recipe | baselines.Recipe
+
+
+@dataclass(frozen=True)
+class Preset:
+    """How one stage is trained.
+
+    batch: photographs a step, over all processes.
+    generator: keyword arguments of the stage's generator. All that ships has to fit into `model.pack.MAX_BYTES`, so
+        that a GPU's is wider where that costs time and few weights, at high resolution.
+    recipe: weights and rates; its type says whose recipe it is.
+    imagined: half of the fakes are dishes that do not exist; otherwise they too have photographs' names.
+    everywhere: name and latent enter every block of the generator; otherwise the name enters at the bottom only.
+    """
+
+    batch: int
+    recipe: AnyRecipe
+    generator: Mapping[str, Any] = field(default_factory=dict)
+    imagined: bool = True
+    everywhere: bool = True
+
+
+PRESETS: dict[str, dict[str, Preset]] = {
+    "cpu": {
+        "1": Preset(16, stage1.Recipe()),
+        "2": Preset(8, stage2.Recipe()),
+    },
+    "gpu": {
+        "1": Preset(128, stage1.Recipe(half_life=40.0), {"channels": (256, 256, 128, 96, 64)}),
+        "2": Preset(64, stage2.Recipe(half_life=20.0), {"channels": (128, 96, 48)}),
+    },
+    "stackgan-v1": {"1": Preset(64, baselines.Recipe())},
+    "dcgan": {"1": Preset(64, baselines.Recipe(conditional=False))},
+}
+
+
+# What the experiments take away from stage 1, one at a time (docs/experiments.md).
+ABLATIONS = ("projection", "mismatched", "ramp", "imagined", "blocks", "match", "reconstruction")
+TEXT_ABLATIONS = ("pictures", "order")  # and from the text stage: `model.training.text_stage.train`
+
+
+def find(
+    name: str, stage: str, loss: str | None = None, augment: float | None = None, without: str | None = None
+) -> Preset:
+    """The preset of a stage, with another adversarial loss, share of augmented pictures, or less of the recipe.
+
+    Raises ValueError where the preset has no such stage, since the original recipes end with stage 1, or where there is
+    no such thing to take away from it.
+    """
+    if stage not in PRESETS[name]:
+        raise ValueError(f"preset {name} has no stage {stage}: it is a baseline for stage {', '.join(PRESETS[name])}")
+    preset = PRESETS[name][stage]
+    if augment is not None:
+        preset = replace(preset, recipe=replace(preset.recipe, augment=augment))
+    if loss is not None:
+        preset = replace(preset, recipe=_with_loss(preset.recipe, loss))
+    return preset if without is None else _without(preset, without)
+
+
+def _with_loss(recipe: AnyRecipe, loss: str) -> AnyRecipe:
+    if isinstance(recipe, baselines.Recipe):
+        return replace(recipe, loss=loss)
+    return replace(recipe, rules=replace(recipe.rules, loss=loss))
+
+
+def _without(preset: Preset, what: str) -> Preset:
+    recipe = preset.recipe
+    if what in TEXT_ABLATIONS:
+        raise ValueError(f"--without {what} is for the text stage")
+    if not isinstance(recipe, stage1.Recipe):
+        raise ValueError(f"--without {what} is for our own stage 1")
+    if what == "projection":
+        loss, augment, kl = recipe.rules.loss, recipe.augment, recipe.condition_kl
+        return replace(preset, recipe=baselines.Recipe(ours=True, loss=loss, augment=augment, condition_kl=kl))
+    if what in ("imagined", "blocks"):
+        return replace(preset, imagined=what != "imagined", everywhere=what != "blocks")
+    lesser = {
+        "mismatched": replace(recipe, rules=replace(recipe.rules, mismatched=0.0)),
+        "ramp": replace(recipe, rules=replace(recipe.rules, ramp=(0.0, 0.0))),
+        "match": replace(recipe, match=0.0),
+        "reconstruction": replace(recipe, reconstruction=0.0, colour=0.0),
+    }
+    return replace(preset, recipe=lesser[what])
+
+
+def _name_at_the_bottom(generator: Stage1Generator) -> None:
+    """Cuts the name off from every affine, for good: the network stays what `load_network` reads."""
+    first = generator.style[0]
+    assert isinstance(first, nn.Linear)
+    weight = first.weight
+    kept = torch.zeros_like(weight)
+    kept[:, : generator.z_dim] = 1.0
+    with torch.no_grad():
+        weight *= kept
+    weight.register_hook(lambda gradient: gradient * kept.to(gradient.device))
+
+
+def build(
+    stage: str, preset: Preset, source: Path, device: torch.device, bf16: bool
+) -> tuple[Stage, dict[str, float]]:
+    """A stage ready to train, and what its weights have behind them: `kimg` and `hours`.
+
+    What the checkpoint folder `source` has of this stage is where training starts, widened where the preset is wider;
+    what it lacks starts from nothing at the preset's widths. Baselines always start from nothing. Raises
+    CheckpointError where a file is missing, such as stage 1 for stage 2.
+    """
+    config = read_config(source)
+    if "embedding_dim" not in config.get("text", {}):
+        raise CheckpointError(f"{source / CONFIG} has no section 'text' with an embedding_dim")
+    embedding = {"embedding_dim": config["text"]["embedding_dim"]}
+    recipe = preset.recipe
+    if isinstance(recipe, baselines.Recipe):
+        conditional = {"conditional": recipe.conditional}
+        generator = (
+            baselines.OurGenerator(**embedding, **preset.generator)
+            if recipe.ours
+            else baselines.BaselineGenerator(**embedding, **conditional)
+        )
+        discriminator = baselines.BaselineDiscriminator(**embedding, **conditional)
+        return baselines.Baseline(generator, discriminator, recipe, device, bf16), {}
+
+    past = config.get("training", {}).get(f"stage{stage}", {}) if f"stage{stage}" in config else {}
+
+    def network(name: str, kind: type[Network], arguments: Mapping[str, Any]) -> Network:
+        return load_network(source, name, kind) if name in config else kind(**arguments)
+
+    def painter(name: str, kind: type[Generator], arguments: Mapping[str, Any]) -> Generator:
+        made = network(name, kind, arguments)
+        return widen(made, arguments["channels"]) if "channels" in arguments else made
+
+    backbone, matching = Backbone("lite0"), load_network(source, "matching-64", MatchingHead)
+    heads = {**embedding, "channels": backbone.channels}
+    if isinstance(recipe, stage1.Recipe):
+        sketcher = painter("stage1", Stage1Generator, {**embedding, **preset.generator})
+        if not preset.everywhere:
+            _name_at_the_bottom(sketcher)
+        return stage1.Stage1(
+            sketcher,
+            network("stage1-heads", Heads, heads),
+            network("stage1-encoder", stage1.LatentEncoder, {"z_dim": sketcher.z_dim}),
+            backbone, matching, recipe, device, bf16,
+        ), past  # fmt: skip
+    first = load_network(source, "stage1", Stage1Generator)
+    same_latent = {"z_dim": first.z_dim, "condition_dim": first.latent_dim - first.z_dim}
+    return stage2.Stage2(
+        painter("stage2", Stage2Generator, {**embedding, **same_latent, **preset.generator}),
+        network("stage2-heads", Heads, heads),
+        network("stage2-window-heads", Heads, heads),
+        first, backbone, matching, recipe, device, bf16,
+    ), past  # fmt: skip

@@ -1,0 +1,173 @@
+"""Training stage 1: name and latent -> a 64x64 sketch.
+
+The generator plays against projected heads. Two things keep it from painting one picture for every name:
+
+- half of every batch of fakes are reconstructions. A small encoder reads a photograph into a latent, and the generator
+  has to paint that photograph again from its name and that latent (cVAE-GAN, Bao et al. 2017; BicycleGAN, Zhu et
+  al. 2017). It costs nothing beside the encoder: photograph and reconstruction go through the same augmentation, and
+  the features that compare them are those that the discriminator needs anyway;
+- every fake has to match its own name better than hundreds of others, for a frozen matching head over the same
+  features.
+
+The other half are dishes that do not exist: mixes of two names, and composed names without a photograph.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field
+from itertools import chain, pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from model.features.augment import Augmentation
+from model.features.backbone import Backbone
+from model.features.matching import MatchingHead
+from model.generators import SKETCH_SIZE, Stage1Generator
+from model.training.adversary import Adversary, Rules
+from model.training.discriminator import TAP_DEVIATIONS, Heads
+from model.training.gradient_balancer import Balancer
+from model.training.losses import feature_distance, kl_divergence
+from model.training.stage import Recordable, Stateful, adam, descend, place, ramp
+from model.training.text_match import Naming
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Weights and rates of stage 1."""
+
+    rules: Rules = field(default_factory=Rules)
+    learning_rate: float = 2e-4
+    augment: float = 0.5  # share of the pictures that the adversary sees augmented
+    # Shares of the pull at a picture, see Balancer.
+    adversary: float = 1.5
+    reconstruction: float = 0.4
+    colour: float = 0.2
+    match: float = 0.8
+    enter: tuple[float, float] = (0.5, 5.0)  # kimg: where the adversary's share begins to grow, and is whole
+    condition_kl: float = 0.002
+    latent_kl: float = 4.0
+    half_life: float = 10.0  # kimg, of the average
+
+
+class LatentEncoder(nn.Module):
+    """Photograph (B, 3, 64, 64) in [-1, 1] -> mean and log-variance of z, each (B, z_dim). Training only."""
+
+    def __init__(self, *, z_dim: int = 64) -> None:
+        super().__init__()
+        self.config = {"z_dim": z_dim}
+        widths = (3, 32, 64, 128, 128)
+        layers: list[nn.Module] = []
+        for a, b in pairwise(widths):
+            layers += [nn.Conv2d(a, b, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
+        self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(128 * 16, 2 * z_dim))
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        mean, log_variance = self.layers(images).float().chunk(2, 1)
+        return mean, log_variance.clamp(-8.0, 2.0)
+
+    def draw(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """A latent z for each photograph, with its mean and log-variance for the KL term."""
+        mean, log_variance = self(images)
+        return mean + (0.5 * log_variance).exp() * torch.randn_like(mean), mean, log_variance
+
+
+class Stage1(Recordable):
+    """The players of stage 1, their optimisers, and one step of the game. See `model.training.stage.Stage`.
+
+    Args:
+        generator, heads, encoder: what training starts from.
+        backbone: frozen features at 96 px.
+        matching: frozen head over `backbone.pool`, trained on photographs and their names.
+        bf16: run convolutions and products in bfloat16. The frozen network stays in float32, where its depthwise
+            convolutions are faster.
+    """
+
+    size = SKETCH_SIZE
+    collapsed = 0.1
+    generator: Stage1Generator
+    average: Stage1Generator
+
+    def __init__(
+        self,
+        generator: Stage1Generator,
+        heads: Heads,
+        encoder: LatentEncoder,
+        backbone: Backbone,
+        matching: MatchingHead,
+        recipe: Recipe,
+        device: torch.device,
+        bf16: bool,
+    ) -> None:
+        self.recipe, self.device, self.bf16 = recipe, device, bf16
+        self.ramped = max(recipe.rules.ramp[1], recipe.enter[1])
+        self.half_life = recipe.half_life
+        self.latent_dim = generator.latent_dim
+        self.generator = place(generator, device)
+        self.encoder = place(encoder, device)
+        self.average = copy.deepcopy(self.generator).requires_grad_(False).eval()
+        self.adversary = Adversary(heads, recipe.rules, device)
+        self.backbone = backbone.to(device)
+        self.naming = Naming(matching, device)
+        players = chain(self.generator.parameters(), self.encoder.parameters())
+        self.balancer = Balancer(device)
+        self.optimizer = adam(players, recipe.learning_rate, device)
+
+    def modules(self) -> dict[str, nn.Module]:
+        return {
+            "generator": self.generator, "average": self.average, "encoder": self.encoder, "heads": self.adversary.heads
+        }  # fmt: skip
+
+    def optimizers(self) -> dict[str, Stateful]:
+        return {
+            "generator": self.optimizer, "heads": self.adversary.optimizer,
+            "balancer": self.balancer, "naming": self.naming,
+        }  # fmt: skip
+
+    def shipped(self) -> dict[str, nn.Module]:
+        return {"stage1": self.average, "stage1-heads": self.adversary.heads, "stage1-encoder": self.encoder}
+
+    def update(self, photos: Tensor, names: Tensor, imagined: Tensor, kimg: float) -> dict[str, Tensor]:
+        recipe, half = self.recipe, len(photos) // 2
+        latent = torch.randn(len(photos), self.latent_dim, device=self.device)
+        texts = torch.cat([names[:half], imagined])
+        with self.autocast():
+            z, z_mean, z_log_variance = self.encoder.draw(photos[:half])
+            latent = torch.cat([torch.cat([z, latent[:half, z.shape[1] :]], 1), latent[half:]])
+            condition, mean, log_variance = self.generator.condition(texts, latent)
+            fakes = self.generator.render(condition)
+
+        augmentation = Augmentation.draw(len(photos), self.device, recipe.augment)
+        with torch.no_grad():
+            real_taps = self.backbone(augmentation.apply(photos))
+        fake_taps = self.backbone(augmentation.apply(fakes))
+
+        with self.autocast():
+            stats = self.adversary.update(real_taps, fake_taps, names, texts, kimg)
+            losses = {
+                "g_loss": (recipe.adversary * ramp(kimg, recipe.enter), self.adversary.judge(fake_taps, texts, kimg)),
+                "match": (recipe.match, self.naming.loss(self.backbone.pool(fake_taps), texts)),
+            }
+        losses |= {
+            "reconstruction": (
+                recipe.reconstruction,
+                feature_distance([t[:half] for t in fake_taps], [t[:half] for t in real_taps], TAP_DEVIATIONS),
+            ),
+            "colour": (recipe.colour, F.l1_loss(F.avg_pool2d(fakes[:half], 4), F.avg_pool2d(photos[:half], 4))),
+        }
+        kl, latent_kl = kl_divergence(mean, log_variance), kl_divergence(z_mean, z_log_variance)
+        descend(
+            self.optimizer,
+            recipe.condition_kl * kl + recipe.latent_kl * latent_kl,
+            fakes,
+            self.balancer.gradient(losses, fakes),
+        )
+        stats |= {name: loss for name, (_, loss) in losses.items()} | {"kl": kl, "latent_kl": latent_kl}
+        stats["spread"] = fakes[half:].std(0).mean()
+        return {name: value.detach() for name, value in stats.items()}
+
+    @torch.inference_mode()
+    def paint(self, embedding: Tensor, latent: Tensor) -> Tensor:
+        return self.average(embedding, latent)

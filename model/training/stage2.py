@@ -1,0 +1,182 @@
+"""Training stage 2: sketch, name and latent -> a 256x256 picture that corrects the sketch and adds detail.
+
+Half of every batch are pairs that nothing has to be generated for: a photograph, and its own reduction to 64 px,
+blurred and noised as sketches are. There the photograph is the answer, so L1 and feature distance teach detail fast.
+The other half are sketches that stage 1 paints for dishes that do not exist, where only the adversary, the name and
+the sketch itself can say what is right; they are mixed in after `pairs_only` kimg.
+
+Two adversaries look at the pictures: one at the whole reduced to 96 px, which also knows the name, and one at
+windows in full resolution, where what stage 1 could not paint shows.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from model.features.augment import Augmentation, crop
+from model.features.backbone import Backbone
+from model.features.matching import MatchingHead
+from model.generators import PICTURE_SIZE, SKETCH_SIZE, Stage1Generator, Stage2Generator
+from model.training.adversary import Adversary, Rules
+from model.training.discriminator import TAP_DEVIATIONS, Heads
+from model.training.gradient_balancer import Balancer
+from model.training.losses import feature_distance, kl_divergence
+from model.training.stage import Recordable, Stateful, adam, descend, place, ramp
+from model.training.text_match import Naming
+
+WINDOW = 96  # px, what the adversary of detail sees at once
+BLURS = (20, 28, 38, 50)  # px, what a photograph is reduced to before it is enlarged again
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Weights and rates of stage 2."""
+
+    rules: Rules = field(default_factory=lambda: Rules(ramp=(1.0, 10.0)))
+    learning_rate: float = 2e-4
+    augment: float = 0.5  # as in stage 1
+    pairs_only: float = 3.0  # kimg
+    # Shares of the pull at a picture, see Balancer.
+    adversary: float = 0.75  # each of two
+    features: float = 0.5  # each of two
+    pixels: float = 0.5
+    layout: float = 0.25
+    match: float = 1.0
+    enter: tuple[float, float] = (0.5, 4.0)  # kimg: where the adversaries' share begins to grow, and is whole
+    condition_kl: float = 0.002
+    half_life: float = 5.0  # kimg, of the average
+
+
+class Stage2(Recordable):
+    """The players of stage 2, their optimisers, and one step of the game. See `model.training.stage.Stage`.
+
+    Args:
+        generator: what training starts from.
+        heads, window_heads: of the adversary that sees the whole, and of the one that sees windows.
+        stage1: the finished, frozen first stage.
+        backbone: frozen features at 96 px.
+        matching: frozen head over `backbone.pool`, trained on photographs and their names.
+        bf16: as in stage 1.
+    """
+
+    size = PICTURE_SIZE
+    collapsed = 0.1
+    generator: Stage2Generator
+    average: Stage2Generator
+
+    def __init__(
+        self,
+        generator: Stage2Generator,
+        heads: Heads,
+        window_heads: Heads,
+        stage1: Stage1Generator,
+        backbone: Backbone,
+        matching: MatchingHead,
+        recipe: Recipe,
+        device: torch.device,
+        bf16: bool,
+    ) -> None:
+        self.recipe, self.device, self.bf16 = recipe, device, bf16
+        self.ramped = max(recipe.rules.ramp[1], recipe.enter[1], recipe.pairs_only)
+        self.half_life = recipe.half_life
+        self.latent_dim = generator.latent_dim
+        self.generator = place(generator, device)
+        self.average = copy.deepcopy(self.generator).requires_grad_(False).eval()
+        self.stage1 = place(stage1, device).requires_grad_(False).eval()
+        self.whole = Adversary(heads, recipe.rules, device)
+        self.window = Adversary(window_heads, recipe.rules, device)
+        self.backbone = backbone.to(device)
+        self.naming = Naming(matching, device)
+        self.balancer = Balancer(device)
+        self.optimizer = adam(self.generator.parameters(), recipe.learning_rate, device)
+
+    def modules(self) -> dict[str, nn.Module]:
+        return {
+            "generator": self.generator, "average": self.average,
+            "heads": self.whole.heads, "window-heads": self.window.heads,
+        }  # fmt: skip
+
+    def optimizers(self) -> dict[str, Stateful]:
+        return {
+            "generator": self.optimizer, "heads": self.whole.optimizer, "window-heads": self.window.optimizer,
+            "balancer": self.balancer, "naming": self.naming,
+        }  # fmt: skip
+
+    def shipped(self) -> dict[str, nn.Module]:
+        return {
+            "stage2": self.average, "stage2-heads": self.whole.heads, "stage2-window-heads": self.window.heads
+        }  # fmt: skip
+
+    def update(self, photos: Tensor, names: Tensor, imagined: Tensor, kimg: float) -> dict[str, Tensor]:
+        recipe = self.recipe
+        pairs = len(photos) if kimg < recipe.pairs_only else len(photos) // 2
+        texts = torch.cat([names[:pairs], imagined[: len(photos) - pairs]])
+        latent = torch.randn(len(photos), self.latent_dim, device=self.device)
+        with self.autocast():
+            sketches = degrade(photos[:pairs])
+            if pairs < len(photos):
+                with torch.no_grad():
+                    sketches = torch.cat([sketches, self.stage1(texts[pairs:], latent[pairs:])])
+            condition, mean, log_variance = self.generator.condition(texts, latent)
+            fakes = self.generator.render(sketches, condition)
+
+        augmentation = Augmentation.draw(len(photos), self.device, recipe.augment)
+        corners = torch.rand(len(photos), 2, device=self.device)
+
+        def look(images: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+            whole = augmentation.apply(F.interpolate(images, (WINDOW, WINDOW), mode="area"))
+            window = augmentation.colour(crop(images, WINDOW, corners))
+            both = self.backbone(torch.cat([whole, window]))
+            return [t[: len(images)] for t in both], [t[len(images) :] for t in both]
+
+        with torch.no_grad():
+            real_whole, real_window = look(photos)
+        fake_whole, fake_window = look(fakes)
+
+        with self.autocast():
+            stats = self.whole.update(real_whole, fake_whole, names, texts, kimg)
+            window = self.window.update(real_window, fake_window, names, texts, kimg)
+            stats |= {f"window_{name}": value for name, value in window.items() if name in ("d_loss", "real", "fake")}
+            adversary = recipe.adversary * ramp(kimg, recipe.enter)
+            losses = {
+                "g_loss": (adversary, self.whole.judge(fake_whole, texts, kimg)),
+                "window_g_loss": (adversary, self.window.judge(fake_window, texts, kimg)),
+                "match": (recipe.match, self.naming.loss(self.backbone.pool(fake_whole), texts)),
+            }
+        for name, fake, real in (("features", fake_whole, real_whole), ("window_features", fake_window, real_window)):
+            distance = feature_distance([t[:pairs] for t in fake], [t[:pairs] for t in real], TAP_DEVIATIONS)
+            losses[name] = (recipe.features, distance)
+        losses["pixels"] = (recipe.pixels, F.l1_loss(fakes[:pairs], photos[:pairs]))
+        # The picture of a sketch stays the sketch's picture: it agrees in colour and layout.
+        losses["layout"] = (recipe.layout, F.l1_loss(F.avg_pool2d(fakes, 16), F.avg_pool2d(sketches.float(), 4)))
+        kl = kl_divergence(mean, log_variance)
+        descend(self.optimizer, recipe.condition_kl * kl, fakes, self.balancer.gradient(losses, fakes))
+        stats |= {name: loss for name, (_, loss) in losses.items()} | {"kl": kl}
+        stats["spread"] = fakes[:, :, ::4, ::4].std(0).mean()
+        return {name: value.detach() for name, value in stats.items()}
+
+    @torch.inference_mode()
+    def paint(self, embedding: Tensor, latent: Tensor) -> Tensor:
+        return self.average(self.stage1(embedding, latent), embedding, latent)
+
+
+def degrade(photos: Tensor) -> Tensor:
+    """Photographs (B, 3, 256, 256) -> something like sketches of them, (B, 3, 64, 64): reduced, blurred, noised.
+
+    Each is blurred by a reduction of its own, to one of `BLURS`, and noised by up to 0.08.
+    """
+    size, batch = (SKETCH_SIZE, SKETCH_SIZE), len(photos)
+    small = F.interpolate(photos, size, mode="area")
+    blurs = [
+        F.interpolate(F.interpolate(small, (side, side), mode="area"), size, mode="bicubic") for side in BLURS
+    ]
+    which = torch.randint(len(BLURS), (1, batch, 1, 1, 1), device=photos.device)
+    blurred = torch.stack(blurs).gather(0, which.expand(-1, -1, *small.shape[1:]))[0]
+    share = torch.rand(batch, 1, 1, 1, device=photos.device)
+    noise = 0.08 * torch.rand(batch, 1, 1, 1, device=photos.device) * torch.randn_like(small)
+    return (small + (blurred - small) * share + noise).clamp(-1, 1)

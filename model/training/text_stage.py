@@ -1,0 +1,595 @@
+"""The text stage: a tokenizer, then the text encoder and the matching head together.
+
+Three signals in every step (their weights are below):
+
+* distillation: through a linear map that is not shipped, an embedding points where the teacher's aligned
+  vector of the dish points, and a batch's names are as like each other as the teacher finds them;
+* translation: InfoNCE between the English and the Japanese names of one dish, real and composed;
+* pictures: InfoNCE between names, in either language, and frozen features of the photographs, so that what is
+  visible weighs most.
+
+`python -m model.train --stage text` runs this.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import sentencepiece
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from model.checkpoint import (
+    CONFIG,
+    TOKENIZER,
+    read_config,
+    save_config,
+    save_weights,
+    write_file,
+)
+from model.data.layouts import DataError
+from model.data.name_pairs import (
+    WORDS,
+    Pair,
+    class_names,
+    composed_pairs,
+    held_out,
+    japanese_rows,
+    key,
+    read_names,
+    read_pairs,
+)
+from model.data.photos import Photos, default_cache, load
+from model.features import text_teacher
+from model.features.backbone import Backbone
+from model.features.matching import (
+    RESOLUTION,
+    MatchingHead,
+    contrastive_loss,
+    fit,
+    has_bfloat16,
+    image_features,
+    load_photos,
+    name_weights,
+)
+from model.features.retrieval import recall_among, retrieval
+from model.features.text_reader import reader
+from model.text_encoder import TextEncoder, Tokenizer, embed, pad
+from model.training.run_folder import reading_state
+from model.training.signals import stop_on_signal
+from model.words import compose
+
+log = logging.getLogger(__name__)
+
+STATE = "text-state.pt"
+LOG = "text.csv"
+
+VOCABULARY = 8000
+COMPOSED = 40_000  # dishes whose composed names the teacher is asked about; more are composed on the way
+
+# What a step sees.
+PHOTOS = 256
+REAL, WORD, COMPOSED_SHARE, FRESH = 128, 24, 88, 40  # pairs of names
+
+# What a step weighs.
+DISTIL, SIMILARITY, TRANSLATION, PICTURES = 4.0, 1.0, 1.0, 1.0
+
+LEARNING_RATE = 1.5e-3
+WARMUP = 0.04  # of the run
+PIECE_DROPOUT = 0.05
+SAMPLED = 0.5  # share of names whose segmentation is drawn at random
+VALIDATE_SECONDS = 120.0
+
+# The matching head of the generator's text-match loss sees what stage 1 makes, at the discriminator's resolution.
+# More steps overfit: R@1 of 100 was 21.9% after 1,000 and 20.0% after 2,500.
+JUDGE_SIZE, JUDGE_RESOLUTION, JUDGE_VIEWS, JUDGE_STEPS = 64, 96, 4, 1000
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """All that the encoder learns from."""
+
+    names: list[str]
+    targets: Tensor
+    """(n, E) where the teacher wants each name, unit norm."""
+    real: list[tuple[int, tuple[int, ...]]]
+    """Pairs: the index of the English name, and those of the Japanese variants."""
+    words: list[tuple[int, tuple[int, ...]]]
+    composed: list[tuple[int, tuple[int, ...]]]
+    photo_names: Tensor
+    """(N, 2) indices of a photo's names in English and Japanese; -1 where there is none."""
+    photo_weights: Tensor
+    features: Tensor
+    """(N, F) float16."""
+    forbidden: frozenset[str]
+    reading: text_teacher.Whitening
+    """From the teacher's raw vectors to the targets, before the names of a dish were brought together."""
+
+
+@dataclass(frozen=True)
+class Validation:
+    """The validation rows, which nothing is learned from."""
+
+    pairs: list[Pair]
+    photos: Photos
+    features: Tensor
+
+
+def train(
+    data: Path,
+    out: Path,
+    *,
+    minutes: float,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    resume: bool = False,
+    steps: int | None = None,
+    teacher_store: Path | None = None,
+    composed: int = COMPOSED,
+    cache: Path | None = None,
+    without: str | None = None,
+) -> dict[str, float]:
+    """Trains tokenizer, text encoder and matching head, and writes them into the run folder `out`.
+
+    Args:
+        data: photographs as `model.data.photos.load` takes them, with `names.tsv` beside them where there is one.
+        out: gets tokenizer.model, text.safetensors, matching.safetensors, matching-64.safetensors (see
+            `fit_judge`), config.json and text.csv.
+        minutes: length of the training loop; the learning rate falls to 0 over it. Before it come the
+            teacher's vectors and the photographs' features where they are not cached, and after it `fit_judge`.
+        seed: of weights and draws.
+        device: of the training.
+        resume: go on from the state in `out`, if there is one.
+        steps: ends the run (and the learning rate's way) after so many steps instead.
+        teacher_store: folder of the teacher's vectors; `out`/teacher by default.
+        composed: dishes with composed names that the teacher is asked about.
+        cache: of decoded photographs and of image features; `model.data.photos.default_cache` by default.
+        without: "pictures" leaves the photographs out of what the encoder learns from; "order" makes it a bag of
+            pieces, which sees neither where a piece stands nor what stands beside it. For the experiments.
+
+    Returns:
+        The last validation figures, by name; empty without a validation split.
+
+    SIGTERM and SIGINT end the loop early: the state is saved, and what comes after the loop is left to --resume.
+
+    Raises:
+        DataError: there are no photographs or names to train on.
+        ValueError: the state in `out` is of another encoder, or damaged.
+        FloatingPointError: the loss is not finite; what was best is in `out`.
+    """
+    device = torch.device(device)
+    out.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(seed)
+    Tokenizer.seed_samples(seed)
+    rng = random.Random(seed)
+    corpus, validation, tokenizer = prepare(data, out, seed, teacher_store or out / "teacher", composed, cache, device)
+
+    encoder = (bag_of_pieces if without == "order" else TextEncoder)(vocabulary=len(tokenizer)).to(device)
+    head = MatchingHead(features=corpus.features.shape[1], embedding_dim=encoder.embedding_dim).to(device)
+    head.standardize(corpus.features.to(device))
+    helper = _Helper(encoder.embedding_dim, corpus.targets.shape[1]).to(device)
+    modules = nn.ModuleDict({"encoder": encoder, "head": head, "helper": helper})
+    optimizer = torch.optim.AdamW(_groups(modules), lr=LEARNING_RATE, betas=(0.9, 0.98), fused=True)
+    step, spent, best = 0, 0.0, -1.0
+    state = out / STATE
+    if resume and state.exists():
+        with reading_state(state):
+            saved = torch.load(state, map_location=device, weights_only=True)
+            modules.load_state_dict(saved["modules"])
+            optimizer.load_state_dict(saved["optimizer"])
+            step, spent, best = saved["step"], saved["spent"], saved["best"]
+        rng.seed(seed + step)
+        torch.manual_seed(seed + step)
+    else:
+        (out / LOG).unlink(missing_ok=True)
+
+    figures: dict[str, float] = {}
+    started, validated = time.monotonic() - spent, time.monotonic()
+    limit = minutes * 60
+    bar = tqdm(desc="text", unit=" steps", initial=step, total=steps, disable=None)
+    running: dict[str, float] = {}
+    done = False
+    with bar, stop_on_signal() as stop:
+        while not done:
+            spent = time.monotonic() - started
+            progress = step / steps if steps else spent / limit
+            if progress < 1:
+                for group in optimizer.param_groups:
+                    group["lr"] = LEARNING_RATE * _schedule(progress)
+                modules.train()
+                losses = _losses(corpus, tokenizer, encoder, head, helper, rng, device)
+                if without == "pictures":
+                    losses.pop("pictures")
+                total = sum(losses.values(), torch.zeros((), device=device))
+                if not torch.isfinite(total):
+                    raise FloatingPointError(
+                        f"the loss is not finite after {step} steps; the best weights so far are in {out}"
+                    )
+                optimizer.zero_grad()
+                total.backward()
+                nn.utils.clip_grad_norm_(modules.parameters(), 1.0)
+                optimizer.step()
+                step += 1
+                for name, loss in losses.items():
+                    value = float(loss.detach())
+                    running[name] = 0.95 * running.get(name, value) + 0.05 * value
+                bar.update()
+                left = (limit - spent) / 60 if not steps else (steps - step) * spent / step / 60
+                bar.set_postfix_str(
+                    " ".join(f"{name} {loss:.3f}" for name, loss in running.items()) + f", {left:.1f} min left"
+                )
+            done = (step >= steps) if steps else (time.monotonic() - started >= limit)
+            if stop:
+                _save_state(state, modules, optimizer, step, spent, best)
+                tqdm.write(f"stopped after {step} steps; --resume goes on from there")
+                return figures
+            if done or time.monotonic() - validated > VALIDATE_SECONDS:
+                figures = validate(encoder, head, tokenizer, validation)
+                score = sum(figures.values())
+                if running:  # a resumed run whose time was up has no losses
+                    _log(out / LOG, {"step": step, "minutes": spent / 60, **running, **figures})
+                if figures:
+                    tqdm.write(f"step {step}: " + ", ".join(f"{k} {v:.3f}" for k, v in figures.items()))
+                if score >= best:
+                    best = score
+                    _save(out, encoder, head, step, spent, figures)
+                _save_state(state, modules, optimizer, step, spent, best)
+                validated = time.monotonic()
+    fit_judge(data, out, seed=seed, device=device, cache=cache)
+    return figures
+
+
+def fit_judge(
+    data: Path,
+    run: Path,
+    *,
+    size: int = JUDGE_SIZE,
+    resolution: int = JUDGE_RESOLUTION,
+    views: int = JUDGE_VIEWS,
+    steps: int | None = None,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    cache: Path | None = None,
+) -> dict[str, float]:
+    """Fits the frozen matching head of the generator's text-match loss to the finished encoder in `run`.
+
+    It sees photographs as the generator makes them, `size` pixels a side, in `views` views each, under their
+    English and their Japanese names, and is written to `run` as `matching-{size}`.
+
+    Returns:
+        R@1 among 100 validation photographs by language; empty without a validation split.
+    """
+    tokenizer, encoder = reader(run)
+    encoder.to(device).eval()
+    backbone = Backbone("lite0", resolution=resolution).to(device)
+    photos = load(data, size, "train", cache)
+    features = np.stack([image_features(photos, backbone, cache or default_cache(), view) for view in range(views)], 1)
+    embeddings = _both_languages(encoder, tokenizer, photos)
+    head = fit(torch.from_numpy(features), embeddings, photos.names, steps or JUDGE_STEPS, seed, device=device)
+    figures: dict[str, float] = {}
+    try:
+        validation = load(data, size, "validation", cache) if data.is_dir() else None
+    except DataError:
+        validation = None
+    if validation is not None:
+        images = torch.from_numpy(image_features(validation, backbone, cache or default_cache()))
+        figures = validate(encoder, head, tokenizer, Validation([], validation, images))
+    name = f"matching-{size}"
+    save_weights(run, name, head)
+    save_config(run, **{name: head.config}, **_features_section(run, name, resolution, validation=figures))
+    return figures
+
+
+def _features_section(run: Path, name: str, resolution: int, **more: Any) -> dict[str, dict[str, Any]]:
+    """The section `features` of config.json, which says what each matching head looks at, with one more in it."""
+    known = read_config(run).get("features", {}) if (run / CONFIG).exists() else {}
+    return {"features": {**known, name: {"backbone": "lite0", "resolution": resolution, **more}}}
+
+
+def _both_languages(encoder: TextEncoder, tokenizer: Tokenizer, photos: Photos) -> Tensor:
+    """(N, 2, E) embeddings of the photos' English and Japanese names; NaN where there is none."""
+    names = list(dict.fromkeys([*photos.names, *filter(None, photos.names_ja)]))
+    index = {name: i for i, name in enumerate(names)}
+    table = torch.cat([embed(encoder, tokenizer, names), torch.full((1, encoder.embedding_dim), torch.nan)])
+    rows = [[index[en], index[ja] if ja else -1] for en, ja in zip(photos.names, photos.names_ja, strict=True)]
+    return table[torch.tensor(rows)]
+
+
+def prepare(
+    data: Path,
+    out: Path,
+    seed: int,
+    store: Path,
+    composed: int,
+    cache: Path | None,
+    device: torch.device,
+) -> tuple[Corpus, Validation | None, Tokenizer]:
+    """Reads names and photographs, asks the teacher, and trains the tokenizer where `out` has none."""
+    photos = load_photos(data, "train", cache)
+    try:
+        validation_photos = load_photos(data, "validation", cache) if data.is_dir() else None
+    except DataError:
+        validation_photos = None
+    pairs_out = read_names(data, "validation")
+    forbidden = held_out(pairs_out, validation_photos, class_names(photos))
+
+    def allowed(pairs: list[Pair]) -> list[Pair]:
+        return [p for p in pairs if not forbidden & {key(p.en), *map(key, p.ja)}]
+
+    real = allowed(read_names(data, "train"))
+    real += allowed([Pair(en, (ja,)) for en, ja in dict(zip(photos.names, photos.names_ja, strict=True)).items() if ja])
+    real = list(dict.fromkeys(real))
+    words = allowed(read_pairs(WORDS))
+    made_up = allowed(composed_pairs(store / "composed.tsv", composed))
+    singles = [n for n in dict.fromkeys(photos.names) if key(n) not in forbidden]
+
+    names = list(
+        dict.fromkeys([*singles, *(n for group in (real, words, made_up) for p in group for n in (p.en, *p.ja))])
+    )
+    index = {name: i for i, name in enumerate(names)}
+    raw = text_teacher.vectors(names, store)
+
+    def indexed(pairs: list[Pair]) -> list[tuple[int, tuple[int, ...]]]:
+        return [(index[p.en], tuple(index[n] for n in p.ja)) for p in pairs]
+
+    groups = indexed(real), indexed(words), indexed(made_up)
+    both = [pair for group in groups for pair in group]
+    reading = text_teacher.read_as(names, raw, [(en, ja[0]) for en, ja in both], seed)
+    targets = torch.from_numpy(reading(names, raw))
+    # A dish's names have one target, the mean of theirs: the student is to agree where the teacher does not.
+    meeting = targets.clone()
+    for en, ja in both:
+        together = F.normalize(targets[en] + targets[list(ja)].mean(0), dim=0)
+        meeting[en] = together
+        meeting[list(ja)] = together
+
+    tokenizer_path = out / TOKENIZER
+    if not tokenizer_path.exists():
+        write_file(tokenizer_path, train_tokenizer(names))
+    tokenizer = Tokenizer.load(tokenizer_path)
+
+    backbone = Backbone("lite0", resolution=RESOLUTION).to(device)
+    keep = [i for i, n in enumerate(photos.names) if n in index]
+    features = torch.from_numpy(image_features(photos, backbone, cache or default_cache()))[keep]
+    photo_names = torch.tensor([[index[photos.names[i]], index.get(photos.names_ja[i] or "", -1)] for i in keep])
+    corpus = Corpus(
+        names,
+        meeting,
+        *groups,
+        photo_names,
+        name_weights([photos.names[i] for i in keep]),
+        features,
+        frozenset(forbidden),
+        reading,
+    )
+    validation = None
+    if validation_photos is not None:
+        seen = image_features(validation_photos, backbone, cache or default_cache())
+        validation = Validation(pairs_out, validation_photos, torch.from_numpy(seen))
+    log.info(
+        "%d names, %d real pairs, %d words, %d composed pairs, %d photographs; %d names held out",
+        len(names), len(real), len(words), len(made_up), len(keep), len(forbidden),
+    )
+    return corpus, validation, tokenizer
+
+
+def train_tokenizer(names: Sequence[str], vocabulary: int = VOCABULARY) -> bytes:
+    """A sentencepiece unigram model of the names: NFKC and case folding, byte fallback, id 0 is the padding."""
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(names),
+        model_writer=model,
+        model_type="unigram",
+        vocab_size=vocabulary,
+        hard_vocab_limit=False,
+        byte_fallback=True,
+        character_coverage=0.9998,
+        normalization_rule_name="nmt_nfkc_cf",
+        max_sentencepiece_length=10,
+        pad_id=0,
+        unk_id=1,
+        bos_id=-1,
+        eos_id=-1,
+        num_threads=1,
+        minloglevel=2,
+    )
+    return model.getvalue()
+
+
+def bag_of_pieces(*, vocabulary: int) -> TextEncoder:
+    """A text encoder that weighs every piece by itself and takes the mean: no blocks, and positions that stay 0."""
+    encoder = TextEncoder(vocabulary=vocabulary, layers=0)
+    nn.init.zeros_(encoder.positions.requires_grad_(False))
+    return encoder
+
+
+class _Helper(nn.Module):
+    """What training needs beside the networks and nobody ships: the way to the teacher, a temperature."""
+
+    def __init__(self, embedding_dim: int, teacher_dim: int) -> None:
+        super().__init__()
+        self.to_teacher = nn.Linear(embedding_dim, teacher_dim, bias=False)
+        nn.init.eye_(self.to_teacher.weight)
+        self.log_scale = nn.Parameter(torch.tensor(20.0).log())
+
+
+def _losses(
+    corpus: Corpus,
+    tokenizer: Tokenizer,
+    encoder: TextEncoder,
+    head: MatchingHead,
+    helper: _Helper,
+    rng: random.Random,
+    device: torch.device,
+) -> dict[str, Tensor]:
+    """One batch's losses, weighted, by name."""
+    rows = torch.multinomial(corpus.photo_weights, min(PHOTOS, len(corpus.photo_weights)))
+    photo_names = [en if ja < 0 or rng.random() < 0.5 else ja for en, ja in corpus.photo_names[rows].tolist()]
+    dishes = corpus.photo_names[rows, 0]
+
+    english: list[str] = []
+    japanese: list[str] = []
+    known: list[tuple[int, int]] = []
+    for group, count in ((corpus.real, REAL), (corpus.words, WORD), (corpus.composed, COMPOSED_SHARE)):
+        for en, ja in rng.sample(group, min(count, len(group))):
+            known.append((en, ja[0] if rng.random() < 0.6 else rng.choice(ja)))
+    english += [corpus.names[en] for en, _ in known]
+    japanese += [corpus.names[ja] for _, ja in known]
+    for _ in range(FRESH):
+        en_name, ja_name = compose(rng)
+        if key(en_name) not in corpus.forbidden and key(ja_name) not in corpus.forbidden:
+            english.append(en_name)
+            japanese.append(ja_name)
+
+    texts = [*(corpus.names[i] for i in photo_names), *english, *japanese]
+    out = _encode(encoder, [_ids(tokenizer, text, rng) for text in texts], device)
+    photo_text, en_text, ja_text = out.split([len(photo_names), len(english), len(japanese)])
+
+    # Only names that the teacher knows are distilled; those composed on the way are not among them.
+    targets = corpus.targets[[*photo_names, *(en for en, _ in known), *(ja for _, ja in known)]].to(device)
+    guided = torch.cat([photo_text, en_text[: len(known)], ja_text[: len(known)]])
+    toward = F.normalize(helper.to_teacher(guided), dim=1)
+    distil = (1 - (toward * targets).sum(1)).mean()
+    similarity = _similarity_loss(toward, targets)
+
+    translation = contrastive_loss(
+        en_text, ja_text, helper.log_scale.exp().clamp(max=50), (_equal(english) | _equal(japanese)).to(device)
+    )
+    image = head(corpus.features[rows].to(device))
+    pictures = contrastive_loss(image, photo_text, head.scale, (dishes[:, None] == dishes).to(device))
+    return {
+        "distil": DISTIL * distil,
+        "similarity": SIMILARITY * similarity,
+        "translation": TRANSLATION * translation,
+        "pictures": PICTURES * pictures,
+    }
+
+
+def _similarity_loss(student: Tensor, target: Tensor, scale: float = 10.0) -> Tensor:
+    """Cross-entropy between what the teacher finds like each name in the batch and what the student finds."""
+    own = torch.eye(len(student), dtype=torch.bool, device=student.device)
+    wanted = (scale * target @ target.T).masked_fill(own, -torch.inf).softmax(1)
+    found = (scale * student @ student.T).masked_fill(own, -1e4).log_softmax(1)
+    return F.kl_div(found, wanted, reduction="batchmean")
+
+
+def _equal(names: Sequence[str]) -> Tensor:
+    """(B, B) bool: which names are the same."""
+    ids = torch.from_numpy(np.unique(np.asarray(names, dtype=object).astype(str), return_inverse=True)[1])
+    return ids[:, None] == ids
+
+
+def _ids(tokenizer: Tokenizer, text: str, rng: random.Random) -> list[int]:
+    ids = tokenizer.sample(text) if rng.random() < SAMPLED else tokenizer.encode(text)
+    if len(ids) > 2:
+        ids = [i for i in ids if rng.random() >= PIECE_DROPOUT] or ids
+    return ids
+
+
+def _encode(encoder: TextEncoder, ids: list[list[int]], device: torch.device, chunks: int = 4) -> Tensor:
+    """(B, E), encoded in chunks of like length, so that little is padding."""
+    order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
+    size = -(-len(order) // chunks)
+    parts = []
+    with torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16(device)):
+        for start in range(0, len(order), size):
+            parts.append(encoder(pad([ids[i] for i in order[start : start + size]]).to(device)))
+    back = torch.empty(len(order), dtype=torch.int64)
+    back[order] = torch.arange(len(order))
+    return torch.cat(parts)[back.to(device)]
+
+
+def _groups(modules: nn.Module) -> list[dict[str, Any]]:
+    """Weight decay for matrices alone, and more of it for the head, which sees each photo many times."""
+    decayed = [p for n, p in modules.named_parameters() if p.dim() > 1 and not n.startswith("head")]
+    of_head = [p for n, p in modules.named_parameters() if p.dim() > 1 and n.startswith("head")]
+    rest = [p for p in modules.parameters() if p.dim() <= 1]
+    return [
+        {"params": decayed, "weight_decay": 0.05},
+        {"params": of_head, "weight_decay": 0.2},
+        {"params": rest, "weight_decay": 0.0},
+    ]
+
+
+def _schedule(progress: float) -> float:
+    """Linear warm-up, then a cosine to 0."""
+    if progress < WARMUP:
+        return max(progress / WARMUP, 0.02)
+    return 0.5 * (1 + float(np.cos(np.pi * (progress - WARMUP) / (1 - WARMUP))))
+
+
+def validate(
+    encoder: TextEncoder, head: MatchingHead, tokenizer: Tokenizer, validation: Validation | None
+) -> dict[str, float]:
+    """R@1 of the validation rows, by name; empty where there are none."""
+    if validation is None:
+        return {}
+    encoder.eval()
+    head.eval()
+    device = next(head.parameters()).device
+    photos = validation.photos
+    with torch.inference_mode():
+        images = head(validation.features.to(device)).cpu()
+    rows = japanese_rows(photos)
+    figures: dict[str, float] = {}
+    if validation.pairs:
+        figures["ja_en"], figures["en_ja"] = retrieval(lambda n: embed(encoder, tokenizer, n), validation.pairs)
+    figures["photo_en"] = recall_among(embed(encoder, tokenizer, photos.names), images, photos.names)[0]
+    if rows:
+        figures["photo_ja"] = recall_among(
+            embed(encoder, tokenizer, [photos.names_ja[i] or "" for i in rows]),
+            images[rows],
+            [photos.names[i] for i in rows],
+        )[0]
+    return figures
+
+
+def _save(
+    out: Path, encoder: TextEncoder, head: MatchingHead, step: int, spent: float, figures: dict[str, float]
+) -> None:
+    save_weights(out, "text", encoder)
+    save_weights(out, "matching", head)
+    save_config(
+        out,
+        text=encoder.config,
+        matching=head.config,
+        **_features_section(out, "matching", RESOLUTION),
+        training={"text": {"steps": step, "minutes": round(spent / 60, 2), "validation": figures}},
+    )
+
+
+def _save_state(
+    path: Path, modules: nn.Module, optimizer: torch.optim.Optimizer, step: int, spent: float, best: float
+) -> None:
+    buffer = io.BytesIO()
+    torch.save(
+        {
+            "modules": modules.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "step": step,
+            "spent": spent,
+            "best": best,
+        },
+        buffer,
+    )
+    write_file(path, buffer.getvalue())
+
+
+def _log(path: Path, row: dict[str, float]) -> None:
+    new = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, list(row))
+        if new:
+            writer.writeheader()
+        writer.writerow({name: f"{value:.6g}" for name, value in row.items()})

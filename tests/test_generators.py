@@ -1,0 +1,177 @@
+"""The generators: what goes in, what comes out, and what each input changes."""
+
+import json
+
+import pytest
+import torch
+from torch import Tensor
+
+from model.generators import ConditioningAugmentation, Stage1Generator, Stage2Generator, upsample
+
+SIZES = {"embedding_dim": 12, "z_dim": 6, "condition_dim": 4, "style_dim": 16}
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
+
+
+def stage1(**changes: object) -> Stage1Generator:
+    return Stage1Generator(**{**SIZES, "channels": (16, 16, 16, 16, 16), **changes}).eval()
+
+
+def stage2(**changes: object) -> Stage2Generator:
+    generator = Stage2Generator(**{**SIZES, "channels": (16, 16, 16), "depth": 1, **changes})
+    torch.nn.init.normal_(generator.to_rgb.weight, std=0.1)  # from its start it would only enlarge
+    return generator.eval()
+
+
+def inputs(batch: int = 3) -> tuple[Tensor, Tensor]:
+    return torch.randn(batch, 12), torch.randn(batch, 10)
+
+
+def sketches(batch: int = 3) -> Tensor:
+    return torch.rand(batch, 3, 64, 64) * 2 - 1
+
+
+def test_stage1_paints_sketches_within_range() -> None:
+    generator = stage1()
+    for factor in (1, 100):  # far outside of what training sees, too
+        embedding, latent = inputs()
+        picture = generator(embedding * factor, latent * factor)
+        assert picture.shape == (3, 3, 64, 64)
+        assert picture.dtype == torch.float32
+        assert picture.abs().max() <= 1
+        assert picture.std() > 0
+
+
+def test_stage2_paints_pictures_within_range() -> None:
+    generator = stage2()
+    torch.nn.init.normal_(generator.to_rgb.weight, std=10)
+    picture = generator(sketches(), *inputs())
+    assert picture.shape == (3, 3, 256, 256)
+    assert picture.dtype == torch.float32
+    assert picture.abs().max() == 1
+
+
+@pytest.mark.parametrize("paint", [
+    lambda e, z, s: stage1()(e, z),
+    lambda e, z, s: stage2()(s, e, z),
+], ids=["stage1", "stage2"])  # fmt: skip
+def test_pictures_are_float32_in_bfloat16_training(paint) -> None:  # type: ignore[no-untyped-def]
+    with torch.autocast("cpu", torch.bfloat16):
+        picture = paint(*inputs(), sketches())
+    assert picture.dtype == torch.float32
+    assert picture.isfinite().all()
+
+
+def test_name_and_latent_both_change_the_sketch() -> None:
+    generator, (embedding, latent) = stage1(), inputs(1)
+    plain = generator(embedding, latent)
+    other_name, other_latent = inputs(1)
+    assert (generator(other_name, latent) - plain).abs().mean() > 0.01
+    assert (generator(embedding, other_latent) - plain).abs().mean() > 0.01
+    assert torch.equal(generator(embedding, latent), plain)
+
+
+def test_sketch_name_and_latent_all_change_the_picture() -> None:
+    generator, (embedding, latent), sketch = stage2(), inputs(1), sketches(1)
+    plain = generator(sketch, embedding, latent)
+    other_name, other_latent = inputs(1)
+    assert (generator(sketches(1), embedding, latent) - plain).abs().mean() > 0.01
+    assert (generator(sketch, other_name, latent) - plain).abs().mean() > 0.001
+    assert (generator(sketch, embedding, other_latent) - plain).abs().mean() > 0.001
+
+
+def test_every_block_listens_to_name_and_latent() -> None:
+    for generator in (stage1(), stage2()):
+        style = generator.style(generator.condition(*inputs(2))[0])
+        affines = [m for m in generator.modules() if type(m).__name__ == "Affine"]
+        assert len(affines) == 2 * (5 if isinstance(generator, Stage1Generator) else 3) + 1
+        for affine in affines:
+            out = affine(torch.randn(1, affine.norm.num_channels, 4, 4).expand(2, -1, -1, -1), style)
+            assert not torch.allclose(out[0], out[1])
+
+
+def test_stage2_begins_as_the_enlarged_sketch() -> None:
+    generator = Stage2Generator(**SIZES, channels=(16, 16, 16), depth=1)
+    sketch = sketches()
+    assert (generator(sketch, *inputs()) - upsample(sketch)).abs().max() < 0.1
+
+
+def test_upsample_keeps_flat_colours_and_range() -> None:
+    flat = torch.full((1, 3, 64, 64), 0.25)
+    torch.testing.assert_close(upsample(flat), torch.full((1, 3, 256, 256), 0.25))
+    assert upsample(sketches().sign()).abs().max() == 1
+
+
+def test_a_condition_is_z_beside_a_draw_around_the_mean() -> None:
+    generator = stage1()
+    embedding, latent = inputs()
+    condition, mean, log_variance = generator.condition(embedding, latent)
+    assert generator.latent_dim == 10
+    assert torch.equal(condition[:, :6], latent[:, :6])
+    torch.testing.assert_close(condition[:, 6:], mean + (log_variance / 2).exp() * latent[:, 6:])
+
+
+def test_sigma_begins_small_and_may_be_anything_within_its_clamp() -> None:
+    augmentation = ConditioningAugmentation(12, 64)
+    mean, log_variance = augmentation(torch.randn(50, 12))
+    assert mean.shape == log_variance.shape == (50, 64)
+    sigma = (log_variance / 2).exp()
+    assert 0.1 < sigma.mean() < 0.4
+    assert (mean < 0).any()  # the original's ReLU would not let it
+    _, extreme = augmentation(1e4 * torch.randn(50, 12))
+    assert extreme.min() == -8 and extreme.max() == 2
+
+
+def test_the_mean_of_the_condition_depends_on_the_name_alone() -> None:
+    generator = stage1()
+    embedding, latent = inputs()
+    _, mean, log_variance = generator.condition(embedding, latent)
+    again = generator.condition(embedding, torch.zeros_like(latent))
+    assert torch.equal(again[1], mean) and torch.equal(again[2], log_variance)
+    torch.testing.assert_close(again[0][:, 6:], mean)
+
+
+def test_a_picture_does_not_depend_on_its_batch() -> None:
+    for generator in (stage1().train(), stage2().train()):  # in training, too: there is no BatchNorm
+        embedding, latent, sketch = *inputs(4), sketches(4)
+        arguments = (embedding, latent) if isinstance(generator, Stage1Generator) else (sketch, embedding, latent)
+        together = generator(*arguments)
+        alone = torch.cat([generator(*(a[i : i + 1] for a in arguments)) for i in range(4)])
+        torch.testing.assert_close(together, alone, atol=1e-4, rtol=0)
+
+
+def test_a_network_can_be_built_again_from_its_config() -> None:
+    for generator in (stage1(), stage1(channels=[32, 16, 16, 16, 8]), stage2(), stage2(depth=2)):
+        config = json.loads(json.dumps(generator.config))
+        again = type(generator)(**config).eval()
+        assert again.config == generator.config
+        again.load_state_dict(generator.state_dict())
+        arguments = inputs(1) if isinstance(generator, Stage1Generator) else (sketches(1), *inputs(1))
+        assert torch.equal(again(*arguments), generator(*arguments))
+
+
+@pytest.mark.parametrize("channels", [(16, 16, 16, 16), (16,) * 6, ()])
+def test_stage1_needs_five_widths(channels: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="channels"):
+        stage1(channels=channels)
+
+
+@pytest.mark.parametrize("channels", [(16, 16), (16,) * 4])
+def test_stage2_needs_three_widths(channels: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="channels"):
+        stage2(channels=channels)
+
+
+def test_a_width_that_normalisation_cannot_group_is_refused() -> None:
+    with pytest.raises(ValueError, match="divisible"):
+        stage1(channels=(16, 16, 16, 16, 35))
+
+
+def test_gradients_reach_every_weight() -> None:
+    for generator in (stage1(), stage2()):
+        arguments = inputs() if isinstance(generator, Stage1Generator) else (sketches(), *inputs())
+        generator(*arguments).square().mean().backward()
+        assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in generator.parameters())

@@ -1,0 +1,118 @@
+"""What a CUDA graph needs of a step, as far as it can be seen without a GPU, and the graphs where there is one."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from model.features.backbone import Backbone
+from model.generators import Stage2Generator
+from model.training import stage1, stage2
+from model.training.stage import Recordable
+from model.training.stage1 import LatentEncoder, Stage1
+from model.training.stage2 import Stage2
+from model.training.step_graphs import Replay
+from model.training.text_match import Naming
+from tests.test_stages import (
+    LATENT,
+    embeddings,
+    first,
+    heads,
+    make_stage1,
+    make_stage2,
+    matching,
+    moved,
+    step,
+    weights,
+)
+
+MAKERS = {"stage1": make_stage1, "stage2": make_stage2}
+# Each makes a GPU wait for the processor, or fetches a number from its memory.
+WAITING = ("_local_scalar_dense", "nonzero", "masked_select", "lift_fresh", "equal", "is_nonzero")
+
+
+class Operations(TorchDispatchMode):
+    """The names of all operations, backward passes included."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.names.append(func.overloadpacket._qualified_op_name.removeprefix("aten::"))
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.fixture(params=MAKERS)
+def settled(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Recordable:
+    monkeypatch.setattr(Naming, "NAMES", 16)
+    game = MAKERS[request.param]()
+    assert isinstance(game, Recordable)
+    steps = 0
+    while not game.settled(50.0):
+        step(game)
+        steps += 1
+    assert steps <= 20 and not game.settled(0.1)
+    return game
+
+
+def test_a_settled_step_is_the_same_every_time_and_waits_for_nothing(settled: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr(torch.optim.Adam, "step", lambda _optimizer: None)  # a GPU has one of its own
+    kinds: dict[bool, list[list[str]]] = {}
+    for _ in range(10):
+        measures = settled.balancer.measures()
+        with Operations() as seen:
+            step(settled)
+        kinds.setdefault(measures, []).append(seen.names)
+    for measures, runs in kinds.items():
+        assert all(run == runs[0] for run in runs), measures
+        assert not set(runs[0]) & set(WAITING), set(runs[0]) & set(WAITING)
+    assert len(kinds[False]) > len(kinds[True]) > 0
+
+
+def test_what_a_settled_step_remembers_stays_where_it_is(settled: Any) -> None:
+    def places() -> list[int]:
+        tensors: list[Tensor] = [settled.naming.names, *(mean for mean, _ in settled.balancer.pulls.values())]
+        return [tensor.data_ptr() for tensor in tensors]
+
+    before, names = places(), settled.naming.names.clone()
+    for _ in range(9):
+        step(settled)
+    assert places() == before
+    assert not torch.equal(settled.naming.names, names)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA GPU here")
+@pytest.mark.parametrize("stage", MAKERS)
+def test_replayed_steps_go_on_learning_and_looking_at_what_they_are_given(stage: str) -> None:
+    gpu = torch.device("cuda")
+    eyes, match = Backbone("lite0"), matching()
+    game: Any
+    if stage == "stage1":
+        game = Stage1(first(), heads(), LatentEncoder(z_dim=8), eyes, match, stage1.Recipe(), gpu, True)
+    else:
+        painter = Stage2Generator(**LATENT, channels=(16, 16, 16), depth=1)
+        game = Stage2(painter, heads(), heads(), first(), eyes, match, stage2.Recipe(), gpu, True)
+    replay, batch = Replay(game), 64
+
+    def play(photos: Tensor) -> dict[str, Tensor]:
+        return replay.step(photos, embeddings(batch).to(gpu), embeddings(batch // 2).to(gpu), 50.0)
+
+    grey = torch.zeros(batch, 3, game.size, game.size, device=gpu)
+    while not replay.graphs.keys() >= {True, False}:
+        play(grey)
+    players = {name: weights(module) for name, module in game.modules().items()}
+    history = [{name: float(value) for name, value in play(grey).items()} for _ in range(20)]
+    assert all(math.isfinite(value) for row in history for value in row.values())
+    assert len({row["g_loss"] for row in history}) == 20  # every replay draws anew
+    for name, module in game.modules().items():
+        assert moved(players[name], module), name
+    # Of black and white squares, 16 px wide, a generator that has seen grey only makes nothing.
+    squares = (torch.arange(game.size, device=gpu) // 16 % 2 * 2.0 - 1).expand_as(grey)
+    near = "colour" if stage == "stage1" else "pixels"
+    assert float(play(squares)[near]) > 2 * history[-1][near]
