@@ -30,8 +30,8 @@ def _serve(settings: Settings) -> int:
     # Here, so that --help and a mistyped setting answer at once: torch takes a second to import.
     import torch
 
-    from app import cpus, logs, serving
-    from app.server import create_app
+    from app import cpus, logs, uvicorn_server
+    from app.application import create_app
     from model.checkpoint import CheckpointError
     from model.pipeline import Pipeline
 
@@ -46,7 +46,7 @@ def _serve(settings: Settings) -> int:
     except ValueError as error:  # no such device
         return _refuse(error)
 
-    class Server(serving.Server):
+    class Server(uvicorn_server.Server):
         async def startup(self, sockets: object = None) -> None:
             await super().startup(sockets)  # type: ignore[arg-type]
             if self.started:
@@ -60,7 +60,7 @@ def _serve(settings: Settings) -> int:
 
     # Uvicorn raises the signals that stopped it once more when it is done; being told to stop is no failure.
     before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGTERM, signal.SIGINT)}
-    server = Server(serving.config(create_app(settings, pipeline, threads), settings))
+    server = Server(uvicorn_server.config(create_app(settings, pipeline, threads), settings))
     try:
         server.run()
     except SystemExit:  # the address is taken, or not ours: uvicorn has logged which

@@ -16,11 +16,11 @@ from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
-from app import negotiation, texts, today
-from app.counter import Counter
+from app import featured, negotiation, texts
+from app.dish_editor import Counter
 from app.errors import ApiError, from_exception
-from app.orders import MAX_MENU, Order
 from app.pictures import Novelty, Pictures
+from app.request_parsing import MAX_MENU, Order
 from model.dishes import MAX_MIXED, Dish
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -100,7 +100,7 @@ def front_page(
         n=n,
         seed=seed,
         error=error.message_on_page(language) if error else None,
-        menu=today.menu(datetime.date.today(), language),
+        menu=featured.menu(datetime.date.today(), language),
         most_on_a_menu=MAX_MENU,
         script_texts=texts.FORM_TEXTS,
     )
@@ -112,7 +112,7 @@ def counter_page(
     """One dish and everything that can be done with it."""
     return _page(
         request,
-        "counter.html",
+        "dish_editor.html",
         counter=counter,
         notices=order.notices,
         pantry=pantry,

@@ -21,7 +21,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import cpus, logs
-from app.server import create_app
+from app.application import create_app
 from app.settings import SettingError, Settings, read
 from model.checkpoint import CheckpointError, read_config
 
@@ -98,7 +98,7 @@ def _application(given: Replicas, settings: Settings) -> serve.Application:
             "downscale_delay_s": 300,
         },
         graceful_shutdown_timeout_s=settings.drain,
-        logging_config={"enable_access_log": False},  # app.access has its own line
+        logging_config={"enable_access_log": False},  # app.request_log has its own line
     ).bind()
 
 

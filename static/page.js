@@ -1,8 +1,8 @@
 // The order form, brought to life. Without this script it posts itself, and the server answers with a page.
-import { keep } from "./history.js";
-import * as kitchen from "./kitchen.js";
-import { show } from "./shelf.js";
-import { Order } from "./table.js";
+import { keep } from "./saved_store.js";
+import * as api from "./api.js";
+import { show } from "./saved_dishes.js";
+import { Order } from "./results.js";
 import { text } from "./texts.js";
 
 const form = document.getElementById("form");
@@ -58,7 +58,7 @@ async function insist(work, signal) {
     try {
       return await work();
     } catch (error) {
-      if (!(error instanceof kitchen.Refused) || error.retryAfter === null) throw error;
+      if (!(error instanceof api.Refused) || error.retryAfter === null) throw error;
       await patience(error.message, error.retryAfter, signal);
       status.textContent = "";
     }
@@ -66,7 +66,7 @@ async function insist(work, signal) {
 }
 
 function reason(error) {
-  return error instanceof kitchen.Refused ? error.message : text("offline");
+  return error instanceof api.Refused ? error.message : text("offline");
 }
 
 async function serve(fields, signal) {
@@ -74,7 +74,7 @@ async function serve(fields, signal) {
   let table = null;
   const drawn = [];
   try {
-    for await (const event of kitchen.order(form.action, fields, signal)) {
+    for await (const event of api.order(form.action, fields, signal)) {
       if (event.event === "order") {
         const first = document.getElementById("served").hidden;
         table = new Order(event);
@@ -138,7 +138,7 @@ async function place(name, seed) {
 async function arrive(signal) {
   try {
     for (const picture of document.querySelectorAll("#orders .picture")) {
-      await insist(() => kitchen.arrived(picture, signal), signal);
+      await insist(() => api.arrived(picture, signal), signal);
     }
   } catch (error) {
     if (!signal.aborted) status.textContent = reason(error);
@@ -149,7 +149,7 @@ form.addEventListener("submit", async (event) => {
   event.preventDefault();
   if (event.submitter === surprise) {
     try {
-      input.value = await kitchen.surprise(surprise.formAction);
+      input.value = await api.surprise(surprise.formAction);
     } catch (error) {
       complain(reason(error));
       return;

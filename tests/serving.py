@@ -15,8 +15,8 @@ import torch
 from fastapi import FastAPI
 from torch import Tensor
 
-from app import serving
-from app.server import create_app
+from app import uvicorn_server
+from app.application import create_app
 from app.settings import Settings
 from model.names import normalize
 
@@ -88,7 +88,7 @@ def serve(
 ) -> Iterator[str]:
     """The app on a free port of this machine, or at a listening socket; yields its URL once it takes requests."""
     settings = replace(settings or Settings(drain=10), port=0)
-    server = serving.Server(serving.config(app, settings))
+    server = uvicorn_server.Server(uvicorn_server.config(app, settings))
     thread = threading.Thread(target=server.run, args=([door] if door else None,))
     thread.start()
     try:

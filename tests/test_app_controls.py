@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.server import create_app
+from app.application import create_app
 from app.settings import Settings
 from model import png
 from model.pipeline import Pipeline

@@ -17,9 +17,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from app.orders import MAX_PICTURES
-from app.routes import MAX_COMPARED
-from app.server import create_app
+from app.application import create_app
+from app.dependencies import MAX_COMPARED
+from app.request_parsing import MAX_PICTURES
 from app.settings import Settings
 from model.nearest import Nearest
 from tests.serving import FakePipeline, cafeteria, serve, until

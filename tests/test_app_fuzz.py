@@ -16,7 +16,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from app.server import create_app
+from app.application import create_app
 from app.settings import Settings
 from tests.serving import FakePipeline, cafeteria, until
 

@@ -23,9 +23,9 @@ from fastapi import Response
 from prometheus_client.parser import text_string_to_metric_families
 
 from app import cpus, logs
+from app.application import create_app
 from app.errors import ApiError
-from app.limits import Allowance
-from app.server import create_app
+from app.rate_limit import Allowance
 from app.settings import SETTINGS, Settings
 from tests.serving import FakePipeline, cafeteria, serve, until
 

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from app.server import create_app
+from app.application import create_app
 from app.settings import Settings
 from tests.serving import FakePipeline, serve, until
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from starlette.testclient import TestClient
 
-from app.server import create_app
+from app.application import create_app
 from app.settings import Settings, read
 from tests.serving import FakePipeline, until
 

@@ -13,7 +13,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from app.server import create_app
+from app.application import create_app
 from app.settings import Settings
 from model import nearest
 from model.checkpoint import CheckpointError, version

@@ -26,7 +26,7 @@ import yaml
 from click import ClickException
 from starlette.testclient import TestClient
 
-from app.server import create_app
+from app.application import create_app
 from app.settings import Settings
 from tests.serving import until
 
@@ -35,8 +35,8 @@ STREAM = {"Accept": "application/x-ndjson"}
 QUEUE = 16
 CLIENTS = 12  # three times what one replica should have in hand, and less than its queue
 LINE = re.compile(
-    r"ServeReplica\S* pid=(\d+)\)\S* (\{.*\"app\.access\".*\})"
-)  # after Ray's prefix, app.access's
+    r"ServeReplica\S* pid=(\d+)\)\S* (\{.*\"app\.request_log\".*\})"
+)  # after Ray's prefix, app.request_log's
 
 pytestmark = [
     pytest.mark.skipif(

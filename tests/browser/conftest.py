@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, sync_playwright
 
-from app.server import create_app
+from app.application import create_app
 from app.settings import Settings
 from model.pipeline import Pipeline
 from tests.conftest import knowing

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
-from app.server import create_app
+from app.application import create_app
 from app.settings import Settings
 from model.pipeline import Pipeline
 from tests.serving import chromium, serve

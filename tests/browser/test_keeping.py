@@ -11,7 +11,7 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
-from app.server import create_app
+from app.application import create_app
 from app.settings import Settings
 from model.pipeline import Pipeline
 from tests.browser.conftest import Open, follow

@@ -9,7 +9,7 @@ from email.utils import formatdate
 import pytest
 from playwright.sync_api import Locator, Page, Route, expect
 
-from app.server import create_app
+from app.application import create_app
 from app.settings import Settings
 from tests.browser.conftest import Open, laid
 from tests.serving import FakePipeline, cafeteria, chromium, serve, until

@@ -1,20 +1,24 @@
-"""What a route orders from: the pictures of this app, within its client's allowance."""
+"""What a route orders from: the pictures of this app, within its client's allowance; and how new a dish is."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Sequence
 from functools import partial
 
 from starlette.requests import Request
 
-from app.engine import Ticket
+from app import responses, texts
+from app.engine import QueueFull, Ticket
 from app.errors import ApiError
-from app.limits import Allowance
-from app.pictures import Pictures
+from app.pictures import Novelty, Pictures
+from app.rate_limit import Allowance
 from model.dishes import Dish
 
 logger = logging.getLogger(__name__)
+
+MAX_COMPARED = 8  # dishes with the training data, at once
 
 
 def of(request: Request) -> Pictures:
@@ -34,3 +38,19 @@ def order(
     tickets = of(request).order(dishes, pay, sketches=sketches, further=further)
     logger.debug("ordered", extra={"dishes": [dish.query() for dish in dishes]})
     return tickets
+
+
+async def novelty(request: Request, dish: Dish) -> Novelty:
+    """ApiError, QueueFull, EngineClosed."""
+    pictures = of(request)
+    (made,) = await responses.made(request, order(request, [dish]))
+    if isinstance(made, ApiError):
+        raise made
+    comparing: asyncio.Semaphore = request.app.state.comparing
+    if comparing.locked():
+        raise QueueFull(0)  # its picture is in memory when the client comes back
+    async with comparing:
+        found = await asyncio.to_thread(pictures.novelty, dish, made, japanese=texts.of(request) == "ja")
+    if found is None:
+        raise ApiError(404, "no_index")
+    return found

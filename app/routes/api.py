@@ -1,10 +1,9 @@
-"""The addresses of the server, and what each answers."""
+"""What programs ask for: pictures, one or several, names, and what a picture is nearest to. `POST /generate` and
+`GET /surprise` answer a browser with a page, or lead it to one."""
 
 from __future__ import annotations
 
-import asyncio
 import random
-import re
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
@@ -14,11 +13,10 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from app import answers, counter, kitchen, metrics, negotiation, pages, texts
-from app.answers import NDJSON
+from app import dependencies, negotiation, pages, responses, texts
 from app.engine import EngineClosed, QueueFull
 from app.errors import ApiError, from_exception
-from app.orders import (
+from app.request_parsing import (
     MAX_MENU,
     MAX_PICTURES,
     PAGE_PICTURES,
@@ -30,18 +28,17 @@ from app.orders import (
     draw_seed,
     read_body,
     read_query,
+    seed_or_none,
 )
-from app.pictures import Novelty
-from model.dishes import MAX_MIXED, Dish
-from model.names import EmptyName, NameError_, normalize
+from app.responses import NDJSON
+from app.routes.problems import NOT_HERE, PROBLEMS
+from model.dishes import Dish
 from model.nearest import Nearest
-from model.pipeline import MAX_SEED
 from model.words import surprise
 
 router = APIRouter()
 
 PNG, HTML, JSON = "image/png", "text/html", "application/json"
-MAX_COMPARED = 8  # dishes with the training data, at once
 
 
 class Picture(BaseModel):
@@ -80,27 +77,6 @@ class Near(BaseModel):
     by_picture: Side | None
 
 
-class Problem(BaseModel):
-    """Every error. `field` names the field at fault, `retry_after` the seconds after which to come back."""
-
-    class Details(BaseModel):
-        code: str
-        message: str
-        field: str | None = None
-        retry_after: int | None = None
-
-    error: Details
-
-
-PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: {"model": Problem, "description": texts.text("en", f"status.{status}")}
-    for status in (400, 403, 406, 408, 413, 415, 422, 429, 500, 503)
-}
-
-NOT_HERE: dict[int | str, dict[str, Any]] = {
-    404: {"model": Problem, "description": texts.text("en", "status.404")}
-}
-
 _order_schema = {"schema": Fields.model_json_schema()}
 _image = {"schema": {"type": "string", "format": "binary"}}
 
@@ -126,91 +102,6 @@ def _parameters(keys: Iterable[str]) -> list[dict[str, Any]]:
     ]
 
 
-# Pages
-
-
-@router.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
-async def home(request: Request) -> Response:
-    fields: dict[str, str] = {}
-    try:
-        fields = read_query(request, ("name", "n", "seed", "kept"))
-        kept = bool(fields.pop("kept", ""))
-        if not fields.get("name"):
-            seed = _seed(fields.get("seed"))
-            return pages.front_page(request, n=PAGE_PICTURES, seed="" if seed is None else seed)
-        order = check(fields, kitchen.of(request), default_n=PAGE_PICTURES)
-    except ApiError as error:
-        return pages.front_page(request, n=PAGE_PICTURES, typed=fields.get("name"), error=error)
-    return pages.front_page(request, order=order, n=len(order.dishes), seed=order.dishes[0].seed if kept else "")
-
-
-@router.api_route("/dish", methods=["GET", "HEAD"], include_in_schema=False)
-async def dish_at_the_counter(request: Request) -> Response:
-    pictures = kitchen.of(request)
-    keys = tuple(key for key in RECIPE if key != "size")
-    recipe = read_query(request, keys)
-    if not recipe.get("name") and negotiation.wants_page(request.headers.get("accept")):
-        # An address that was cut short leads to where names are written.
-        headers = {"Cache-Control": "no-store", "Vary": "Accept"}
-        return RedirectResponse(pages.home_url(request), status_code=303, headers=headers)
-    order = check(recipe, pictures, default_n=1, default_seed=0)
-    dish = order.dishes[0]
-    view = read_query(request, ("word", "how", "amount", "child", "pantry", "nearest"))
-    if view.get("word"):
-        # A word of the visitor's own: it becomes a part of the recipe, and so of the address.
-        try:
-            word = normalize(view["word"]).text
-        except NameError_ as error:
-            raise ApiError(422, error.code, field="word") from None
-        amount = view.get("amount", "")
-        if re.fullmatch(r"-?[0-9](\.[0-9]{1,2})?", amount):
-            changed = counter.with_weight(dish, word, float(amount))
-        else:
-            changed = counter.with_pinch(dish, word, counter.PINCH if view.get("how") != "take" else -1.0)
-        if changed is None and not counter.has_place(dish, word):
-            raise ApiError(422, "full_mix", field="mix", most=MAX_MIXED)
-        if changed is None:
-            raise ApiError(422, "no_room", field="mix", name=word)
-        return RedirectResponse(pages.counter_url(request, changed), status_code=303)
-    child, pantry = (_small(view.get(key), default) for key, default in (("child", 1), ("pantry", 0)))
-    laid = counter.lay(dish, texts.of(request), pictures.pieces, child=max(child, 1), pantry=pantry)
-    novelty = await _novelty(request, dish) if view.get("nearest") and pictures.has_index else None
-    return pages.counter_page(request, order, laid, pantry=pantry, novelty=novelty)
-
-
-@router.get("/table", include_in_schema=False)
-async def table(request: Request) -> Response:
-    """Names by seeds, as a page whose cells are permalinks."""
-    typed, n = "", PAGE_PICTURES
-    seed: object = ""
-    try:
-        view = read_query(request, ("names", "n", "seed"))
-        typed, n = view.get("names", ""), min(max(_small(view.get("n"), 4), 1), MAX_PICTURES)
-        seed = view.get("seed", "")
-        names = [line for line in typed.splitlines() if not _blank(line)]
-        if len(names) > MAX_PICTURES:
-            raise ApiError(422, "too_many_names", field="names", most=MAX_PICTURES)
-        fields = {"n": n, "seed": seed}
-        pictures = kitchen.of(request)
-        rows = []
-        for name in names:
-            order = check({**fields, "name": name}, pictures, default_n=n)
-            seed = fields["seed"] = order.dishes[0].seed
-            rows.append(order.dishes)
-    except ApiError as error:
-        return pages.table_page(request, typed=typed, n=n, seed=seed, most=MAX_PICTURES, error=error)
-    return pages.table_page(request, typed=typed, rows=rows, n=n, seed=seed, most=MAX_PICTURES)
-
-
-@router.get("/menu", include_in_schema=False)
-async def menu(request: Request) -> Response:
-    """A sheet of dishes to print, each given by its own recipe."""
-    queries = read_query(request, ("dish",)).get("dish", [])
-    if not queries and negotiation.wants_page(request.headers.get("accept")):
-        raise ApiError(422, "empty_menu", field="dish")
-    return pages.menu_page(request, check_menu(queries, kitchen.of(request)))
-
-
 @router.get(
     "/menu.zip",
     summary="Several pictures in one file",
@@ -233,22 +124,17 @@ async def menu(request: Request) -> Response:
     },
 )
 async def menu_zip(request: Request) -> Response:
-    pictures = kitchen.of(request)
+    pictures = dependencies.of(request)
     dishes = check_menu(read_query(request, ("dish",)).get("dish", []), pictures)
     made: list[bytes] = []
     # A few at a time, so that a menu never fills the kitchen by itself.
     for start in range(0, len(dishes), MAX_PICTURES):
-        tickets = kitchen.order(request, dishes[start : start + MAX_PICTURES], further=start > 0)
-        for result in await answers.made(request, tickets):
+        tickets = dependencies.order(request, dishes[start : start + MAX_PICTURES], further=start > 0)
+        for result in await responses.made(request, tickets):
             if isinstance(result, ApiError):
                 raise result
             made.append(result)
-    return answers.packed(dishes, made)
-
-
-@router.get("/docs", include_in_schema=False)
-async def docs(request: Request) -> Response:
-    return pages.docs_page(request)
+    return responses.packed(dishes, made)
 
 
 @router.get(
@@ -264,8 +150,8 @@ async def docs(request: Request) -> Response:
 async def nearest(request: Request) -> Response:
     """Names of the training photographs that are nearest by name and by colours and layout, with cosine distances
     (0: the same), and how new that is: the share of the training data that has a nearer neighbour, in percent."""
-    dish = replace(check_picture(request.scope["query_string"], kitchen.of(request)).dishes[0], size=256)
-    novelty = await _novelty(request, dish)
+    dish = replace(check_picture(request.scope["query_string"], dependencies.of(request)).dishes[0], size=256)
+    novelty = await dependencies.novelty(request, dish)
 
     def sides(near: Nearest) -> dict[str, object]:
         return {"novelty": near.novelty, "names": [{"name": n, "distance": d} for n, d in near.names]}
@@ -278,22 +164,6 @@ async def nearest(request: Request) -> Response:
             "by_picture": sides(novelty.picture) if novelty.picture else None,
         }
     )
-
-
-async def _novelty(request: Request, dish: Dish) -> Novelty:
-    """ApiError, QueueFull, EngineClosed."""
-    pictures = kitchen.of(request)
-    (made,) = await answers.made(request, kitchen.order(request, [dish]))
-    if isinstance(made, ApiError):
-        raise made
-    comparing: asyncio.Semaphore = request.app.state.comparing
-    if comparing.locked():
-        raise QueueFull(0)  # its picture is in memory when the client comes back
-    async with comparing:
-        novelty = await asyncio.to_thread(pictures.novelty, dish, made, japanese=texts.of(request) == "ja")
-    if novelty is None:
-        raise ApiError(404, "no_index")
-    return novelty
 
 
 @router.get(
@@ -311,15 +181,12 @@ async def surprise_me(request: Request) -> Response:
     name = surprise(texts.of(request), random.Random())
     headers = {"Cache-Control": "no-store", "Vary": "Accept, Accept-Language, Cookie"}
     if negotiation.wants_page(request.headers.get("accept")):
-        seed = _seed(request.query_params.get("seed"))
+        seed = seed_or_none(request.query_params.get("seed"))
         dish = Dish(name, draw_seed() if seed is None else seed)
         n = request.query_params.get("n", "")
         many = int(n) if n in map(str, range(1, MAX_PICTURES + 1)) else PAGE_PICTURES
         return RedirectResponse(pages.page_url(request, dish, many), status_code=303, headers=headers)
     return JSONResponse({"name": name}, headers=headers)
-
-
-# Pictures
 
 
 @router.post(
@@ -362,7 +229,7 @@ async def generate(request: Request) -> Response:
     accept = request.headers.get("accept")
     if negotiation.media_type(accept, (PNG, JSON, NDJSON, HTML)) == HTML:
         return await _generate_page(request)
-    pictures = kitchen.of(request)
+    pictures = dependencies.of(request)
     order = check(await read_body(request), pictures, default_n=1)
     offers = (PNG, NDJSON, JSON, HTML) if len(order.dishes) == 1 else (NDJSON, JSON, HTML)
     kind = negotiation.media_type(accept, offers)
@@ -370,22 +237,22 @@ async def generate(request: Request) -> Response:
         raise ApiError(406, "not_acceptable", offers=", ".join(offers))
     if kind == HTML:
         return await _generate_page(request)
-    tickets = kitchen.order(request, order.dishes, sketches=kind == NDJSON)
+    tickets = dependencies.order(request, order.dishes, sketches=kind == NDJSON)
     if kind == NDJSON:
-        return answers.Stream(request, order, tickets)
-    made = await answers.made(request, tickets)
+        return responses.Stream(request, order, tickets)
+    made = await responses.made(request, tickets)
     failures = [result for result in made if isinstance(result, ApiError)]
     if len(failures) == len(made):
         raise failures[0]
     if isinstance(made[0], bytes) and kind == PNG:
-        return answers.png(request, order, order.dishes[0], made[0], {"Cache-Control": "no-store"})
+        return responses.png(request, order, order.dishes[0], made[0], {"Cache-Control": "no-store"})
     return JSONResponse(
         {
             "name": order.name,
-            "notices": answers.notices(request, order),
+            "notices": responses.notices(request, order),
             "model": order.model,
             "pictures": [
-                answers.described(request, order, dish) | answers.result(request, result)
+                responses.described(request, order, dish) | responses.result(request, result)
                 for dish, result in zip(order.dishes, made, strict=True)
             ],
         },
@@ -397,8 +264,8 @@ async def _generate_page(request: Request) -> Response:
     fields: dict[str, Any] = {}
     try:
         fields = await read_body(request)
-        order = check(fields, kitchen.of(request), default_n=PAGE_PICTURES)
-        made = await answers.made(request, kitchen.order(request, order.dishes))
+        order = check(fields, dependencies.of(request), default_n=PAGE_PICTURES)
+        made = await responses.made(request, dependencies.order(request, order.dishes))
         failures = [result for result in made if isinstance(result, ApiError)]
         if len(failures) == len(made):
             raise failures[0]
@@ -441,7 +308,7 @@ async def dish_png(request: Request) -> Response:
     """The permanent address of a picture. Its PNG carries name, seed and model version as text metadata."""
     if negotiation.media_type(request.headers.get("accept"), (PNG,)) is None:
         raise ApiError(406, "not_acceptable", offers=PNG)
-    pictures = kitchen.of(request)
+    pictures = dependencies.of(request)
     order = check_picture(request.scope["query_string"], pictures)
     dish = order.dishes[0]
     asked = read_query(request, ("model", "download"))
@@ -453,54 +320,9 @@ async def dish_png(request: Request) -> Response:
     tags = [tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")]
     if headers["ETag"] in tags or "*" in tags:
         return Response(status_code=304, headers=headers)
-    (made,) = await answers.made(request, kitchen.order(request, [dish]))
+    (made,) = await responses.made(request, dependencies.order(request, [dish]))
     if isinstance(made, ApiError):
         raise made
     if "download" in asked:
         headers["Content-Disposition"] = "attachment"
-    return answers.png(request, order, dish, made, headers)
-
-
-# Health
-
-
-@router.get("/healthz", summary="Whether the process lives")
-async def healthz() -> dict[str, str]:
-    return {"status": "ok"}
-
-
-@router.get("/readyz", summary="Whether pictures can be ordered", responses={503: PROBLEMS[503]})
-async def readyz(request: Request) -> dict[str, str]:
-    pictures = kitchen.of(request)
-    if not pictures.engine.ready:
-        raise ApiError(503, "not_ready", retry_after=1)
-    return {"status": "ready", "model": pictures.version, "device": pictures.device}
-
-
-@router.get(
-    "/metrics",
-    summary="Figures for Prometheus",
-    response_class=Response,
-    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
-)
-async def figures(request: Request) -> Response:
-    return Response(request.app.state.metrics.text(), media_type=metrics.CONTENT_TYPE)
-
-
-def _blank(line: str) -> bool:
-    """Whether nothing can be seen on a line of names."""
-    try:
-        normalize(line)
-    except NameError_ as error:
-        return isinstance(error, EmptyName)
-    return False
-
-
-def _seed(text: str | None) -> int | None:
-    """A seed that a page's form is filled with, if it is one."""
-    return int(text) if text and re.fullmatch("[0-9]{1,10}", text) and int(text) <= MAX_SEED else None
-
-
-def _small(text: str | None, default: int) -> int:
-    """A number that only says which part of a page is shown: anything else is the default."""
-    return int(text) if text and re.fullmatch("[0-9]{1,4}", text) else default
+    return responses.png(request, order, dish, made, headers)

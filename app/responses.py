@@ -20,8 +20,8 @@ from starlette.types import Receive, Scope, Send
 from app import texts
 from app.engine import Ticket
 from app.errors import ApiError, from_exception
-from app.orders import Order
 from app.pages import dish_url
+from app.request_parsing import Order
 from model.dishes import Dish
 
 NDJSON = "application/x-ndjson"

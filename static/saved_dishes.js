@@ -1,5 +1,5 @@
 // The visitor's own dishes on the front page, and their menu.
-import { forget, KEY, kept } from "./history.js";
+import { forget, KEY, kept } from "./saved_store.js";
 import { text } from "./texts.js";
 
 const shelf = document.getElementById("shelf");

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 from torch import Tensor
 
-from app.server import create_app
+from app.application import create_app
 from app.settings import Settings
 from model import png
 from model.pipeline import MAX_SEED, Pipeline

@@ -33,8 +33,8 @@ def config(app: FastAPI, settings: Settings) -> uvicorn.Config:
         ws="none",
         h11_max_incomplete_event_size=MAX_BODY_BYTES,
         log_config=None,
-        access_log=False,  # it would write down what visitors type; app.access leaves that out
-        proxy_headers=False,  # uvicorn believes whoever is on this machine; app.server asks the settings
+        access_log=False,  # it would write down what visitors type; app.request_log leaves that out
+        proxy_headers=False,  # uvicorn believes whoever is on this machine; app.application asks the settings
         server_header=False,
         timeout_graceful_shutdown=settings.drain,
     )

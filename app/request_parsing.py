@@ -188,6 +188,11 @@ def draw_seed() -> int:
     return secrets.randbelow(DRAWN)
 
 
+def seed_or_none(text: str | None) -> int | None:
+    """A seed that a page's form is filled with, if it is one."""
+    return int(text) if text and re.fullmatch("[0-9]{1,10}", text) and int(text) <= MAX_SEED else None
+
+
 def check_picture(query: bytes, pictures: Pictures) -> Order:
     """The one picture that an address with this query names. ApiError 422, or 404 where another model made it."""
     fields = _once(_pairs(query))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import random
 
-from app.orders import DRAWN
+from app.request_parsing import DRAWN
 from app.texts import Language
 from model.dishes import Dish
 

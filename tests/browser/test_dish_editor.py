@@ -9,7 +9,7 @@ from urllib.parse import unquote
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from app.server import create_app
+from app.application import create_app
 from app.settings import Settings
 from tests.browser.conftest import Open, laid
 from tests.serving import FakePipeline, chromium, serve, until

@@ -15,14 +15,14 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from app import openai, pages, routes
-from app.access import Access
-from app.answers import ClientGone
+from app import dependencies, pages, routes
 from app.engine import EngineClosed, QueueFull
 from app.errors import ApiError
-from app.limits import Allowance
 from app.metrics import Metrics
 from app.pictures import Pictures, Pipeline
+from app.rate_limit import Allowance
+from app.request_log import Access
+from app.responses import ClientGone
 from app.security import Guard, SecurityHeaders
 from app.settings import Settings, split
 from model.pipeline import Pipeline as LoadedPipeline
@@ -74,9 +74,9 @@ def create_app(settings: Settings, pipeline: Pipeline | None = None, threads: in
     )
     app.state.metrics = metrics
     app.state.allowance = Allowance(settings.rate, metrics.refused)
-    app.state.comparing = asyncio.Semaphore(routes.MAX_COMPARED)
-    app.include_router(routes.router)
-    app.include_router(openai.router)
+    app.state.comparing = asyncio.Semaphore(dependencies.MAX_COMPARED)
+    for router in routes.ROUTERS:
+        app.include_router(router)
     app.mount("/static", _Static(directory=pages.ROOT / "static"), name="static")
     for kind in (ApiError, QueueFull, EngineClosed, HTTPException):
         app.add_exception_handler(kind, _respond)

@@ -1,8 +1,8 @@
 // The seat at the counter. Every control is a link or a form that leads to another dish; this script fetches that
 // page, lays its sketch at once, and puts the new controls where the old ones were.
-import { forget, keep, kept } from "./history.js";
-import { arrived, Refused } from "./kitchen.js";
-import { compare } from "./reopen.js";
+import { forget, keep, kept } from "./saved_store.js";
+import { arrived, Refused } from "./api.js";
+import { compare } from "./png_import.js";
 import { text } from "./texts.js";
 
 const status = document.getElementById("status");

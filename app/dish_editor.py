@@ -1,6 +1,6 @@
 """The seat at the counter: one dish and everything that can be done with it, each control a link to another dish.
 
-The page works by links and forms alone; `static/counter.js` only saves the reloading.
+The page works by links and forms alone; `static/dish_editor.js` only saves the reloading.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from app.orders import draw_seed
+from app.request_parsing import draw_seed
 from app.texts import Language
 from model.dishes import MAX_CHILD, MAX_DEPTH, MAX_MIXED, MAX_WEIGHT, Dish
 from model.words import words

@@ -14,10 +14,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-from app import answers, kitchen, texts
+from app import dependencies, responses, texts
 from app.errors import ApiError
-from app.orders import MAX_PICTURES, Whole, check, read_body
 from app.pages import dish_url
+from app.request_parsing import MAX_PICTURES, Whole, check, read_body
 from model.pipeline import MAX_SEED
 
 router = APIRouter(prefix="/v1")
@@ -95,7 +95,7 @@ async def generations(request: Request) -> JSONResponse:
     try:
         asked = _parse(await read_body(request))
         fields = {"name": asked.prompt, "n": asked.n, "seed": asked.seed, "size": SIZES[asked.size or "auto"]}
-        order = check(fields, kitchen.of(request), default_n=1)
+        order = check(fields, dependencies.of(request), default_n=1)
     except ApiError as error:
         if error.status == 422:
             error.status = 400
@@ -103,7 +103,7 @@ async def generations(request: Request) -> JSONResponse:
             error.field = "prompt"
         raise
     data = []
-    made = await answers.made(request, kitchen.order(request, order.dishes))
+    made = await responses.made(request, dependencies.order(request, order.dishes))
     for dish, result in zip(order.dishes, made, strict=True):
         if isinstance(result, ApiError):
             raise result

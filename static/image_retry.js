@@ -1,6 +1,6 @@
 // Every picture but those that the order form and the counter wait for themselves: what a full kitchen, or an
 // allowance that is used up, has refused is asked for again when it says.
-import { arrived, Refused } from "./kitchen.js";
+import { arrived, Refused } from "./api.js";
 import { text } from "./texts.js";
 
 const OTHERS = ".picture, .sketch";

@@ -1,0 +1,126 @@
+"""The pages' addresses: what visitors open in a browser. `app.pages` renders them."""
+
+from __future__ import annotations
+
+import re
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from app import dependencies, dish_editor, negotiation, pages, texts
+from app.errors import ApiError
+from app.request_parsing import (
+    MAX_PICTURES,
+    PAGE_PICTURES,
+    RECIPE,
+    check,
+    check_menu,
+    read_query,
+    seed_or_none,
+)
+from model.dishes import MAX_MIXED
+from model.names import EmptyName, NameError_, normalize
+
+router = APIRouter()
+
+
+@router.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
+async def home(request: Request) -> Response:
+    fields: dict[str, str] = {}
+    try:
+        fields = read_query(request, ("name", "n", "seed", "kept"))
+        kept = bool(fields.pop("kept", ""))
+        if not fields.get("name"):
+            seed = seed_or_none(fields.get("seed"))
+            return pages.front_page(request, n=PAGE_PICTURES, seed="" if seed is None else seed)
+        order = check(fields, dependencies.of(request), default_n=PAGE_PICTURES)
+    except ApiError as error:
+        return pages.front_page(request, n=PAGE_PICTURES, typed=fields.get("name"), error=error)
+    return pages.front_page(request, order=order, n=len(order.dishes), seed=order.dishes[0].seed if kept else "")
+
+
+@router.api_route("/dish", methods=["GET", "HEAD"], include_in_schema=False)
+async def dish_at_the_counter(request: Request) -> Response:
+    pictures = dependencies.of(request)
+    keys = tuple(key for key in RECIPE if key != "size")
+    recipe = read_query(request, keys)
+    if not recipe.get("name") and negotiation.wants_page(request.headers.get("accept")):
+        # An address that was cut short leads to where names are written.
+        headers = {"Cache-Control": "no-store", "Vary": "Accept"}
+        return RedirectResponse(pages.home_url(request), status_code=303, headers=headers)
+    order = check(recipe, pictures, default_n=1, default_seed=0)
+    dish = order.dishes[0]
+    view = read_query(request, ("word", "how", "amount", "child", "pantry", "nearest"))
+    if view.get("word"):
+        # A word of the visitor's own: it becomes a part of the recipe, and so of the address.
+        try:
+            word = normalize(view["word"]).text
+        except NameError_ as error:
+            raise ApiError(422, error.code, field="word") from None
+        amount = view.get("amount", "")
+        if re.fullmatch(r"-?[0-9](\.[0-9]{1,2})?", amount):
+            changed = dish_editor.with_weight(dish, word, float(amount))
+        else:
+            changed = dish_editor.with_pinch(dish, word, dish_editor.PINCH if view.get("how") != "take" else -1.0)
+        if changed is None and not dish_editor.has_place(dish, word):
+            raise ApiError(422, "full_mix", field="mix", most=MAX_MIXED)
+        if changed is None:
+            raise ApiError(422, "no_room", field="mix", name=word)
+        return RedirectResponse(pages.counter_url(request, changed), status_code=303)
+    child, pantry = (_small(view.get(key), default) for key, default in (("child", 1), ("pantry", 0)))
+    laid = dish_editor.lay(dish, texts.of(request), pictures.pieces, child=max(child, 1), pantry=pantry)
+    novelty = await dependencies.novelty(request, dish) if view.get("nearest") and pictures.has_index else None
+    return pages.counter_page(request, order, laid, pantry=pantry, novelty=novelty)
+
+
+@router.get("/table", include_in_schema=False)
+async def table(request: Request) -> Response:
+    """Names by seeds, as a page whose cells are permalinks."""
+    typed, n = "", PAGE_PICTURES
+    seed: object = ""
+    try:
+        view = read_query(request, ("names", "n", "seed"))
+        typed, n = view.get("names", ""), min(max(_small(view.get("n"), 4), 1), MAX_PICTURES)
+        seed = view.get("seed", "")
+        names = [line for line in typed.splitlines() if not _blank(line)]
+        if len(names) > MAX_PICTURES:
+            raise ApiError(422, "too_many_names", field="names", most=MAX_PICTURES)
+        fields = {"n": n, "seed": seed}
+        pictures = dependencies.of(request)
+        rows = []
+        for name in names:
+            order = check({**fields, "name": name}, pictures, default_n=n)
+            seed = fields["seed"] = order.dishes[0].seed
+            rows.append(order.dishes)
+    except ApiError as error:
+        return pages.table_page(request, typed=typed, n=n, seed=seed, most=MAX_PICTURES, error=error)
+    return pages.table_page(request, typed=typed, rows=rows, n=n, seed=seed, most=MAX_PICTURES)
+
+
+@router.get("/menu", include_in_schema=False)
+async def menu(request: Request) -> Response:
+    """A sheet of dishes to print, each given by its own recipe."""
+    queries = read_query(request, ("dish",)).get("dish", [])
+    if not queries and negotiation.wants_page(request.headers.get("accept")):
+        raise ApiError(422, "empty_menu", field="dish")
+    return pages.menu_page(request, check_menu(queries, dependencies.of(request)))
+
+
+@router.get("/docs", include_in_schema=False)
+async def docs(request: Request) -> Response:
+    return pages.docs_page(request)
+
+
+def _blank(line: str) -> bool:
+    """Whether nothing can be seen on a line of names."""
+    try:
+        normalize(line)
+    except NameError_ as error:
+        return isinstance(error, EmptyName)
+    return False
+
+
+def _small(text: str | None, default: int) -> int:
+    """A number that only says which part of a page is shown: anything else is the default."""
+    return int(text) if text and re.fullmatch("[0-9]{1,4}", text) else default
