@@ -20,7 +20,7 @@ from starlette.requests import Request
 from app.errors import ApiError
 from app.pictures import Pictures
 from model.dishes import MAX_CHILD, MAX_DEPTH, MAX_MIXED, MAX_WEIGHT, Dish
-from model.names import NameError_, normalize
+from model.names import InvalidName, normalize
 from model.pipeline import MAX_SEED
 
 MAX_PICTURES = 8
@@ -224,7 +224,7 @@ def _several(dish: Dish, n: int, strip: bool) -> list[Dish]:
 def _name(raw: str, field: str, pictures: Pictures) -> tuple[str, tuple[str, ...]]:
     try:
         return normalize(raw).text, pictures.notices(raw)
-    except NameError_ as error:
+    except InvalidName as error:
         raise ApiError(422, error.code, field=field) from None
 
 

@@ -5,10 +5,10 @@
     python -m benchmarks.experiments run-all --data DATA --out runs/experiments --minutes 15
     python -m benchmarks.experiments page --out runs/experiments --docs docs
 
-`run` trains one row of the table from nothing for --minutes and judges it; with --few on some hundred photographs, of
-which a fifth is held back. `run-all` does so for every row that has not been judged yet, so that it can be stopped and
-called again. Pinned to a core (`OMP_NUM_THREADS=1 taskset -c 0`), two rows can go side by side. `page` writes the
-tables and the figure from what the runs left into docs/experiments.md.
+`run` trains one row of the table from nothing for --minutes and evaluates it; with --few on some hundred photographs,
+of which a fifth is held back. `run-all` does so for every row that has not been evaluated yet, so that it can be
+stopped and called again. Pinned to a core (`OMP_NUM_THREADS=1 taskset -c 0`), two rows can go side by side. `page`
+writes the tables and the figure from what the runs left into docs/experiments.md.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ from model.contact_sheet import FONT
 from model.data.inspection import look
 from model.data.photos import Photos, default_cache, load
 from model.evaluation import word_swap
-from model.evaluation.evaluator import STEPS, appoint
-from model.evaluation.figures import open_checkpoint, paint
+from model.evaluation.evaluator import STEPS, fit_evaluator
+from model.evaluation.figures import open_checkpoint, sample
 from model.features import text_teacher
 from model.generators import SKETCH_SIZE
 from model.names import normalize
@@ -94,7 +94,7 @@ GAP = 16
 
 @click.group()
 def main() -> None:
-    """Trains, judges and tabulates the experiments."""
+    """Trains, evaluates and tabulates the experiments."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ options = [
     click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the runs."),
     click.option("--minutes", type=click.FloatRange(min=0, min_open=True), required=True, help="Of each training."),
     click.option("--text", type=click.Path(path_type=Path), default=CHECKPOINT, help="Whose text encoder."),
-    click.option("--few", type=click.Path(path_type=Path), help="Train on these few; --data is for the judge then."),
+    click.option("--few", type=click.Path(path_type=Path), help="Train on these few; --data fits the evaluator then."),
     click.option("--teacher", type=click.Path(path_type=Path), help="The teacher's vectors; otherwise OUT/teacher."),
 ]
 
@@ -132,14 +132,14 @@ def shared(command: Any) -> Any:
 @click.argument("row", type=click.Choice(list(ROWS)))
 @shared
 def run(row: str, **given: Any) -> None:
-    """Trains and judges one row."""
+    """Trains and evaluates one row."""
     one(row, Setting(**given))
 
 
 @main.command("run-all")
 @shared
 def run_all(**given: Any) -> None:
-    """Trains and judges every row that has not been; with --few, those that say something about few photographs."""
+    """Trains and evaluates every row that has not been; with --few, those that say something about few photographs."""
     setting = Setting(**given)
     for row in FEW if setting.few else ROWS:
         if not (setting.folder(row) / "figures.json").exists():
@@ -147,7 +147,7 @@ def run_all(**given: Any) -> None:
 
 
 def one(name: str, setting: Setting) -> None:
-    """Trains a row from nothing and judges it: its folder gets the run, figures.json and strip.png, and of many
+    """Trains a row from nothing and evaluates it: its folder gets the run, figures.json and strip.png, and of many
     photographs report.html."""
     folder, photos = setting.folder(name), setting.data
     bare = leave_text(ROWS[name].text, setting)
@@ -164,33 +164,33 @@ def one(name: str, setting: Setting) -> None:
     if not state.exists():
         raise click.ClickException(f"{name} was not trained: see above")
     if setting.few:
-        return judge_few(name, found.photos, left_out, setting)
-    judging = ["--checkpoint", str(trained), "--data", str(setting.data), "--out", str(folder)]
-    if module("model.evaluate", *judging, "--pictures", "300"):
-        raise click.ClickException(f"{name} was not judged: see above")
+        return evaluate_few(name, found.photos, left_out, setting)
+    evaluation = ["--checkpoint", str(trained), "--data", str(setting.data), "--out", str(folder)]
+    if module("model.evaluate", *evaluation, "--pictures", "300"):
+        raise click.ClickException(f"{name} was not evaluated: see above")
     pipeline, _ = open_checkpoint(trained)
     names, seeds = zip(*((dish, seed) for dish in SHOWN for seed in range(SEEDS)), strict=True)
-    leave_strip(folder / "strip.png", paint(pipeline, names, seeds, SKETCH_SIZE))
+    leave_strip(folder / "strip.png", sample(pipeline, names, seeds, SKETCH_SIZE))
 
 
-def judge_few(name: str, photos: Photos, left_out: np.ndarray, setting: Setting) -> None:
-    """Judges a row by the photographs that were held back, with a judge of names who knows many: see `small_data`."""
+def evaluate_few(name: str, photos: Photos, left_out: np.ndarray, setting: Setting) -> None:
+    """Evaluates a row by the photographs that were held back, by an evaluator fit on many: see `small_data`."""
     folder, device = setting.folder(name), choose_device()
-    judge = appoint(SKETCH_SIZE, load(setting.data, SKETCH_SIZE), default_cache(), STEPS, device)
+    evaluator = fit_evaluator(SKETCH_SIZE, load(setting.data, SKETCH_SIZE), default_cache(), STEPS, device)
     # Names are recombined of the same pieces for every row, whoever reads them.
     source = leave_text("shipped", setting)
-    fold = small_data.Fold(photos, left_out, {SKETCH_SIZE: judge}, source, folder, setting.minutes, device)
+    fold = small_data.Fold(photos, left_out, {SKETCH_SIZE: evaluator}, source, folder, setting.minutes, device)
     pipeline, _ = open_checkpoint(folder / "run" / "checkpoint")
-    painter = partial(paint, pipeline, size=SKETCH_SIZE)
+    sampler = partial(sample, pipeline, size=SKETCH_SIZE)
     figures = {
         "training": pipeline.config["training"],
-        "generated": fold.judge(SKETCH_SIZE, painter),
+        "generated": fold.evaluate(SKETCH_SIZE, sampler),
         "photographs": fold.photographs(SKETCH_SIZE),
     }
-    examiner, tiles = fold.examiners[SKETCH_SIZE], []
+    validator, tiles = fold.validators[SKETCH_SIZE], []
     for dish in SHOWN:
-        pictures = painter([dish] * (SEEDS - 1), range(SEEDS - 1))
-        _, nearest = examiner.nearest(examiner.look(pictures[-1:]))
+        pictures = sampler([dish] * (SEEDS - 1), range(SEEDS - 1))
+        _, nearest = validator.nearest(validator.look(pictures[-1:]))
         tiles += [*pictures, fold.at[SKETCH_SIZE].images[int(nearest[0])]]
     leave_strip(folder / "strip.png", np.stack(tiles))
     checkpoint.write_file(folder / "figures.json", json.dumps(figures, indent=1).encode())
@@ -204,7 +204,7 @@ def module(name: str, *arguments: str) -> int:
 
 
 def leave_text(reader: str, setting: Setting) -> Path:
-    """A checkpoint folder with a reader of names (see `Row`) and a matching head for it, and nothing to paint with."""
+    """A checkpoint folder with a reader of names (see `Row`) and a matching head for it, and no generator."""
     target = setting.out / ("text" if reader == "shipped" else f"reader-{reader}")
     if (target / checkpoint.CONFIG).exists() and NETWORKS[-1] in checkpoint.read_config(target):  # written last
         return target
@@ -241,7 +241,7 @@ def teach(data: Path, target: Path, store: Path) -> None:
     encoder = text_teacher.TeacherEncoder.of(corpus.reading, store)
     checkpoint.save_weights(target, "text", encoder)
     checkpoint.save_config(target, text=encoder.config)
-    text_stage.fit_judge(data, target, device=device)
+    text_stage.fit_matching_head(data, target, device=device)
 
 
 # ---- the page ---------------------------------------------------------------------------------------------------
@@ -275,7 +275,7 @@ def page(out: Path, docs: Path) -> None:
     sheet.save(figure, "PNG", optimize=True)
     checkpoint.write_file(docs / "experiments.png", figure.getvalue())
     shown = ["", "![Four names by every recipe](experiments.png)"]
-    fill(docs / "experiments.md", "\n".join([*table(many, few), *shown, *games(out, many)]) + "\n")
+    fill(docs / "experiments.md", "\n".join([*table(many, few), *shown, *loss_curves(out, many)]) + "\n")
 
 
 def read(out: Path) -> dict[str, dict[str, Any]]:
@@ -318,22 +318,22 @@ def of_few(figures: dict[str, float]) -> list[str]:
     return [f"{1000 * figures['kid']:.0f}", " · ".join(named), copies]
 
 
-def games(out: Path, many: dict[str, dict[str, Any]]) -> list[str]:
+def loss_curves(out: Path, many: dict[str, dict[str, Any]]) -> list[str]:
     """Lines of Markdown: what the original recipes' log.csv says about hinge against BCE; see docs/experiments.md."""
     found = {}
     for name in many:
         log, given = out / name / "run" / "log.csv", ROWS[name].options
         if "--preset" in given and log.exists():
-            found[name] = Game.read(log, hinge="hinge" in given)
+            found[name] = LossCurves.read(log, hinge="hinge" in given)
     if not found:
         return []
     head = ["recipe", "a fake's pull", "were it log(1 − D)", "discriminator's loss, of chance", "real − fake",
             "spread, lowest · last"]  # fmt: skip
     lines = ["", line(head), line(["---"] * len(head))]
-    for name, game in found.items():
-        saturating = "" if game.saturating is None else f"{game.saturating:.2f}"
-        spread = f"{game.lowest:.2f} · {game.last:.2f}"
-        cells = [f"{game.pull:.2f}", saturating, f"{game.loss:.0%}", f"{game.apart:.1f}", spread]
+    for name, curves in found.items():
+        saturating = "" if curves.saturating is None else f"{curves.saturating:.2f}"
+        spread = f"{curves.lowest:.2f} · {curves.last:.2f}"
+        cells = [f"{curves.pull:.2f}", saturating, f"{curves.loss:.0%}", f"{curves.apart:.1f}", spread]
         lines.append(line([ROWS[name].title, *cells]))
     for bce in ("dcgan", "v1"):
         hinge = f"{bce}-hinge"
@@ -344,7 +344,7 @@ def games(out: Path, many: dict[str, dict[str, Any]]) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Game:
+class LossCurves:
     """How generator and discriminator stood to each other, as means over a run.
 
     pull: how hard a fake of the mean logit pulls at the generator, |dL/dlogit|. Under hinge 1, whatever the logit;
@@ -364,7 +364,7 @@ class Game:
     last: float
 
     @classmethod
-    def read(cls, log: Path, hinge: bool) -> Game:
+    def read(cls, log: Path, hinge: bool) -> LossCurves:
         with log.open(newline="") as file:
             rows = list(csv.DictReader(file))
         column = {key: np.array([float(row[key]) for row in rows]) for key in ("d_loss", "real", "fake", "spread")}

@@ -30,7 +30,7 @@ MODES = {
 }
 
 
-class Painter(Both):
+class Pictures(Both):
     """Embeddings (B, E) and latents (B, L) -> pictures (B, 256, 256, 3) uint8."""
 
     def forward(self, embeddings: Tensor, latents: Tensor) -> Tensor:
@@ -59,33 +59,33 @@ def compare(pipeline: Pipeline, cpu: Pipeline, runs: int) -> None:
     names = [words.compose(rng)[k % 2] for k in range(COMPARED)]
     expected = cpu.generate(names, range(COMPARED)).astype(int)
     given = (cpu.embed(names).to(pipeline.device), cpu.latents(range(COMPARED)).to(pipeline.device))
-    paint = Painter(pipeline)
+    network = Pictures(pipeline)
     for name, (tf32, bfloat16, fastest) in MODES.items():
         with (
             torch.backends.cudnn.flags(enabled=True, deterministic=not fastest, benchmark=fastest, allow_tf32=tf32),
             torch.autocast("cuda", torch.bfloat16, enabled=bfloat16, cache_enabled=False),  # as graphs want it
         ):
-            levels = abs(paint(*given).cpu().numpy().astype(int) - expected)
+            levels = abs(network(*given).cpu().numpy().astype(int) - expected)
             click.echo(f"{name}: at most {levels.max()} grey levels from the CPU, {levels.mean():.3f} in the mean, "
                        f"{(levels > 1).mean():.4%} of the values more than one")  # fmt: skip
             for size in SIZES:
-                eager, graph = time_one(paint, [rows[:1].repeat(size, 1) for rows in given], runs)
+                eager, graph = time_one(network, [rows[:1].repeat(size, 1) for rows in given], runs)
                 click.echo(f"  {size:4} pictures: eager {eager:7.2f} ms ({1000 * size / eager:5.0f}/s), "
                            f"graph {graph:7.2f} ms ({1000 * size / graph:5.0f}/s)")  # fmt: skip
 
 
-def time_one(paint: Painter, inputs: list[Tensor], runs: int) -> tuple[float, float]:
+def time_one(network: Pictures, inputs: list[Tensor], runs: int) -> tuple[float, float]:
     """Median milliseconds of a batch, eager and replayed."""
-    eager, _ = measure(lambda: paint(*inputs).cpu(), runs)
-    replay, output = record(paint, *inputs)
+    eager, _ = measure(lambda: network(*inputs).cpu(), runs)
+    replay, output = record(network, *inputs)
 
     def replayed() -> Tensor:
         replay()
         return output.cpu()
 
     graph, _ = measure(replayed, runs)
-    if not torch.equal(output, paint(*inputs)):
-        click.echo("  the next is a graph that paints other pictures than eager mode:")
+    if not torch.equal(output, network(*inputs)):
+        click.echo("  the next is a graph whose pictures differ from those of eager mode:")
     return eager, graph
 
 

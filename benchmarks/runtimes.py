@@ -21,7 +21,7 @@ from benchmarks.picture import measure
 from model.checkpoint import CHECKPOINT
 from model.pipeline import Pipeline, to_uint8
 
-Painter = Callable[[Tensor, Tensor], Tensor]
+Run = Callable[[Tensor, Tensor], Tensor]
 
 
 class Both(nn.Module):
@@ -36,22 +36,22 @@ class Both(nn.Module):
         return picture
 
 
-def eager(network: Both, inputs: tuple[Tensor, Tensor]) -> Painter:
+def eager(network: Both, inputs: tuple[Tensor, Tensor]) -> Run:
     return network.to(memory_format=torch.contiguous_format)
 
 
-def channels_last(network: Both, inputs: tuple[Tensor, Tensor]) -> Painter:
+def channels_last(network: Both, inputs: tuple[Tensor, Tensor]) -> Run:
     return network.to(memory_format=torch.channels_last)
 
 
-def compiled(network: Both, inputs: tuple[Tensor, Tensor]) -> Painter:
+def compiled(network: Both, inputs: tuple[Tensor, Tensor]) -> Run:
     import torch._inductor.config
 
     torch._inductor.config.freezing = True
     return torch.compile(network.to(memory_format=torch.channels_last), fullgraph=True)  # type: ignore[return-value]
 
 
-def onnxruntime(network: Both, inputs: tuple[Tensor, Tensor]) -> Painter:
+def onnxruntime(network: Both, inputs: tuple[Tensor, Tensor]) -> Run:
     import onnxruntime as ort
 
     with tempfile.TemporaryDirectory() as folder:
@@ -62,14 +62,14 @@ def onnxruntime(network: Both, inputs: tuple[Tensor, Tensor]) -> Painter:
         session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     names = [entry.name for entry in session.get_inputs()]
 
-    def paint(*arguments: Tensor) -> Tensor:
+    def run(*arguments: Tensor) -> Tensor:
         feed = {name: tensor.numpy() for name, tensor in zip(names, arguments, strict=True)}
         return torch.from_numpy(session.run(None, feed)[0])
 
-    return paint
+    return run
 
 
-def openvino(network: Both, inputs: tuple[Tensor, Tensor]) -> Painter:
+def openvino(network: Both, inputs: tuple[Tensor, Tensor]) -> Run:
     import openvino as ov
 
     graph = ov.convert_model(network, example_input=inputs, input=[tuple(tensor.shape) for tensor in inputs])
@@ -116,9 +116,9 @@ def time_one(name: str, checkpoint: Path, threads: int, runs: int) -> dict[str, 
     inputs = (pipeline.embed(["ピリ辛サーモンパフェ"]).clone(), pipeline.latents([0]))
     network = Both(pipeline)
     expected = to_uint8(network(*inputs)).astype(int)
-    paint = RUNTIMES[name](network, inputs)
-    median, slow = measure(lambda: paint(*inputs), runs)
-    return {"median": median, "slow": slow, "levels": int(abs(to_uint8(paint(*inputs)) - expected).max())}
+    run = RUNTIMES[name](network, inputs)
+    median, slow = measure(lambda: run(*inputs), runs)
+    return {"median": median, "slow": slow, "levels": int(abs(to_uint8(run(*inputs)) - expected).max())}
 
 
 if __name__ == "__main__":

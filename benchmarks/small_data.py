@@ -1,9 +1,9 @@
 """What adapting does with some hundred photographs, beside what it replaces: `python -m benchmarks.small_data`.
 
-Every fold leaves a fifth of the photographs out, trains each recipe on the others, and measures what it paints against
-those left out. Writes the table, the figure and the goals into docs/small-data.md. What has been measured is kept in
---out, so that a second call goes on where the first was stopped. Pinned to a core each (`OMP_NUM_THREADS=1 taskset -c
-0`), two calls with a --fold of their own can go side by side; one without it writes the page.
+Every fold leaves a fifth of the photographs out, trains each recipe on the others, and measures what it generates
+against those left out. Writes the table, the figure and the goals into docs/small-data.md. What has been measured is
+kept in --out, so that a second call goes on where the first was stopped. Pinned to a core each (`OMP_NUM_THREADS=1
+taskset -c 0`), two calls with a --fold of their own can go side by side; one without it writes the page.
 """
 
 from __future__ import annotations
@@ -28,35 +28,35 @@ from PIL import Image
 from benchmarks.results import fill, leave_strip
 from model import checkpoint
 from model.adaptation import run as adaptation
-from model.adaptation.loop import adapt, painter
+from model.adaptation.loop import adapt, sampler
 from model.adaptation.recombine import recombine
-from model.adaptation.validation import Examiner, Painter
+from model.adaptation.validation import HeldOutValidator, Sampler
 from model.checkpoint import CHECKPOINT
 from model.contact_sheet import ContactSheet
 from model.data.inspection import look
 from model.data.photos import Photos, default_cache, load
 from model.evaluation import metrics
-from model.evaluation.evaluator import STEPS, Judge, appoint
-from model.evaluation.figures import MIN_PIXELS, paint
+from model.evaluation.evaluator import STEPS, Evaluator, fit_evaluator
+from model.evaluation.figures import MIN_PIXELS, sample
 from model.features.augment import flip
 from model.features.matching import has_bfloat16
 from model.generators import PICTURE_SIZE, SKETCH_SIZE
 from model.pipeline import Pipeline, choose_device
 from model.text_encoder import Tokenizer
 from model.training import baselines
-from model.training.gan_loop import Feed
-from model.training.name_sampler import Menu
+from model.training.gan_loop import PhotoBatches
+from model.training.name_sampler import NameSampler
 from model.training.presets import Preset, build
 
 RECIPES = {
-    "DCGAN": Preset(64, baselines.Recipe(conditional=False)),
-    "StackGAN from scratch, BCE": Preset(64, baselines.Recipe()),
-    "StackGAN from scratch, BCE, DiffAugment": Preset(64, baselines.Recipe(augment=1.0)),
-    "StackGAN from scratch, hinge": Preset(64, baselines.Recipe(loss="hinge")),
-    "StackGAN from scratch, hinge, DiffAugment": Preset(64, baselines.Recipe(loss="hinge", augment=1.0)),
+    "DCGAN": Preset(64, baselines.BaselineConfig(conditional=False)),
+    "StackGAN from scratch, BCE": Preset(64, baselines.BaselineConfig()),
+    "StackGAN from scratch, BCE, DiffAugment": Preset(64, baselines.BaselineConfig(augment=1.0)),
+    "StackGAN from scratch, hinge": Preset(64, baselines.BaselineConfig(loss="hinge")),
+    "StackGAN from scratch, hinge, DiffAugment": Preset(64, baselines.BaselineConfig(loss="hinge", augment=1.0)),
 }
-# Measured by --recipe alone: it comes to paint dishes, but not in a quarter of an hour.
-SLOW = {"DCGAN, hinge, DiffAugment": Preset(32, baselines.Recipe(conditional=False, loss="hinge", augment=1.0))}
+# Measured by --recipe alone: it comes to show dishes, but not in a quarter of an hour.
+SLOW = {"DCGAN, hinge, DiffAugment": Preset(32, baselines.BaselineConfig(conditional=False, loss="hinge", augment=1.0))}
 BASE, ADAPTED, PHOTOGRAPHS = "shipped, not adapted", "adapted", "photographs"
 PICTURES = {64: 400, 256: 200}  # a figure
 AMONG = 100  # names that a picture's own competes with
@@ -66,8 +66,8 @@ SHOWN = 4  # pictures of each recipe in the figure, half of them of recombined n
 
 @click.command(context_settings={"show_default": True})
 @click.option("--data", type=click.Path(path_type=Path), required=True, help="The photographs to adapt to.")
-@click.option("--judge", "judge_data", type=click.Path(path_type=Path), required=True,
-              help="Photographs that the judge of names is fit on, with a train split; many, and none of --data.")
+@click.option("--judge", "evaluator_data", type=click.Path(path_type=Path), required=True,
+              help="Photographs that the evaluator is fit on, with a train split; many, and none of --data.")
 @click.option("--from", "source", type=click.Path(path_type=Path), default=CHECKPOINT, help="What is adapted.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("runs/small-data"), help="For what is measured.")
 @click.option("--page", type=click.Path(path_type=Path), default=Path("docs/small-data.md"), help="Gets the results.")
@@ -77,8 +77,8 @@ SHOWN = 4  # pictures of each recipe in the figure, half of them of recombined n
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True), default=30.0, help="For every recipe.")
 @click.option("--device", default="auto", help="auto, cpu, cuda or cuda:N.")
 def main(
-    data: Path, judge_data: Path, source: Path, out: Path, page: Path, folds: int, only: int | None, recipe: str | None,
-    minutes: float, device: str,
+    data: Path, evaluator_data: Path, source: Path, out: Path, page: Path, folds: int, only: int | None,
+    recipe: str | None, minutes: float, device: str,
 ) -> None:  # fmt: skip
     """Measures every recipe on every fold, five or six times --minutes a fold, and writes the results."""
     if only is not None and only >= folds:
@@ -91,12 +91,12 @@ def main(
     if due:
         findings = look(data, Tokenizer.load(source / checkpoint.TOKENIZER))
         parts = split(findings.groups)
-        judges = {
-            size: appoint(size, load(judge_data, size, min_pixels=MIN_PIXELS[size]), default_cache(), STEPS, where)
-            for size in (SKETCH_SIZE, PICTURE_SIZE)
-        }
+        evaluators = {}
+        for size in (SKETCH_SIZE, PICTURE_SIZE):
+            photos = load(evaluator_data, size, min_pixels=MIN_PIXELS[size])
+            evaluators[size] = fit_evaluator(size, photos, default_cache(), STEPS, where)
         for n in due:
-            Fold(findings.photos, parts == n, judges, source, out / f"fold{n}", minutes, where).measure(names)
+            Fold(findings.photos, parts == n, evaluators, source, out / f"fold{n}", minutes, where).measure(names)
     if only is None:
         write(page, out, folds, minutes, where)
 
@@ -118,14 +118,15 @@ class Fold:
     """One fifth of the photographs left out, and every recipe on the others."""
 
     def __init__(
-        self, photos: Photos, left_out: np.ndarray, judges: dict[int, Judge], source: Path, folder: Path,
+        self, photos: Photos, left_out: np.ndarray, evaluators: dict[int, Evaluator], source: Path, folder: Path,
         minutes: float, device: torch.device,
     ) -> None:  # fmt: skip
-        self.judges, self.source, self.folder, self.minutes, self.device = judges, source, folder, minutes, device
+        self.evaluators, self.source, self.folder = evaluators, source, folder
+        self.minutes, self.device = minutes, device
         self.shown, self.held = (photos.take(np.flatnonzero(mask)) for mask in (~left_out, left_out))
-        self.at = {size: resize(self.shown, size) for size in judges}
-        self.examiners = {
-            size: Examiner(size, shown, resize(self.held, size), device, PICTURES[size])
+        self.at = {size: resize(self.shown, size) for size in evaluators}
+        self.validators = {
+            size: HeldOutValidator(size, shown, resize(self.held, size), device, PICTURES[size])
             for size, shown in self.at.items()
         }
         self.given = list(dict.fromkeys(self.shown.names))
@@ -145,29 +146,30 @@ class Fold:
         """The figures of a recipe, by size, and the pictures that stand for it in the figure."""
         names, seeds = [*self.given[: SHOWN // 2], *self.recombined[: SHOWN - SHOWN // 2]], range(SHOWN)
         if name == PHOTOGRAPHS:
-            return {str(size): self.photographs(size) for size in self.judges}, self.shown.images[:SHOWN]
+            return {str(size): self.photographs(size) for size in self.evaluators}, self.shown.images[:SHOWN]
         if scratch := RECIPES.get(name) or SLOW.get(name):
-            paint_small, minutes = self._from_scratch(scratch)
-            rows = {str(SKETCH_SIZE): {**self.judge(SKETCH_SIZE, paint_small), "minutes": minutes}}
-            return rows, paint_small(names, seeds)
+            sampler_64, minutes = self._from_scratch(scratch)
+            rows = {str(SKETCH_SIZE): {**self.evaluate(SKETCH_SIZE, sampler_64), "minutes": minutes}}
+            return rows, sampler_64(names, seeds)
         folder, minutes = (self.source, 0.0) if name == BASE else self._adapt()
         pipeline = Pipeline.load(folder, self.device)
-        painters = {size: partial(paint, pipeline, size=size) for size in self.judges}
-        rows = {str(size): {**self.judge(size, paints), "minutes": minutes} for size, paints in painters.items()}
-        return rows, painters[PICTURE_SIZE](names, seeds)
+        samplers = {size: partial(sample, pipeline, size=size) for size in self.evaluators}
+        rows = {str(size): {**self.evaluate(size, sampler), "minutes": minutes} for size, sampler in samplers.items()}
+        return rows, samplers[PICTURE_SIZE](names, seeds)
 
-    def _from_scratch(self, preset: Preset) -> tuple[Painter, float]:
+    def _from_scratch(self, preset: Preset) -> tuple[Sampler, float]:
         torch.manual_seed(0)
         batch = preset.batch
-        game, _ = build("1", preset, self.source, self.device, has_bfloat16(self.device))
+        stage, _ = build("1", preset, self.source, self.device, has_bfloat16(self.device))
         photos, began, shown = self.at[SKETCH_SIZE], time.monotonic(), 0
-        menu, feed = Menu(photos, self.source, self.device), Feed(photos, self.device)
+        name_sampler, batches = NameSampler(photos, self.source, self.device), PhotoBatches(photos, self.device)
         while time.monotonic() - began < 60 * self.minutes:
-            index = torch.multinomial(menu.weights, batch, replacement=True)
-            game.step(flip(feed[index]), menu.names(index), menu.imagined(batch - batch // 2), shown / 1000)
+            index = torch.multinomial(name_sampler.weights, batch, replacement=True)
+            names, imagined = name_sampler.names(index), name_sampler.imagined(batch - batch // 2)
+            stage.step(flip(batches[index]), names, imagined, shown / 1000)
             shown += batch
         names = {*self.given, *self.recombined, *self.held.names}
-        return painter(game, names, self.source, self.device), (time.monotonic() - began) / 60
+        return sampler(stage, names, self.source, self.device), (time.monotonic() - began) / 60
 
     def _adapt(self) -> tuple[Path, float]:
         """As a user would: from a folder of photographs, of which it holds some back in its turn."""
@@ -179,25 +181,26 @@ class Fold:
         adapt(adaptation.start(photos, out, self.source, self.minutes, 0, str(self.device)))
         return out, (time.monotonic() - began) / 60
 
-    def judge(self, size: int, paints: Painter) -> dict[str, float]:
+    def evaluate(self, size: int, sampler: Sampler) -> dict[str, float]:
         """KID, copies, and R-precision on given and on recombined names."""
-        check, judge = self.examiners[size].check(paints), self.judges[size]
-        menu = [*self.given, *self.recombined]
-        read = judge.read(menu)
+        check, evaluator = self.validators[size].check(sampler), self.evaluators[size]
+        candidates = [*self.given, *self.recombined]
+        read = evaluator.read(candidates)
         precision = {}
         for kind, names in (("given", self.given), ("recombined", self.recombined)):
             asked = [names[i % len(names)] for i in range(PICTURES[size])]
-            seen = judge.see(judge.features(paints(asked, range(len(asked)))))
-            precision[kind] = metrics.r_precision(seen, [menu.index(name) for name in asked], read, AMONG).value
+            seen = evaluator.see(evaluator.features(sampler(asked, range(len(asked)))))
+            precision[kind] = metrics.r_precision(seen, [candidates.index(name) for name in asked], read, AMONG).value
         return {"kid": check.kid.value, "copies": check.copies.value, **precision}
 
     def photographs(self, size: int) -> dict[str, float]:
         """What the photographs themselves come to."""
-        judge, examiner, shown = self.judges[size], self.examiners[size], self.at[size]
-        menu = [*self.given, *self.recombined]
-        own = [menu.index(name) for name in shown.names]
-        precision = metrics.r_precision(judge.see(judge.features(shown.images)), own, judge.read(menu), AMONG)
-        return {"kid": metrics.kid(examiner.held, examiner.shown)[0].value, "given": precision.value}
+        evaluator, validator, shown = self.evaluators[size], self.validators[size], self.at[size]
+        candidates = [*self.given, *self.recombined]
+        own = [candidates.index(name) for name in shown.names]
+        seen, read = evaluator.see(evaluator.features(shown.images)), evaluator.read(candidates)
+        precision = metrics.r_precision(seen, own, read, AMONG)
+        return {"kid": metrics.kid(validator.held, validator.shown)[0].value, "given": precision.value}
 
 
 def leave(photos: Photos, folder: Path) -> None:

@@ -3,8 +3,8 @@
     python -m model.adapt PHOTOS --out checkpoints/mine
     make serve CHECKPOINT=checkpoints/mine
 
-Both stages are adapted, one after the other, within --minutes. Every few minutes a check paints the names of
-photographs that are held back: a stage ends by itself when its pictures come no nearer to these any more, or when they
+Both stages are adapted, one after the other, within --minutes. Every few minutes a check generates pictures for the
+names of photographs that are held back: a stage ends by itself when its pictures come no nearer to these any more, or when they
 come too near to the others, and what --out holds is the best of all checks, the unadapted checkpoint's included.
 
 --out is a whole checkpoint folder from the first minute on. `report.html` in it shows what was found and what came of
@@ -23,7 +23,7 @@ import torch
 from model.adaptation import run as adaptation
 from model.adaptation.loop import Stopped, adapt
 from model.checkpoint import CHECKPOINT
-from model.commands import plainly
+from model.commands import plain_errors
 
 MINUTES = 30.0
 
@@ -42,9 +42,9 @@ def main(
     """Adapts a checkpoint to a folder of PHOTOS: of phones as they are, named after their dishes, or with a
     metadata.csv (file_name, name). A kill at any moment loses minutes; --resume goes on."""
     try:
-        with plainly(out), adaptation.claim(out):
+        with plain_errors(out), adaptation.lock(out):
             if resume:
-                run = adaptation.reopen(photos, out, minutes, device)
+                run = adaptation.resume_run(photos, out, minutes, device)
             else:
                 run = adaptation.start(photos, out, source, minutes or MINUTES, seed, device)
             adapt(run)

@@ -10,18 +10,18 @@ import click
 
 from model.checkpoint import CheckpointError
 from model.data.layouts import DataError
-from model.names import NameError_
+from model.names import InvalidName
 
 
 @contextmanager
-def plainly(folder: Path) -> Iterator[None]:
+def plain_errors(folder: Path) -> Iterator[None]:
     """Faults of checkpoints, photographs, names, files and of what is not installed.
 
     `folder` is named where the operating system names none.
     """
     try:
         yield
-    except (CheckpointError, DataError, NameError_, ModuleNotFoundError) as error:
+    except (CheckpointError, DataError, InvalidName, ModuleNotFoundError) as error:
         raise click.ClickException(str(error)) from error
     except OSError as error:
         raise click.ClickException(f"{error.filename or folder}: {error.strerror or error}") from error

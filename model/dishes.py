@@ -30,7 +30,7 @@ class _Tokenizer(Protocol):
     def encode(self, text: str) -> list[int]: ...
 
 
-class Pipeline(Protocol):
+class Embedder(Protocol):
     """The part of `model.pipeline.Pipeline` that is needed here."""
 
     @property
@@ -114,7 +114,7 @@ class Dish:
         return urlencode(self.recipe(size), quote_via=quote)
 
 
-def embeddings(pipeline: Pipeline, dishes: Sequence[Dish]) -> Tensor:
+def embeddings(pipeline: Embedder, dishes: Sequence[Dish]) -> Tensor:
     """What the generators are told of each dish, (B, E) float32.
 
     Where nothing is left to paint, as of a dish minus itself, it is the embedding of an empty name.
@@ -133,7 +133,7 @@ def embeddings(pipeline: Pipeline, dishes: Sequence[Dish]) -> Tensor:
     return torch.stack(rows)
 
 
-def latents(pipeline: Pipeline, dishes: Sequence[Dish]) -> Tensor:
+def latents(pipeline: Embedder, dishes: Sequence[Dish]) -> Tensor:
     """Each dish's latent, (B, L) float32: of its seed, led along its path, and towards `to_seed`."""
     rows = []
     for dish in dishes:
@@ -156,12 +156,12 @@ def _texts(dish: Dish) -> list[str]:
     return texts
 
 
-def _read(pipeline: Pipeline, dish: Dish) -> Tensor:
+def _read(pipeline: Embedder, dish: Dish) -> Tensor:
     ids = pipeline.tokenizer.encode(dish.name)
     return pipeline.embed_pieces([[piece for k, piece in enumerate(ids) if k not in dish.off]])[0]
 
 
-def _blend(pipeline: Pipeline, rows: list[Tensor], weights: list[float]) -> Tensor:
+def _blend(pipeline: Embedder, rows: list[Tensor], weights: list[float]) -> Tensor:
     try:
         return mix(torch.stack(rows), weights)
     except ValueError:

@@ -4,9 +4,9 @@ Prints a table and writes `figures.json` and `report.html` into --out. What each
 stands in docs/evaluation.md. Every figure has references beside it that are computed in the same run, and two runs
 with the same arguments on one machine write the same figures.
 
-The first run over a set of photographs looks at all of them and fits the judge, and keeps that in the cache; later
+The first run over a set of photographs looks at all of them and fits the evaluator, and keeps that in the cache; later
 ones cost only their own pictures. A checkpoint folder without stage 2, such as that of a stage-1 run or of a baseline,
-is judged at 64 px alone.
+is evaluated at 64 px alone.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from pathlib import Path
 import click
 
 from model import checkpoint
-from model.commands import plainly
+from model.commands import plain_errors
 from model.evaluation import report
-from model.evaluation.figures import FEWEST, Plan, evaluate, table
+from model.evaluation.figures import FEWEST, EvaluationConfig, evaluate, table
 
 
 def _plain(value: object) -> object:
@@ -40,16 +40,16 @@ def _plain(value: object) -> object:
               help="At most so many a kind of name and size, for a quick look; otherwise one a validation photograph.")
 @click.option("--seed", type=click.IntRange(0, 1000), default=0, help="Of latents and draws.")
 @click.option("--cache", type=click.Path(path_type=Path, file_okay=False),
-              help="Of photographs, features and judges; otherwise the user's cache folder.")
+              help="Of photographs, features and evaluators; otherwise the user's cache folder.")
 def main(folder: Path, data: Path, out: Path, pictures: int | None, seed: int, cache: Path | None) -> None:
     """Says how good a checkpoint's pictures are, beside references from the same run."""
-    with plainly(out):
+    with plain_errors(out):
         out.mkdir(parents=True, exist_ok=True)  # before the hour that it takes, not behind it
-        evaluation = evaluate(folder, data, Plan(pictures=pictures, seed=seed), cache)
+        evaluation = evaluate(folder, data, EvaluationConfig(pictures=pictures, seed=seed), cache)
     click.echo(table(evaluation.figures))
     text = json.dumps(evaluation.figures, indent=2, ensure_ascii=False, default=_plain, allow_nan=False)
     checkpoint.write_file(out / "figures.json", text.encode() + b"\n")
-    checkpoint.write_file(out / "report.html", report.render(evaluation.figures, evaluation.exhibits).encode())
+    checkpoint.write_file(out / "report.html", report.render(evaluation.figures, evaluation.images).encode())
     click.echo(f"\n{out / 'figures.json'} · {out / 'report.html'}")
 
 

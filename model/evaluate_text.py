@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from model.commands import plainly
+from model.commands import plain_errors
 from model.data.name_pairs import japanese_rows, read_names
 from model.evaluation import text_figures
 from model.evaluation.text_figures import best_of, checks, measure_student, measure_teacher, table
@@ -35,7 +35,7 @@ def main(
     json_path: Path | None,
 ) -> None:
     """Measures a text encoder beside its teacher, on the validation rows."""
-    with plainly(data):
+    with plain_errors(data):
         pairs = read_names(data, "validation")
         photos = load_photos(data, "validation", cache)
         student, embedder = measure_student(checkpoint, pairs, photos, cache)

@@ -54,7 +54,7 @@ class Affine(nn.Module):
         return torch.addcmul(shift, self.norm(x), 1 + scale)
 
 
-class Block(nn.Module):
+class ResidualBlock(nn.Module):
     """Residual block of two styled 3x3 convolutions at one resolution, (B, C, h, w) -> (B, D, h, w)."""
 
     def __init__(self, channels: int, out_channels: int, style_dim: int) -> None:
@@ -71,7 +71,7 @@ class Block(nn.Module):
         return self.skip(x) + y
 
 
-class _Conditioned(nn.Module):
+class _ConditionalGenerator(nn.Module):
     """What both generators share: the latent's layout, the style vector, and their part of the config."""
 
     def __init__(self, embedding_dim: int, z_dim: int, condition_dim: int, style_dim: int) -> None:
@@ -104,7 +104,7 @@ class _Conditioned(nn.Module):
         return torch.cat([z, mean + (0.5 * log_variance).exp() * noise], 1), mean, log_variance
 
 
-class Stage1Generator(_Conditioned):
+class Stage1Generator(_ConditionalGenerator):
     """Name and latent -> a 64x64 sketch.
 
     Args:
@@ -131,7 +131,7 @@ class Stage1Generator(_Conditioned):
         self.start = nn.Linear(self.latent_dim, channels[0] * 16)
         widths = [channels[0], *channels]
         self.blocks = nn.ModuleList(
-            Block(a, b, style_dim) for a, b in zip(widths, channels, strict=False)
+            ResidualBlock(a, b, style_dim) for a, b in zip(widths, channels, strict=False)
         )
         self.last = Affine(channels[-1], style_dim)
         self.to_rgb = nn.Conv2d(channels[-1], 3, 3, padding=1)
@@ -149,7 +149,7 @@ class Stage1Generator(_Conditioned):
         return torch.tanh(self.to_rgb(F.leaky_relu(self.last(x, style), 0.2)).float())
 
 
-class Stage2Generator(_Conditioned):
+class Stage2Generator(_ConditionalGenerator):
     """Sketch, name and latent -> a 256x256 picture.
 
     The sketch is read down to 32 px, rethought there with the name and the latent in every block, and brought back
@@ -178,11 +178,11 @@ class Stage2Generator(_Conditioned):
         wide, middle, narrow = channels
         self.read64 = nn.Conv2d(3, middle, 3, padding=1)
         self.read32 = nn.Conv2d(middle, wide, 4, stride=2, padding=1)
-        self.think = nn.ModuleList(Block(wide, wide, style_dim) for _ in range(depth))
+        self.think = nn.ModuleList(ResidualBlock(wide, wide, style_dim) for _ in range(depth))
         self.up64 = nn.Conv2d(wide, middle * 4, 1)
-        self.block64 = Block(2 * middle, middle, style_dim)
+        self.block64 = ResidualBlock(2 * middle, middle, style_dim)
         self.up128 = nn.Conv2d(middle, narrow * 4, 1)
-        self.block128 = Block(narrow, narrow, style_dim)
+        self.block128 = ResidualBlock(narrow, narrow, style_dim)
         self.last = Affine(narrow, style_dim)
         self.to_rgb = nn.Conv2d(narrow, 12, 3, padding=1)
         nn.init.normal_(self.to_rgb.weight, std=1e-3)  # begins as the upsampled sketch

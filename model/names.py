@@ -30,32 +30,25 @@ _BLANKS = dict.fromkeys(map(ord, "\u115f\u1160\u3164\uffa0\u2800"), " ")
 _INVISIBLE = re.compile("[\u034f\u180b-\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef]")
 
 
-class NameError_(ValueError):
+class InvalidName(ValueError):
     """The text is no name of a dish. str() is the message in English; it can be shown to a visitor as it is."""
 
     code = "invalid_name"
     """Says which error it is, to a program."""
-    _messages = (
-        "This name holds characters that cannot be read. Please write it in ordinary letters.",
-        "読めない文字が含まれています。普通の文字で書いてください。",
-    )
+    _message = "This name holds characters that cannot be read. Please write it in ordinary letters."
 
     def __init__(self) -> None:
-        super().__init__(self._messages[0])
-
-    def message(self, language: str) -> str:
-        """What to tell the visitor, in "ja" or (any other value) English."""
-        return self._messages[language == "ja"]
+        super().__init__(self._message)
 
 
-class EmptyName(NameError_):
+class EmptyName(InvalidName):
     """Nothing that can be seen is in the text."""
 
     code = "empty_name"
-    _messages = ("Which dish? Please write its name.", "料理の名前を書いてください。")
+    _message = "Which dish? Please write its name."
 
 
-class InvalidName(NameError_):
+class UnreadableName(InvalidName):
     """The text was not decoded: lone surrogates or replacement characters stand in it."""
 
 
@@ -98,10 +91,10 @@ def normalize(raw: str) -> Name:
 
     Raises:
         EmptyName: nothing visible is left.
-        InvalidName: the text was not decoded (lone surrogates, U+FFFD).
+        UnreadableName: the text was not decoded (lone surrogates, U+FFFD).
     """
     if re.search("[\ud800-\udfff\ufffd]", raw):
-        raise InvalidName
+        raise UnreadableName
     begun = raw.strip()
     text = _tidy(begun[:_MAX_RAW])
     # Taking an invisible character out can bring a letter and its accent together, and NFKC can bring out new

@@ -33,7 +33,7 @@ SHOWN = 8
 _QUANTILES = 101
 
 
-class Photos(Protocol):
+class NamedPhotos(Protocol):
     """The part of `model.data.photos.Photos` that is needed here."""
 
     @property
@@ -44,7 +44,7 @@ class Photos(Protocol):
     def names_ja(self) -> list[str | None]: ...
 
 
-def write_index(folder: Path | str, photos: Photos, embed: Callable[[Sequence[str]], Tensor]) -> int:
+def write_index(folder: Path | str, photos: NamedPhotos, embed: Callable[[Sequence[str]], Tensor]) -> int:
     """Makes the folder's index of these photographs; returns the number of names that are in it.
 
     `embed` is `Pipeline.embed` of the same folder. A name stands in the index once, in either language. Of more than

@@ -15,7 +15,7 @@ import click
 
 from model import checkpoint
 from model.checkpoint import SHIPPED, CheckpointError
-from model.commands import plainly
+from model.commands import plain_errors
 from model.data.photos import load
 from model.generators import SKETCH_SIZE
 from model.nearest import FILE as INDEX
@@ -31,7 +31,7 @@ MAX_BYTES = 36_000_000  # of the whole folder: every version of it stays in the 
 @click.option("--out", help="Checkpoint folder to write.", type=click.Path(path_type=Path, file_okay=False), required=True)
 def main(parts: tuple[Path, ...], data: Path | None, out: Path) -> None:
     """Packs one checkpoint folder from the parts and checks that it serves."""
-    with plainly(out):
+    with plain_errors(out):
         size = pack(parts, out)
         pipeline = Pipeline.load(out, "cpu")
         print(f"{out}: version {pipeline.version}, {size / 1e6:.1f} MB")

@@ -126,7 +126,7 @@ class TextEncoder(nn.Module):
         self.first = nn.Parameter(torch.randn(width) * 0.02)
         self.positions = nn.Parameter(torch.randn(MAX_TOKENS + 1, width) * 0.02)
         self.dropout = nn.Dropout(dropout)
-        self.blocks = nn.ModuleList(Block(width, heads, hidden, dropout) for _ in range(layers))
+        self.blocks = nn.ModuleList(TransformerBlock(width, heads, hidden, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
         self.attention = nn.Linear(width, heads)
         self.out = nn.Linear(width, embedding_dim)
@@ -157,7 +157,7 @@ class TextEncoder(nn.Module):
         return embedding
 
 
-class Block(nn.Module):
+class TransformerBlock(nn.Module):
     """Pre-norm self-attention and a GELU layer, each added to what goes by (Xiong et al. 2020)."""
 
     def __init__(self, width: int, heads: int, hidden: int, dropout: float) -> None:

@@ -26,13 +26,13 @@ from typing import Any
 import click
 import torch
 
-from model.commands import plainly
+from model.commands import plain_errors
 from model.data.name_pairs import read_names
 from model.features.matching import load_photos
 from model.pipeline import choose_device
 from model.training import text_stage
 from model.training.gan_loop import SMALLEST, TrainingStopped, train
-from model.training.losses import ADVERSARIAL
+from model.training.losses import ADVERSARIAL_LOSSES
 from model.training.presets import ABLATIONS, PRESETS, TEXT_ABLATIONS
 from model.training.run_folder import check_run
 
@@ -43,7 +43,7 @@ from model.training.run_folder import check_run
 @click.option("--out",     help="Run folder.",                                               type=click.Path(path_type=Path, file_okay=False), required=True)
 @click.option("--from",    help="Checkpoint folder with what this stage builds on; where it has this stage too, training goes on from it. Not looked at by --resume.", type=click.Path(path_type=Path, file_okay=False), default=Path("checkpoints"), metavar="DIR")
 @click.option("--preset",  help="Widths, batch and recipe; stackgan-v1 and dcgan are the original recipes.", type=click.Choice(list(PRESETS)), default="cpu")
-@click.option("--loss",    help="Adversarial loss; otherwise the preset's: bce for the original recipes, hinge for ours.", type=click.Choice(list(ADVERSARIAL)))
+@click.option("--loss",    help="Adversarial loss; otherwise the preset's: bce for the original recipes, hinge for ours.", type=click.Choice(list(ADVERSARIAL_LOSSES)))
 @click.option("--augment", help="Share of the pictures that the discriminator sees augmented; otherwise the preset's. 1 for a few hundred photographs.", type=click.FloatRange(0, 1))
 @click.option("--without", help="Take one thing away, to see what it is good for: order or pictures from the text stage, the others from our stage 1.", type=click.Choice([*ABLATIONS, *TEXT_ABLATIONS]))
 @click.option("--kimg",    help="Stop when this run has shown so many thousands of photographs.", type=click.FloatRange(min=0, min_open=True))
@@ -64,7 +64,7 @@ def main(**options: Any) -> None:
     if stage == "text" and options["minutes"] is None:
         raise click.UsageError("--stage text stops by --minutes")
     try:
-        with plainly(options["out"]):
+        with plain_errors(options["out"]):
             if stage == "text":
                 names = ("data", "out", "minutes", "seed", "device", "resume", "without", "dry_run")
                 train_text(**{name: options[name] for name in names}, teacher=teacher)

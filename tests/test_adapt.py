@@ -22,8 +22,8 @@ from torch import Tensor
 from model import adapt, checkpoint
 from model.adaptation import loop, regularization, validation
 from model.adaptation import run as adaptation
-from model.adaptation.loop import best, verdict
-from model.adaptation.regularization import PLANS, Plan, Restrained, choose, restrain
+from model.adaptation.loop import best, stop_reason
+from model.adaptation.regularization import PLANS, AdaptationPlan, RegularizedStage, choose_plan, freeze
 from model.adaptation.validation import Check
 from model.checkpoint import load_network, read_config, weights_path
 from model.data.inspection import SMALL
@@ -35,7 +35,7 @@ from model.pipeline import Pipeline
 from model.training import gan_loop, name_sampler, presets, run_folder
 from model.training.discriminator import Heads
 from tests.conftest import make_checkpoint
-from tests.training import add_players, backbone, hurry
+from tests.training import add_networks, backbone, hurry
 
 pytest.importorskip("efficientnet_lite_pytorch")
 
@@ -46,7 +46,7 @@ KIMG = 4 * STEPS / 1000
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return add_players(make_checkpoint(tmp_path_factory.mktemp("source")), 800.0)
+    return add_networks(make_checkpoint(tmp_path_factory.mktemp("source")), 800.0)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -69,7 +69,8 @@ def _quick() -> Iterator[None]:
         patch.setattr(adaptation, "RECOMBINED", 3)
         for stage, preset in presets.PRESETS["cpu"].items():
             patch.setitem(presets.PRESETS["cpu"], stage, presets.replace(preset, batch=4))
-        patch.setattr(regularization, "PLANS", tuple(Plan(p.name, p.fewest, p.learning, (KIMG, KIMG)) for p in PLANS))
+        plans = tuple(AdaptationPlan(p.name, p.fewest, p.learning, (KIMG, KIMG)) for p in PLANS)
+        patch.setattr(regularization, "PLANS", plans)
         yield
 
 
@@ -106,19 +107,19 @@ def figures(monkeypatch: pytest.MonkeyPatch, kids: list[float], copies: list[flo
     found = iter([*zip(kids, copies, strict=True)])
     last = (1.0, 0.0)
 
-    def check(_self: validation.Examiner, _paint: object) -> Check:
+    def check(_self: validation.HeldOutValidator, _paint: object) -> Check:
         nonlocal last
         last = next(found, last)
         return Check(Measure(last[0], 0.1, 4), Measure(last[1], 0.1, 4))
 
-    monkeypatch.setattr(validation.Examiner, "check", check)
+    monkeypatch.setattr(validation.HeldOutValidator, "check", check)
 
 
-def at_step(monkeypatch: pytest.MonkeyPatch, when: int, act: Callable[[Restrained], None]) -> None:
+def at_step(monkeypatch: pytest.MonkeyPatch, when: int, act: Callable[[RegularizedStage], None]) -> None:
     """Has `act` happen at the end of that step, of all stages counted together."""
-    step, count = Restrained.step, 0
+    step, count = RegularizedStage.step, 0
 
-    def stepped(self: Restrained, *args: Any) -> dict[str, Tensor]:
+    def stepped(self: RegularizedStage, *args: Any) -> dict[str, Tensor]:
         nonlocal count
         stats = step(self, *args)
         count += 1
@@ -126,7 +127,7 @@ def at_step(monkeypatch: pytest.MonkeyPatch, when: int, act: Callable[[Restraine
             act(self)
         return stats
 
-    monkeypatch.setattr(Restrained, "step", stepped)
+    monkeypatch.setattr(RegularizedStage, "step", stepped)
 
 
 def weights(folder: Path, name: str) -> bytes:
@@ -185,7 +186,7 @@ def test_the_best_check_is_kept_and_not_the_last(run: Run, tmp_path: Path, monke
     out = tmp_path / "mine"
     halfway: list[Tensor] = []
     key = "augmentation.project.weight"
-    at_step(monkeypatch, 1, lambda game: halfway.append(game.modules()["average"].state_dict()[key].clone()))
+    at_step(monkeypatch, 1, lambda trained: halfway.append(trained.modules()["average"].state_dict()[key].clone()))
     with monkeypatch.context() as patch:
         patch.setattr(loop, "finish", lambda _run: None)
         result = run()
@@ -207,18 +208,18 @@ def test_that_nothing_got_better_is_said(
 def test_a_copy_is_not_the_best_however_near_it_comes() -> None:
     checks = [{"kid": kid, "copies": copies} for kid, copies in ((0.9, 0.0), (0.7, 0.02), (0.2, 0.5), (0.1, 0.6))]
     assert best(checks) == 1
-    assert "copy" in verdict(checks) and not verdict(checks[:3])
+    assert "copy" in stop_reason(checks) and not stop_reason(checks[:3])
     assert best([{"kid": 0.9, "copies": 0.1}, {"kid": 0.5, "copies": 0.3}]) == 0  # the only other copies: as it was
     # What the checkpoint does before it has seen a photograph is no copying.
     near = [{"kid": kid, "copies": copies} for kid, copies in ((0.9, 0.25), (0.8, 0.24), (0.7, 0.27), (0.6, 0.26))]
-    assert best(near) == 3 and not verdict(near)
+    assert best(near) == 3 and not stop_reason(near)
     worse = [{"kid": 0.1 * n, "copies": 0.0} for n in range(1, loop.PATIENCE + 2)]
-    assert "no nearer" in verdict(worse) and not verdict(worse[:-1])
+    assert "no nearer" in stop_reason(worse) and not stop_reason(worse[:-1])
 
 
 def test_the_time_bounds_both_stages(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     figures(monkeypatch, [0.9], [0.0])
-    plans = tuple(Plan(p.name, p.fewest, p.learning, (100.0, 100.0)) for p in PLANS)
+    plans = tuple(AdaptationPlan(p.name, p.fewest, p.learning, (100.0, 100.0)) for p in PLANS)
     monkeypatch.setattr(regularization, "PLANS", plans)
     monkeypatch.setattr(loop, "finish", lambda _run: None)
     monkeypatch.setattr(loop, "PATIENCE", 99)
@@ -238,11 +239,11 @@ def test_the_time_bounds_both_stages(run: Run, tmp_path: Path, monkeypatch: pyte
 ])  # fmt: skip
 def test_the_fewer_the_photographs_the_less_may_change(photos: int, frozen: set[str], free: set[str]) -> None:
     generator = Stage1Generator(channels=(16,) * 5)
-    restrain(generator, choose(photos))
+    freeze(generator, choose_plan(photos))
     learning = {name for name, parameter in generator.named_parameters() if parameter.requires_grad}
     assert free <= learning and not frozen & learning
     second = Stage2Generator(channels=(16, 16, 16))
-    restrain(second, choose(photos))
+    freeze(second, choose_plan(photos))
     learning = {name for name, parameter in second.named_parameters() if parameter.requires_grad}
     assert "think.0.affine1.style.weight" in learning
     assert ("block128.conv1.weight" in learning) is (photos > 20)
@@ -274,7 +275,7 @@ def test_a_run_changes_what_its_plan_lets_it_change(finished: tuple[Path, str], 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_frequent_name_leaves_something_to_train_on(sizes: list[int], most: int, seed: int) -> None:
     groups = [group for group, size in enumerate(sizes) for _ in range(size)]
-    held = adaptation.hold_back(groups, seed)
+    held = adaptation.hold_out(groups, seed)
     assert held.sum() == most
     parts = [{g for g, h in zip(groups, held, strict=True) if h == back} for back in (True, False)]
     assert not parts[0] & parts[1]
@@ -282,25 +283,25 @@ def test_a_frequent_name_leaves_something_to_train_on(sizes: list[int], most: in
 
 def test_what_is_held_back_follows_from_the_seed() -> None:
     groups = list(range(50))
-    assert np.array_equal(adaptation.hold_back(groups, 1), adaptation.hold_back(groups, 1))
-    assert not np.array_equal(adaptation.hold_back(groups, 1), adaptation.hold_back(groups, 2))
+    assert np.array_equal(adaptation.hold_out(groups, 1), adaptation.hold_out(groups, 1))
+    assert not np.array_equal(adaptation.hold_out(groups, 1), adaptation.hold_out(groups, 2))
 
 
 def test_of_many_names_those_painted_are_spread_over_all() -> None:
     names = [f"dish {n:02}" for n in range(20)]
     noise = np.random.default_rng(0).integers(0, 256, (20, 64, 64, 3), np.uint8)
     photos = Photos(noise, names, [None] * 20, ["free"] * 20, ["here"] * 20)
-    looks = validation.Examiner(64, photos, photos, torch.device("cpu"))
-    for painted in (looks.strange, looks.known):
-        assert painted[0] < "dish 04" and painted[-1] > "dish 15" and len(set(painted)) == 6
+    looks = validation.HeldOutValidator(64, photos, photos, torch.device("cpu"))
+    for asked in (looks.held_names, looks.known):
+        assert asked[0] < "dish 04" and asked[-1] > "dish 15" and len(set(asked)) == 6
 
 
 @pytest.mark.parametrize("stage", ["1", "2"])
 def test_all_that_discriminators_see_is_augmented_and_rates_are_low(stage: str) -> None:
-    usual, gentle = presets.PRESETS["cpu"][stage].recipe, regularization.gentle(stage).recipe
-    assert gentle.augment == 1.0  # type: ignore[union-attr]
-    assert gentle.learning_rate <= usual.learning_rate / 2
-    assert gentle.rules.learning_rate < usual.rules.learning_rate / 2  # type: ignore[union-attr]
+    usual, adapted = presets.PRESETS["cpu"][stage].config, regularization.adaptation_preset(stage).config
+    assert adapted.augment == 1.0  # type: ignore[union-attr]
+    assert adapted.learning_rate <= usual.learning_rate / 2
+    assert adapted.discriminator.learning_rate < usual.discriminator.learning_rate / 2  # type: ignore[union-attr]
 
 
 def test_rehearsing_brings_a_generator_back_to_what_it_painted(source: Path) -> None:
@@ -336,7 +337,7 @@ def test_a_stopped_adaptation_goes_on_without_photos_or_source(
     photos, base = tmp_path / "my photos", tmp_path / "base"
     shutil.copytree(EXAMPLE, photos), shutil.copytree(source, base)
     with monkeypatch.context() as patch:
-        at_step(patch, step, lambda _game: os.kill(os.getpid(), signal.SIGTERM))
+        at_step(patch, step, lambda _stage: os.kill(os.getpid(), signal.SIGTERM))
         stopped = run(128 + signal.SIGTERM, photos, **{"from": base, "minutes": 20, "seed": 3})
     assert f"python -m model.adapt '{photos}' --out {out} --resume" in stopped.output
     assert Pipeline.load(out, "cpu").generate(["borscht"], [0]).shape == (1, 256, 256, 3)  # whole at any moment
@@ -347,8 +348,8 @@ def test_a_stopped_adaptation_goes_on_without_photos_or_source(
     assert f"holds an adaptation to {photos}: for {EXAMPLE}, name another --out" in run(1, resume=True).output
     steps: list[int] = []
     with monkeypatch.context() as patch:
-        taken = Restrained.step
-        patch.setattr(Restrained, "step", lambda *args: (steps.append(1), taken(*args))[1])
+        taken = RegularizedStage.step
+        patch.setattr(RegularizedStage, "step", lambda *args: (steps.append(1), taken(*args))[1])
         resumed = run(photos=photos, resume=True)
     assert "· 20 minutes ·" in resumed.output and record(out)["seed"] == 3
     assert len(steps) == 2 * STEPS - step
@@ -364,7 +365,7 @@ def test_a_stopped_adaptation_goes_on_without_photos_or_source(
 def test_a_kill_between_saves_loses_only_what_came_since(
     run: Run, tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def die(_game: Restrained) -> None:
+    def die(_stage: RegularizedStage) -> None:
         raise KeyboardInterrupt  # nothing is saved on the way out, as with SIGKILL
 
     with monkeypatch.context() as patch:
@@ -373,8 +374,8 @@ def test_a_kill_between_saves_loses_only_what_came_since(
         assert CliRunner().invoke(adapt.main, list(map(str, arguments))).exit_code == 1
     steps: list[float] = []
     with monkeypatch.context() as patch:
-        taken = Restrained.step
-        patch.setattr(Restrained, "step", lambda self, *args: (steps.append(args[-1]), taken(self, *args))[1])
+        taken = RegularizedStage.step
+        patch.setattr(RegularizedStage, "step", lambda self, *args: (steps.append(args[-1]), taken(self, *args))[1])
         patch.setattr(loop, "finish", lambda _run: None)
         run(resume=True)
     assert steps[0] == pytest.approx(800.004)  # the second step again, after the check behind the first
@@ -384,9 +385,9 @@ def test_a_kill_between_saves_loses_only_what_came_since(
 def test_numbers_that_are_none_end_a_stage_and_keep_what_was_before(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def lose(game: Restrained) -> None:
+    def lose(trained: RegularizedStage) -> None:
         with torch.no_grad():
-            game.modules()["generator"].augmentation.project.bias[0] = torch.nan  # type: ignore[index,union-attr]
+            trained.modules()["generator"].augmentation.project.bias[0] = torch.nan  # type: ignore[index,union-attr]
 
     figures(monkeypatch, [0.9, 0.8, 0.7], [0.0] * 3)
     monkeypatch.setattr(loop, "finish", lambda _run: None)
@@ -429,7 +430,7 @@ def test_photographs_of_one_dish_cannot_be_held_back(run: Run, tmp_path: Path) -
 
 def test_one_adaptation_at_a_time_is_at_work_in_a_folder(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
-    at_step(monkeypatch, 1, lambda _game: said.append(run(1, resume=True).output))
+    at_step(monkeypatch, 1, lambda _stage: said.append(run(1, resume=True).output))
     run()
     assert "another adaptation is at work in" in said[0]
 
@@ -437,9 +438,9 @@ def test_one_adaptation_at_a_time_is_at_work_in_a_folder(run: Run, monkeypatch: 
 def test_who_is_refused_leaves_the_lock_of_who_is_at_work(tmp_path: Path) -> None:
     out = tmp_path / "mine"
     out.mkdir()
-    with adaptation.claim(out):
+    with adaptation.lock(out):
         for _ in range(2):
-            with pytest.raises(ValueError, match="another adaptation"), adaptation.claim(out):
+            with pytest.raises(ValueError, match="another adaptation"), adaptation.lock(out):
                 pass
     assert out.exists() and not any(out.iterdir())  # it was there before
 

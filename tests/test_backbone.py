@@ -1,4 +1,4 @@
-"""The frozen network behind every judge."""
+"""The frozen network behind discriminators and evaluator."""
 
 import importlib
 import sys

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from model import checkpoint, evaluate
 from model.evaluation import evaluator, figures, metrics, word_swap
-from model.evaluation.figures import Evaluation, Plan
+from model.evaluation.figures import Evaluation, EvaluationConfig
 from model.features import backbone
 from model.training.baselines import BaselineGenerator
 from model.words import words
@@ -26,7 +26,7 @@ from model.words import words
 pytest.importorskip("efficientnet_lite_pytorch")
 pytest.importorskip("torchmetrics")
 
-PLAN = Plan(pictures=8, translated=8, dishes=2, latents=3, noise=8, contrasts=3, tries=1, shown=2, steps=40)
+PLAN = EvaluationConfig(pictures=8, translated=8, dishes=2, latents=3, noise=8, contrasts=3, tries=1, shown=2, steps=40)
 
 
 def normal(rows: int, dim: int = 16, seed: int = 0, shift: float = 0.0) -> Tensor:
@@ -273,17 +273,17 @@ def test_a_second_run_agrees_and_looks_at_no_photograph_again(
 
 
 def test_the_report_is_one_file_with_its_pictures(whole: Evaluation, tmp_path: Path) -> None:
-    html = figures.report.render(whole.figures, whole.exhibits)
+    html = figures.report.render(whole.figures, whole.images)
     assert html.count("data:image/jpeg;base64,") > 40
     assert not re.search(r'(src|href)="(?!data:)', html)
     for text in ("tomato soup", "トマトラーメン", "stage 1, bicubic", "Copy rate", "not reached"):
         assert text in html
     sample = figures.report.Sample("<script>", "", np.zeros((4, 4, 3), np.uint8), None, [])
-    hostile = figures.report.Exhibits([sample])
+    hostile = figures.report.ReportImages([sample])
     assert "<script>" not in figures.report.render(whole.figures, {"64": hostile, "256": hostile})
 
 
-def test_a_baseline_is_judged_without_a_second_stage(
+def test_a_baseline_is_evaluated_without_a_second_stage(
     tiny_checkpoint: Path, photographs: Path, cache: Path, tmp_path: Path
 ) -> None:
     for name in ("tokenizer.model", "text.safetensors"):
@@ -302,7 +302,7 @@ def test_a_baseline_is_judged_without_a_second_stage(
 def test_the_command_writes_the_figures_and_prints_them(
     first_stage: Path, photographs: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(evaluate, "Plan", lambda pictures, seed: PLAN)
+    monkeypatch.setattr(evaluate, "EvaluationConfig", lambda pictures, seed: PLAN)
     arguments = ["--checkpoint", first_stage, "--data", photographs, "--out", tmp_path / "out", "--cache", cache]
     done = CliRunner().invoke(evaluate.main, [*map(str, arguments), "--pictures", "8"])
     assert done.exit_code == 0, done.output

@@ -24,12 +24,12 @@ from model.generators import Stage1Generator
 from model.training import baselines, gan_loop, name_sampler, presets, stage1, text_stage
 from tests.conftest import make_checkpoint
 from tests.test_text_stage import HELD_OUT, TRAIN, FakeE5, folder_of
-from tests.training import CPU, add_players, backbone
+from tests.training import CPU, add_networks, backbone
 
 
-def recipe(**options: object) -> stage1.Recipe:
-    found = presets.find("cpu", "1", **options).recipe  # type: ignore[arg-type]
-    assert isinstance(found, stage1.Recipe)
+def stage1_config(**options: object) -> stage1.Stage1Config:
+    found = presets.find("cpu", "1", **options).config  # type: ignore[arg-type]
+    assert isinstance(found, stage1.Stage1Config)
     return found
 
 
@@ -40,19 +40,19 @@ def test_every_row_differs_from_ours_or_from_its_baseline() -> None:
         augment = float(given["--augment"]) if "--augment" in given else None
         preset, loss, without = given.get("--preset", "cpu"), given.get("--loss"), given.get("--without")
         plan = presets.find(preset, "1", loss, augment, without)
-        plans.add((str(plan.recipe), plan.imagined, plan.everywhere, row.text))
+        plans.add((str(plan.config), plan.imagined, plan.everywhere, row.text))
     assert len(plans) == len(experiments.ROWS)
 
 
 def test_what_is_taken_away_is_gone() -> None:
-    assert recipe(without="mismatched").rules.mismatched == 0
-    assert recipe(without="ramp").rules.ramp == (0.0, 0.0)
-    assert recipe(without="match").match == 0
-    assert recipe(without="reconstruction").reconstruction == recipe(without="reconstruction").colour == 0
-    assert recipe(augment=0.0).augment == 0
+    assert stage1_config(without="mismatched").discriminator.mismatched == 0
+    assert stage1_config(without="ramp").discriminator.ramp == (0.0, 0.0)
+    assert stage1_config(without="match").match == 0
+    assert stage1_config(without="reconstruction").reconstruction == stage1_config(without="reconstruction").colour == 0
+    assert stage1_config(augment=0.0).augment == 0
     assert not presets.find("cpu", "1", without="imagined").imagined
-    unprojected = presets.find("cpu", "1", without="projection").recipe
-    assert isinstance(unprojected, baselines.Recipe) and unprojected.ours and unprojected.loss == "hinge"
+    unprojected = presets.find("cpu", "1", without="projection").config
+    assert isinstance(unprojected, baselines.BaselineConfig) and unprojected.ours and unprojected.loss == "hinge"
 
 
 @pytest.mark.parametrize(("preset", "stage"), [("stackgan-v1", "1"), ("cpu", "2")])
@@ -64,7 +64,7 @@ def test_only_our_stage_1_can_be_taken_apart(preset: str, stage: str) -> None:
 def test_a_name_at_the_bottom_only_stays_there() -> None:
     torch.manual_seed(0)
     generator = Stage1Generator(embedding_dim=16, z_dim=8, condition_dim=8, style_dim=16, channels=(16,) * 5)
-    presets._name_at_the_bottom(generator)
+    presets._condition_at_the_bottom(generator)
     optimizer = torch.optim.Adam(generator.parameters(), 1e-2)
     embedding, latent = torch.randn(2, 16), torch.zeros(2, 16)
     for _ in range(3):
@@ -177,7 +177,7 @@ def here(name: str, *arguments: str) -> int:
     return result.exit_code
 
 
-def test_a_row_is_trained_on_few_photographs_and_judged_by_those_held_back(
+def test_a_row_is_trained_on_few_photographs_and_evaluated_by_those_held_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(experiments, "module", here)
@@ -191,7 +191,7 @@ def test_a_row_is_trained_on_few_photographs_and_judged_by_those_held_back(
     for name, value in {"PICTURES": {64: 6}, "RECOMBINED": 6, "AMONG": 5}.items():
         monkeypatch.setattr(small_data, name, value)
     example, out = Path(__file__).parent.parent / "examples" / "cafeteria", tmp_path / "out"
-    source = add_players(make_checkpoint(tmp_path / "source"), 800.0)
+    source = add_networks(make_checkpoint(tmp_path / "source"), 800.0)
     options = {"few": example, "data": example, "text": source, "out": out, "minutes": 0.001}
     arguments = [f"--{name}={value}" for name, value in options.items()]
     result = CliRunner().invoke(experiments.main, ["run", "dcgan", *arguments], catch_exceptions=False)
@@ -246,7 +246,7 @@ def test_the_teacher_reads_names_with_a_matching_head_of_its_own(
     align = lambda english, japanese, dimensions=256, **_: torch.eye(384)[:, :dimensions]  # noqa: E731
     monkeypatch.setattr(text_teacher, "align", align)
     monkeypatch.setattr(text_stage, "COMPOSED", 10)
-    monkeypatch.setattr(text_stage, "JUDGE_STEPS", 2)
+    monkeypatch.setattr(text_stage, "MATCHING_STEPS", 2)
     train_tokenizer = text_stage.train_tokenizer
     monkeypatch.setattr(text_stage, "train_tokenizer", lambda names: train_tokenizer(names, 2000))
     monkeypatch.setattr(name_sampler, "COMPOSED", 20)

@@ -54,13 +54,13 @@ def test_stage2_paints_pictures_within_range() -> None:
     assert picture.abs().max() == 1
 
 
-@pytest.mark.parametrize("paint", [
+@pytest.mark.parametrize("sample", [
     lambda e, z, s: stage1()(e, z),
     lambda e, z, s: stage2()(s, e, z),
 ], ids=["stage1", "stage2"])  # fmt: skip
-def test_pictures_are_float32_in_bfloat16_training(paint) -> None:  # type: ignore[no-untyped-def]
+def test_pictures_are_float32_in_bfloat16_training(sample) -> None:  # type: ignore[no-untyped-def]
     with torch.autocast("cpu", torch.bfloat16):
-        picture = paint(*inputs(), sketches())
+        picture = sample(*inputs(), sketches())
     assert picture.dtype == torch.float32
     assert picture.isfinite().all()
 

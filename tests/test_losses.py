@@ -6,11 +6,18 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from model.training.losses import ADVERSARIAL, ALIKE, alike, feature_distance, kl_divergence, mismatched
+from model.training.losses import (
+    ADVERSARIAL_LOSSES,
+    ALIKE,
+    alike,
+    feature_distance,
+    kl_divergence,
+    mismatched,
+)
 
 
 def test_hinge_is_content_with_a_margin_of_one() -> None:
-    hinge = ADVERSARIAL["hinge"]
+    hinge = ADVERSARIAL_LOSSES["hinge"]
     logits = torch.tensor([-2.0, 0.0, 0.5, 3.0])
     assert hinge.real(logits) == pytest.approx((3 + 1 + 0.5 + 0) / 4)
     assert hinge.fake(logits) == pytest.approx((0 + 1 + 1.5 + 4) / 4)
@@ -18,7 +25,7 @@ def test_hinge_is_content_with_a_margin_of_one() -> None:
 
 
 def test_bce_is_cross_entropy_with_the_non_saturating_generator() -> None:
-    bce, logits = ADVERSARIAL["bce"], torch.linspace(-40, 40, 50)
+    bce, logits = ADVERSARIAL_LOSSES["bce"], torch.linspace(-40, 40, 50)
     ones, zeros = torch.ones(50), torch.zeros(50)
     torch.testing.assert_close(bce.real(logits), F.binary_cross_entropy_with_logits(logits, ones))
     torch.testing.assert_close(bce.fake(logits), F.binary_cross_entropy_with_logits(logits, zeros))
@@ -27,7 +34,7 @@ def test_bce_is_cross_entropy_with_the_non_saturating_generator() -> None:
 
 @pytest.mark.parametrize("name", ["hinge", "bce"])
 def test_players_pull_logits_in_opposite_directions(name: str) -> None:
-    loss = ADVERSARIAL[name]
+    loss = ADVERSARIAL_LOSSES[name]
     for function, sign in ((loss.real, -1), (loss.fake, 1), (loss.generator, -1)):
         logits = torch.zeros(2, 3, requires_grad=True)
         function(logits).backward()

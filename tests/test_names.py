@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.names import MAX_CODE_POINTS, EmptyName, InvalidName, NameError_, normalize
+from model.names import MAX_CODE_POINTS, EmptyName, InvalidName, UnreadableName, normalize
 
 
 @pytest.mark.parametrize(
@@ -68,14 +68,12 @@ def test_nothing_visible_is_an_empty_name(raw: str) -> None:
     ],
 )
 def test_undecoded_text_is_invalid(raw: str) -> None:
-    with pytest.raises(InvalidName) as caught:
+    with pytest.raises(UnreadableName) as caught:
         normalize(raw)
     error = caught.value
-    assert isinstance(error, NameError_)
+    assert isinstance(error, InvalidName)
     assert error.code == "invalid_name"
-    assert str(error) == error.message("en")
-    assert error.message("en").isascii()
-    assert "文字" in error.message("ja")
+    assert str(error).isascii()
     str(error).encode()  # does not echo what cannot be encoded
 
 
@@ -112,7 +110,7 @@ _ANY = st.characters(exclude_categories=())  # lone surrogates too
 def test_any_text_gives_a_clean_name_or_a_clear_error(raw: str) -> None:
     try:
         name = normalize(raw)
-    except NameError_:
+    except InvalidName:
         return
     assert 1 <= len(name.text) <= MAX_CODE_POINTS
     assert not {"Cc", "Cs", "Zl", "Zp"} & {unicodedata.category(character) for character in name.text}

@@ -12,12 +12,12 @@ from click.testing import CliRunner
 
 from benchmarks import results, small_data
 from model.adaptation import loop, regularization, validation
-from model.adaptation.regularization import Plan
+from model.adaptation.regularization import AdaptationPlan
 from model.data import inspection
 from model.evaluation import evaluator
 from model.training import gan_loop, name_sampler, presets, run_folder
 from tests.conftest import make_checkpoint
-from tests.training import add_players, backbone, hurry
+from tests.training import add_networks, backbone, hurry
 
 pytest.importorskip("efficientnet_lite_pytorch")
 
@@ -40,7 +40,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (validation, evaluator):
         monkeypatch.setattr(module, "RESOLUTIONS", {64: 32, 256: 32})
     monkeypatch.setattr(inspection, "FEWEST", 10)
-    monkeypatch.setattr(regularization, "PLANS", (Plan("little", 10, (), (0.016, 0.008)),))
+    monkeypatch.setattr(regularization, "PLANS", (AdaptationPlan("little", 10, (), (0.016, 0.008)),))
     monkeypatch.setattr(loop, "CHECKS", 1)
     for name, value in {"PICTURES": {64: 6, 256: 4}, "STEPS": 2, "RECOMBINED": 6, "AMONG": 5}.items():
         monkeypatch.setattr(small_data, name, value)
@@ -53,7 +53,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_table_figure_and_goals_come_of_one_command_that_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source, page = add_players(make_checkpoint(tmp_path / "source"), 800.0), tmp_path / "docs" / "small-data.md"
+    source, page = add_networks(make_checkpoint(tmp_path / "source"), 800.0), tmp_path / "docs" / "small-data.md"
     page.parent.mkdir()
     page.write_text(f"before\n{results.MARKS[0]}of yore\n{results.MARKS[1]}after\n", "utf-8")
     options = {"data": EXAMPLE, "judge": EXAMPLE, "from": source, "out": tmp_path / "out", "page": page,
@@ -79,7 +79,7 @@ def test_table_figure_and_goals_come_of_one_command_that_goes_on(
     assert f"| 64 | {SLOW} (1 fold) | " in text
     page.write_text(text.replace("| 64 | adapted | ", "| 64 | forgotten | "), "utf-8")
     monkeypatch.setattr(small_data, "Fold", lambda *_: pytest.fail("measured again"))
-    monkeypatch.setattr(small_data, "appoint", lambda *_: pytest.fail("fit a judge for nothing"))
+    monkeypatch.setattr(small_data, "fit_evaluator", lambda *_: pytest.fail("fit an evaluator for nothing"))
     CliRunner().invoke(small_data.main, arguments, catch_exceptions=False)
     assert page.read_text("utf-8") == text
     refused = CliRunner().invoke(small_data.main, [*arguments, f"--recipe={SLOW}"])

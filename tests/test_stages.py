@@ -1,4 +1,4 @@
-"""One step of every game: who moves, who does not, and what a loss has to say."""
+"""One step of every stage: what moves, what does not, and what a loss has to say."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from torch import Tensor, nn
 from model.features.matching import MatchingHead
 from model.generators import Stage1Generator, Stage2Generator
 from model.training import baselines, stage1, stage2
-from model.training.adversary import Adversary, Rules
+from model.training.adversary import Adversary, DiscriminatorConfig
 from model.training.baselines import Baseline, BaselineDiscriminator, BaselineGenerator
 from model.training.discriminator import Heads
-from model.training.gradient_balancer import Balancer
-from model.training.stage import Stage, follow, ramp
+from model.training.gradient_balancer import GradientBalancer
+from model.training.stage import Stage, ramp, update_ema
 from model.training.stage1 import LatentEncoder, Stage1
 from model.training.stage2 import Stage2, degrade
-from model.training.text_match import Naming
+from model.training.text_match import TextMatchLoss
 from tests.training import CPU, EMBEDDING, backbone
 
 LATENT = {"embedding_dim": EMBEDDING, "z_dim": 8, "condition_dim": 8, "style_dim": 16}
@@ -44,21 +44,21 @@ def first() -> Stage1Generator:
     return Stage1Generator(**LATENT, channels=(16, 16, 16, 16, 16))
 
 
-def make_stage1(recipe: stage1.Recipe | None = None, generator: Stage1Generator | None = None) -> Stage1:
-    recipe = recipe or stage1.Recipe()
-    return Stage1(generator or first(), heads(), LatentEncoder(z_dim=8), backbone(), matching(), recipe, CPU, False)
+def make_stage1(config: stage1.Stage1Config | None = None, generator: Stage1Generator | None = None) -> Stage1:
+    config = config or stage1.Stage1Config()
+    return Stage1(generator or first(), heads(), LatentEncoder(z_dim=8), backbone(), matching(), config, CPU, False)
 
 
-def make_stage2(recipe: stage2.Recipe | None = None) -> Stage2:
+def make_stage2(config: stage2.Stage2Config | None = None) -> Stage2:
     generator = Stage2Generator(**LATENT, channels=(16, 16, 16), depth=1)
-    recipe = recipe or stage2.Recipe()
-    return Stage2(generator, heads(), heads(), first(), backbone(), matching(), recipe, CPU, False)
+    config = config or stage2.Stage2Config()
+    return Stage2(generator, heads(), heads(), first(), backbone(), matching(), config, CPU, False)
 
 
 def make_baseline(conditional: bool) -> Baseline:
     arguments = {"embedding_dim": EMBEDDING, "conditional": conditional}
-    recipe = baselines.Recipe(conditional=conditional)
-    return Baseline(BaselineGenerator(**arguments), BaselineDiscriminator(**arguments), recipe, CPU, False)
+    config = baselines.BaselineConfig(conditional=conditional)
+    return Baseline(BaselineGenerator(**arguments), BaselineDiscriminator(**arguments), config, CPU, False)
 
 
 def photographs(size: int, batch: int = BATCH) -> Tensor:
@@ -69,9 +69,9 @@ def embeddings(count: int) -> Tensor:
     return F.normalize(torch.randn(count, EMBEDDING), dim=1) * EMBEDDING**0.5
 
 
-def step(game: Stage, kimg: float = 50.0) -> dict[str, Tensor]:
-    photos, names = photographs(game.size), embeddings(BATCH)
-    return game.step(photos, names, embeddings(BATCH - BATCH // 2), kimg)
+def step(stage: Stage, kimg: float = 50.0) -> dict[str, Tensor]:
+    photos, names = photographs(stage.size), embeddings(BATCH)
+    return stage.step(photos, names, embeddings(BATCH - BATCH // 2), kimg)
 
 
 def weights(module: nn.Module) -> dict[str, Tensor]:
@@ -82,72 +82,72 @@ def moved(before: dict[str, Tensor], module: nn.Module) -> bool:
     return any(not torch.equal(value, before[name]) for name, value in module.state_dict().items())
 
 
-GAMES: dict[str, Callable[[], Stage]] = {
+STAGES: dict[str, Callable[[], Stage]] = {
     "stage1": make_stage1,
     "stage2": make_stage2,
     "stackgan-v1": lambda: make_baseline(True),
     "dcgan": lambda: make_baseline(False),
 }
-each_game = pytest.mark.parametrize("make", GAMES.values(), ids=GAMES)
+each_stage = pytest.mark.parametrize("make", STAGES.values(), ids=STAGES)
 
 
-# ---- every game -------------------------------------------------------------------------------------------
+# ---- every stage -------------------------------------------------------------------------------------------
 
 
-@each_game
-def test_a_step_moves_every_player_and_tells_how_it_went(make: Callable[[], Stage]) -> None:
-    game = make()
-    before = {name: weights(module) for name, module in game.modules().items()}
+@each_stage
+def test_a_step_moves_every_network_and_tells_how_it_went(make: Callable[[], Stage]) -> None:
+    stage = make()
+    before = {name: weights(module) for name, module in stage.modules().items()}
     for _ in range(2):
-        stats = step(game)
-    for name, module in game.modules().items():
+        stats = step(stage)
+    for name, module in stage.modules().items():
         assert moved(before[name], module), name
     assert {"d_loss", "g_loss", "kl", "real", "fake", "spread"} <= stats.keys()
     for name, value in stats.items():
         assert value.shape == () and value.isfinite() and not value.requires_grad, name
 
 
-@each_game
+@each_stage
 def test_a_step_follows_from_the_seed(make: Callable[[], Stage]) -> None:
     ends = []
     for _ in range(2):
         torch.manual_seed(5)
-        game = make()
+        stage = make()
         torch.manual_seed(6)
-        step(game)
-        ends.append(weights(game.modules()["generator"]))
+        step(stage)
+        ends.append(weights(stage.modules()["generator"]))
     assert all(torch.equal(value, ends[1][name]) for name, value in ends[0].items())
 
 
-@each_game
+@each_stage
 def test_the_average_paints_and_every_network_that_ships_can_be_built_again(make: Callable[[], Stage]) -> None:
-    game = make()
-    embedding, latent = embeddings(2), torch.randn(2, game.latent_dim)
-    picture = game.paint(embedding, latent)
-    assert picture.shape == (2, 3, game.size, game.size) and picture.abs().max() <= 1
-    with torch.no_grad():  # it is the average that paints
-        for parameter in game.modules()["generator"].parameters():
+    stage = make()
+    embedding, latent = embeddings(2), torch.randn(2, stage.latent_dim)
+    picture = stage.sample(embedding, latent)
+    assert picture.shape == (2, 3, stage.size, stage.size) and picture.abs().max() <= 1
+    with torch.no_grad():  # it is the average that is sampled from
+        for parameter in stage.modules()["generator"].parameters():
             parameter.zero_()
-    torch.testing.assert_close(game.paint(embedding, latent), picture)
-    for module in game.shipped().values():
+    torch.testing.assert_close(stage.sample(embedding, latent), picture)
+    for module in stage.shipped().values():
         again = type(module)(**module.config)
         again.load_state_dict(module.state_dict())
 
 
 @pytest.mark.parametrize(("name", "watched"), [("stage1", "colour"), ("stage2", "pixels"), ("dcgan", "d_loss")])
 def test_a_loss_that_is_pulled_at_gives_way(name: str, watched: str) -> None:
-    game = GAMES[name]()
-    photos, names, imagined = photographs(game.size), embeddings(BATCH), embeddings(BATCH // 2)
+    stage = STAGES[name]()
+    photos, names, imagined = photographs(stage.size), embeddings(BATCH), embeddings(BATCH // 2)
     losses = []
     for _ in range(6):
         torch.manual_seed(1)  # one augmentation, one latent: noise would hide so small a step
-        losses.append(float(game.step(photos, names, imagined, 0.0)[watched]))
+        losses.append(float(stage.step(photos, names, imagined, 0.0)[watched]))
     assert losses[-1] < losses[0]
 
 
 def test_frozen_networks_stay_as_they_are() -> None:
     one, two = make_stage1(), make_stage2()
-    frozen = [(m, weights(m)) for m in (one.backbone, one.naming.matching, two.naming.matching, two.stage1)]
+    frozen = [(m, weights(m)) for m in (one.backbone, one.text_match.matching, two.text_match.matching, two.stage1)]
     step(one), step(two)
     for module, before in frozen:
         assert not moved(before, module)
@@ -155,12 +155,12 @@ def test_frozen_networks_stay_as_they_are() -> None:
 
 
 def test_frozen_heads_are_those_over_the_finest_taps() -> None:
-    game = make_stage1(stage1.Recipe(rules=Rules(frozen=2)))
-    before = [[p.clone() for p in head.parameters()] for head in game.adversary.heads.heads]
-    step(game)
+    stage = make_stage1(stage1.Stage1Config(discriminator=DiscriminatorConfig(frozen=2)))
+    before = [[p.clone() for p in head.parameters()] for head in stage.adversary.heads.heads]
+    step(stage)
     stayed = [
         all(torch.equal(a, b) for a, b in zip(old, head.parameters(), strict=True))
-        for old, head in zip(before, game.adversary.heads.heads, strict=True)
+        for old, head in zip(before, stage.adversary.heads.heads, strict=True)
     ]
     assert stayed == [True, True, False, False]
 
@@ -177,29 +177,29 @@ def test_one_picture_for_every_name_is_seen_in_the_spread() -> None:
 
 
 def test_stage1_reconstructs_photographs_and_imagines_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
-    game = make_stage1()
+    stage = make_stage1()
     seen: list[tuple[Tensor, Tensor]] = []
-    condition = game.generator.condition
-    monkeypatch.setattr(game.generator, "condition", lambda e, z: seen.append((e, z)) or condition(e, z))
+    condition = stage.generator.condition
+    monkeypatch.setattr(stage.generator, "condition", lambda e, z: seen.append((e, z)) or condition(e, z))
     drawn: list[Tensor] = []
-    draw = game.encoder.draw
-    monkeypatch.setattr(game.encoder, "draw", lambda x: drawn.append(x) or draw(x))
+    draw = stage.encoder.draw
+    monkeypatch.setattr(stage.encoder, "draw", lambda x: drawn.append(x) or draw(x))
     photos, names, imagined = photographs(64), embeddings(BATCH), embeddings(BATCH // 2)
-    game.step(photos, names, imagined, 1.0)
+    stage.step(photos, names, imagined, 1.0)
     texts, latent = seen[0]
     assert torch.equal(texts, torch.cat([names[: BATCH // 2], imagined]))
-    assert latent.shape == (BATCH, game.latent_dim)
+    assert latent.shape == (BATCH, stage.latent_dim)
     assert torch.equal(drawn[0], photos[: BATCH // 2])
 
 
 def test_stage1_without_an_adversary_still_hears_the_other_losses() -> None:
-    game = make_stage1(stage1.Recipe(enter=(5.0, 6.0)))
-    before = weights(game.generator)
-    step(game, kimg=1.0)
-    assert moved(before, game.generator)
-    assert "g_loss" not in game.balancer.state_dict()["pulls"]
-    step(game, kimg=7.0)
-    assert "g_loss" in game.balancer.state_dict()["pulls"]
+    stage = make_stage1(stage1.Stage1Config(enter=(5.0, 6.0)))
+    before = weights(stage.generator)
+    step(stage, kimg=1.0)
+    assert moved(before, stage.generator)
+    assert "g_loss" not in stage.balancer.state_dict()["pulls"]
+    step(stage, kimg=7.0)
+    assert "g_loss" in stage.balancer.state_dict()["pulls"]
 
 
 def test_a_latent_of_a_photograph_is_drawn_around_its_mean() -> None:
@@ -214,24 +214,24 @@ def test_a_latent_of_a_photograph_is_drawn_around_its_mean() -> None:
 
 
 def test_stage2_starts_with_pairs_and_mixes_sketches_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    game = make_stage2(stage2.Recipe(pairs_only=10.0))
+    stage = make_stage2(stage2.Stage2Config(pairs_only=10.0))
     calls: list[Tensor] = []
-    game.stage1.register_forward_hook(lambda _m, _i, out: calls.append(out))
+    stage.stage1.register_forward_hook(lambda _m, _i, out: calls.append(out))
     rendered: list[Tensor] = []
-    render = game.generator.render
-    monkeypatch.setattr(game.generator, "render", lambda s, c: rendered.append(s) or render(s, c))
-    step(game, kimg=9.9)
+    render = stage.generator.render
+    monkeypatch.setattr(stage.generator, "render", lambda s, c: rendered.append(s) or render(s, c))
+    step(stage, kimg=9.9)
     assert not calls and rendered[0].shape == (BATCH, 3, 64, 64)
-    step(game, kimg=10.0)
+    step(stage, kimg=10.0)
     assert calls[0].shape == (BATCH // 2, 3, 64, 64)
     assert torch.equal(rendered[1][BATCH // 2 :], calls[0])
 
 
 def test_stage2_paints_over_its_own_stage1() -> None:
-    game = make_stage2()
-    embedding, latent = embeddings(2), torch.randn(2, game.latent_dim)
-    expected = game.average(game.stage1(embedding, latent), embedding, latent)
-    torch.testing.assert_close(game.paint(embedding, latent), expected)
+    stage = make_stage2()
+    embedding, latent = embeddings(2), torch.randn(2, stage.latent_dim)
+    expected = stage.average(stage.stage1(embedding, latent), embedding, latent)
+    torch.testing.assert_close(stage.sample(embedding, latent), expected)
 
 
 def test_degraded_photographs_are_like_sketches() -> None:
@@ -277,7 +277,7 @@ def test_stackgans_relu_keeps_sigma_at_one_or_more() -> None:
 
 def pulls_of(losses: dict[str, tuple[float, Callable[[Tensor], Tensor]]], steps: int = 30) -> tuple[Tensor, Tensor]:
     """The gradient after some steps, and the pictures. Each loss below pulls at a channel of its own."""
-    balancer = Balancer()
+    balancer = GradientBalancer()
     for _ in range(steps):
         images = torch.randn(2, 3, 4, 4, requires_grad=True)
         values = {name: (weight, loss(images)) for name, (weight, loss) in losses.items()}
@@ -304,7 +304,7 @@ def test_a_loss_of_no_weight_has_no_say_and_costs_nothing() -> None:
 
 
 def test_a_pull_is_measured_against_its_mean_and_not_made_equal_each_step() -> None:
-    balancer = Balancer()
+    balancer = GradientBalancer()
     norms = []
     for size in [1.0] * 40 + [2.0]:
         images = torch.randn(1, 3, 2, 2, requires_grad=True)
@@ -317,13 +317,13 @@ def test_a_balancer_goes_on_from_its_state() -> None:
     torch.manual_seed(2)
     pictures = [torch.randn(1, 3, 2, 2, requires_grad=True) for _ in range(60)]
 
-    def run(balancer: Balancer, part: list[Tensor]) -> Tensor:
+    def run(balancer: GradientBalancer, part: list[Tensor]) -> Tensor:
         for images in part:
             gradient = balancer.gradient({"a": (1.0, images.square().sum()), "b": (2.0, images.pow(4).sum())}, images)
         return gradient
 
-    whole = run(Balancer(), pictures)
-    half, rest = Balancer(), Balancer()
+    whole = run(GradientBalancer(), pictures)
+    half, rest = GradientBalancer(), GradientBalancer()
     run(half, pictures[:33])
     rest.load_state_dict(copy.deepcopy(half.state_dict()))
     assert torch.equal(run(rest, pictures[33:]), whole)
@@ -347,7 +347,7 @@ def test_two_processes_pull_at_a_picture_as_one_does(beside_another: Callable[[]
     def gradient(images: Tensor) -> Tensor:
         images = images.clone().requires_grad_()
         losses = {"a": (1.0, images.square().mean()), "b": (3.0, images.pow(4).mean())}
-        return Balancer().gradient(losses, images)
+        return GradientBalancer().gradient(losses, images)
 
     alone = gradient(torch.cat([share, share]))
     beside_another()
@@ -358,29 +358,29 @@ def test_two_processes_pull_at_a_picture_as_one_does(beside_another: Callable[[]
 
 
 def test_a_picture_has_to_match_its_name_better_than_those_of_earlier_steps() -> None:
-    naming, fresh = Naming(matching(), CPU), Naming(matching(), CPU)
-    fresh.matching.load_state_dict(naming.matching.state_dict())
+    text_match, fresh = TextMatchLoss(matching(), CPU), TextMatchLoss(matching(), CPU)
+    fresh.matching.load_state_dict(text_match.matching.state_dict())
     features, texts = torch.randn(BATCH, backbone().features), embeddings(BATCH)
-    naming.loss(features, embeddings(BATCH))
-    assert naming.loss(features, texts) > fresh.loss(features, texts)  # more names to be mistaken for
-    for _ in range(Naming.NAMES // BATCH):
-        naming.loss(features, embeddings(BATCH))
-    assert naming.names is not None and len(naming.names) == Naming.NAMES  # and no more than that
+    text_match.loss(features, embeddings(BATCH))
+    assert text_match.loss(features, texts) > fresh.loss(features, texts)  # more names to be mistaken for
+    for _ in range(TextMatchLoss.NAMES // BATCH):
+        text_match.loss(features, embeddings(BATCH))
+    assert text_match.names is not None and len(text_match.names) == TextMatchLoss.NAMES  # and no more than that
 
 
 def test_a_name_is_not_held_against_itself() -> None:
-    naming = Naming(matching(), CPU)
+    text_match = TextMatchLoss(matching(), CPU)
     features, texts = torch.randn(1, backbone().features), embeddings(1)
-    assert [float(naming.loss(features, texts)) for _ in range(3)] == [0.0] * 3  # nothing to be mistaken for
+    assert [float(text_match.loss(features, texts)) for _ in range(3)] == [0.0] * 3  # nothing to be mistaken for
 
 
 def test_names_go_on_from_their_state() -> None:
     head = matching()
-    naming, again = Naming(head, CPU), Naming(head, CPU)
+    text_match, again = TextMatchLoss(head, CPU), TextMatchLoss(head, CPU)
     features, texts = torch.randn(BATCH, backbone().features), embeddings(BATCH)
-    naming.loss(features, embeddings(BATCH))
-    again.load_state_dict(copy.deepcopy(naming.state_dict()))
-    assert torch.equal(naming.loss(features, texts), again.loss(features, texts))
+    text_match.loss(features, embeddings(BATCH))
+    again.load_state_dict(copy.deepcopy(text_match.state_dict()))
+    assert torch.equal(text_match.loss(features, texts), again.loss(features, texts))
 
 
 # ---- the adversary ----------------------------------------------------------------------------------------
@@ -392,7 +392,7 @@ def taps(shift: float) -> list[Tensor]:
 
 @pytest.mark.parametrize("loss", ["hinge", "bce"])
 def test_an_adversary_learns_to_tell(loss: str) -> None:
-    adversary = Adversary(heads(), Rules(loss=loss, learning_rate=2e-3, ramp=(0, 0)), CPU)
+    adversary = Adversary(heads(), DiscriminatorConfig(loss=loss, learning_rate=2e-3, ramp=(0, 0)), CPU)
     names = embeddings(8)
     for _ in range(30):
         stats = adversary.update(taps(3.0), taps(-3.0), names, names, 1.0)
@@ -402,7 +402,7 @@ def test_an_adversary_learns_to_tell(loss: str) -> None:
 
 def test_an_adversary_learns_whose_name_it_is() -> None:
     """Photographs under their own names against the same photographs under others: only the name can tell."""
-    adversary = Adversary(heads(), Rules(learning_rate=5e-3, mismatched=1.0, ramp=(0, 0)), CPU)
+    adversary = Adversary(heads(), DiscriminatorConfig(learning_rate=5e-3, mismatched=1.0, ramp=(0, 0)), CPU)
     names, seen = embeddings(8), taps(0.0)
     for _ in range(80):
         stats = adversary.update(seen, taps(0.0), names, names, 1.0)
@@ -410,7 +410,7 @@ def test_an_adversary_learns_whose_name_it_is() -> None:
 
 
 def test_names_do_not_count_before_the_ramp() -> None:
-    adversary = Adversary(heads(), Rules(ramp=(5.0, 40.0)), CPU)
+    adversary = Adversary(heads(), DiscriminatorConfig(ramp=(5.0, 40.0)), CPU)
     before = weights(adversary.heads)
     adversary.update(taps(1.0), taps(-1.0), embeddings(8), embeddings(8), kimg=5.0)
     project = "heads.0.project.parametrizations.weight.original"
@@ -423,11 +423,11 @@ def test_names_do_not_count_before_the_ramp() -> None:
 
 
 def test_judging_pulls_at_pictures_and_not_at_the_heads() -> None:
-    adversary = Adversary(heads(), Rules(), CPU)
+    adversary = Adversary(heads(), DiscriminatorConfig(), CPU)
     adversary.update(taps(1.0), taps(-1.0), embeddings(8), embeddings(8), 50.0)
     adversary.optimizer.zero_grad()
     seen = [t.requires_grad_() for t in taps(0.0)]
-    adversary.judge(seen, embeddings(8), 50.0).backward()
+    adversary.generator_loss(seen, embeddings(8), 50.0).backward()
     assert all(t.grad is not None and t.grad.abs().sum() > 0 for t in seen)
     assert all(p.grad is None for p in adversary.heads.parameters())
 
@@ -446,27 +446,27 @@ def test_an_average_has_gone_half_the_way_after_its_half_life() -> None:
         module.weight.fill_(1.0)
         average.weight.fill_(0.0)
     for _ in range(100):
-        follow(average, module, images=20, kimg=1000.0, half_life=2.0)
+        update_ema(average, module, images=20, kimg=1000.0, half_life=2.0)
     assert average.weight.item() == pytest.approx(0.5, abs=1e-4)
     for _ in range(2000):
-        follow(average, module, images=20, kimg=1000.0, half_life=2.0)
+        update_ema(average, module, images=20, kimg=1000.0, half_life=2.0)
     assert average.weight.item() == pytest.approx(1.0, abs=1e-4)
 
 
 def test_an_average_counts_what_all_processes_have_shown(beside_another: Callable[[], None]) -> None:
     module, alone = nn.Linear(4, 4), nn.Linear(4, 4)
     shared = copy.deepcopy(alone)
-    follow(alone, module, images=16, kimg=500.0, half_life=10.0)
+    update_ema(alone, module, images=16, kimg=500.0, half_life=10.0)
     beside_another()
-    follow(shared, module, images=8, kimg=500.0, half_life=10.0)
+    update_ema(shared, module, images=8, kimg=500.0, half_life=10.0)
     torch.testing.assert_close(shared.weight, alone.weight)
 
 
 def test_a_young_average_follows_faster() -> None:
     module, young, old = nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4)
     old.load_state_dict(young.state_dict())
-    follow(young, module, 16, kimg=0.0, half_life=10.0)
-    follow(old, module, 16, kimg=500.0, half_life=10.0)
+    update_ema(young, module, 16, kimg=0.0, half_life=10.0)
+    update_ema(old, module, 16, kimg=500.0, half_life=10.0)
     assert (young.weight - module.weight).norm() < 0.01 * (old.weight - module.weight).norm()
 
 
@@ -474,6 +474,6 @@ def test_buffers_are_averaged_and_counters_copied() -> None:
     module, average = nn.BatchNorm2d(2), nn.BatchNorm2d(2)
     module.running_mean.fill_(4.0)
     module.num_batches_tracked.fill_(7)
-    follow(average, module, images=1000, kimg=1000.0, half_life=1.0)
+    update_ema(average, module, images=1000, kimg=1000.0, half_life=1.0)
     torch.testing.assert_close(average.running_mean, torch.full((2,), 2.0))
     assert average.num_batches_tracked == 7

@@ -13,11 +13,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from model.features.backbone import Backbone
 from model.generators import Stage2Generator
 from model.training import stage1, stage2
-from model.training.stage import Recordable
+from model.training.stage import StackGANStage
 from model.training.stage1 import LatentEncoder, Stage1
 from model.training.stage2 import Stage2
-from model.training.step_graphs import Replay
-from model.training.text_match import Naming
+from model.training.step_graphs import GraphedStep
+from model.training.text_match import TextMatchLoss
 from tests.test_stages import (
     LATENT,
     embeddings,
@@ -49,16 +49,16 @@ class Operations(TorchDispatchMode):
 
 
 @pytest.fixture(params=MAKERS)
-def settled(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Recordable:
-    monkeypatch.setattr(Naming, "NAMES", 16)
-    game = MAKERS[request.param]()
-    assert isinstance(game, Recordable)
+def settled(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> StackGANStage:
+    monkeypatch.setattr(TextMatchLoss, "NAMES", 16)
+    stage = MAKERS[request.param]()
+    assert isinstance(stage, StackGANStage)
     steps = 0
-    while not game.settled(50.0):
-        step(game)
+    while not stage.settled(50.0):
+        step(stage)
         steps += 1
-    assert steps <= 20 and not game.settled(0.1)
-    return game
+    assert steps <= 20 and not stage.settled(0.1)
+    return stage
 
 
 def test_a_settled_step_is_the_same_every_time_and_waits_for_nothing(settled: Any, monkeypatch: Any) -> None:
@@ -77,14 +77,14 @@ def test_a_settled_step_is_the_same_every_time_and_waits_for_nothing(settled: An
 
 def test_what_a_settled_step_remembers_stays_where_it_is(settled: Any) -> None:
     def places() -> list[int]:
-        tensors: list[Tensor] = [settled.naming.names, *(mean for mean, _ in settled.balancer.pulls.values())]
+        tensors: list[Tensor] = [settled.text_match.names, *(mean for mean, _ in settled.balancer.norms.values())]
         return [tensor.data_ptr() for tensor in tensors]
 
-    before, names = places(), settled.naming.names.clone()
+    before, names = places(), settled.text_match.names.clone()
     for _ in range(9):
         step(settled)
     assert places() == before
-    assert not torch.equal(settled.naming.names, names)
+    assert not torch.equal(settled.text_match.names, names)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA GPU here")
@@ -92,27 +92,27 @@ def test_what_a_settled_step_remembers_stays_where_it_is(settled: Any) -> None:
 def test_replayed_steps_go_on_learning_and_looking_at_what_they_are_given(stage: str) -> None:
     gpu = torch.device("cuda")
     eyes, match = Backbone("lite0"), matching()
-    game: Any
+    stage: Any
     if stage == "stage1":
-        game = Stage1(first(), heads(), LatentEncoder(z_dim=8), eyes, match, stage1.Recipe(), gpu, True)
+        stage = Stage1(first(), heads(), LatentEncoder(z_dim=8), eyes, match, stage1.Stage1Config(), gpu, True)
     else:
-        painter = Stage2Generator(**LATENT, channels=(16, 16, 16), depth=1)
-        game = Stage2(painter, heads(), heads(), first(), eyes, match, stage2.Recipe(), gpu, True)
-    replay, batch = Replay(game), 64
+        sampler = Stage2Generator(**LATENT, channels=(16, 16, 16), depth=1)
+        stage = Stage2(sampler, heads(), heads(), first(), eyes, match, stage2.Stage2Config(), gpu, True)
+    replay, batch = GraphedStep(stage), 64
 
     def play(photos: Tensor) -> dict[str, Tensor]:
         return replay.step(photos, embeddings(batch).to(gpu), embeddings(batch // 2).to(gpu), 50.0)
 
-    grey = torch.zeros(batch, 3, game.size, game.size, device=gpu)
+    grey = torch.zeros(batch, 3, stage.size, stage.size, device=gpu)
     while not replay.graphs.keys() >= {True, False}:
         play(grey)
-    players = {name: weights(module) for name, module in game.modules().items()}
+    networks = {name: weights(module) for name, module in stage.modules().items()}
     history = [{name: float(value) for name, value in play(grey).items()} for _ in range(20)]
     assert all(math.isfinite(value) for row in history for value in row.values())
     assert len({row["g_loss"] for row in history}) == 20  # every replay draws anew
-    for name, module in game.modules().items():
-        assert moved(players[name], module), name
+    for name, module in stage.modules().items():
+        assert moved(networks[name], module), name
     # Of black and white squares, 16 px wide, a generator that has seen grey only makes nothing.
-    squares = (torch.arange(game.size, device=gpu) // 16 % 2 * 2.0 - 1).expand_as(grey)
+    squares = (torch.arange(stage.size, device=gpu) // 16 % 2 * 2.0 - 1).expand_as(grey)
     near = "colour" if stage == "stage1" else "pixels"
     assert float(play(squares)[near]) > 2 * history[-1][near]

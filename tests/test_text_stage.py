@@ -81,7 +81,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A step sees little, so that tests take little."""
-    for name, value in {"JUDGE_STEPS": 2, "PHOTOS": 6, "REAL": 6, "WORD": 4, "COMPOSED_SHARE": 6, "FRESH": 4}.items():
+    small = {"MATCHING_STEPS": 2, "PHOTOS": 6, "REAL": 6, "WORD": 4, "COMPOSED_SHARE": 6, "FRESH": 4}
+    for name, value in small.items():
         monkeypatch.setattr(text_stage, name, value)
     align = lambda english, japanese, dimensions=256, **_: torch.eye(384)[:, :dimensions]  # noqa: E731
     monkeypatch.setattr(text_teacher, "align", align)
@@ -116,7 +117,7 @@ def test_a_run_leaves_a_readable_encoder_and_goes_on(
     assert len(fake.asked) == asked  # the teacher is asked once
     state = torch.load(out / "text-state.pt", weights_only=True)
     assert {float(moments["step"]) for moments in state["optimizer"]["state"].values()} == {6.0}
-    run(data, out, steps=6, resume=True)  # as behind a kill while the judge was fit: no step is left, and no row
+    run(data, out, steps=6, resume=True)  # as behind a kill while the matching head was fit: no step is left
     with (out / "text.csv").open() as file:
         steps = [int(row["step"]) for row in csv.DictReader(file)]
     assert steps == [4, 6]
@@ -126,7 +127,7 @@ def test_going_on_counts_the_minutes_before(
     data: Path, tmp_path: Path, small: None, fake: type[FakeE5], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "run"
-    monkeypatch.setattr(text_stage, "fit_judge", lambda *_, **__: {})
+    monkeypatch.setattr(text_stage, "fit_matching_head", lambda *_, **__: {})
     run(data, out, steps=2)
     state = torch.load(out / "text-state.pt", weights_only=True)
     torch.save({**state, "spent": 5 * 60.0}, out / "text-state.pt")
@@ -139,7 +140,7 @@ def test_going_on_keeps_the_best_weights_and_not_the_last(
 ) -> None:
     out, figures = tmp_path / "run", iter([{"ja_en": 0.9}, {"ja_en": 0.1}])
     monkeypatch.setattr(text_stage, "validate", lambda *_: next(figures))
-    monkeypatch.setattr(text_stage, "fit_judge", lambda *_, **__: {})
+    monkeypatch.setattr(text_stage, "fit_matching_head", lambda *_, **__: {})
     run(data, out, steps=2)
     best = (out / "text.safetensors").read_bytes()
     run(data, out, steps=4, resume=True)
@@ -182,7 +183,7 @@ def test_the_loss_falls(data: Path, tmp_path: Path, small: None, fake: type[Fake
     monkeypatch.setattr(text_stage, "validate", lambda *_: {})
     monkeypatch.setattr(text_stage, "_save", lambda *_: None)
     monkeypatch.setattr(text_stage, "_save_state", lambda *_: None)
-    monkeypatch.setattr(text_stage, "fit_judge", lambda *_, **__: {})
+    monkeypatch.setattr(text_stage, "fit_matching_head", lambda *_, **__: {})
     run(data, tmp_path / "run", steps=25)
     with (tmp_path / "run" / "text.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -267,12 +268,13 @@ def test_one_command_measures_a_run_and_the_teacher(
     assert (tmp_path / "figures.json").exists()
 
 
-def test_the_judge_of_the_generator_is_fit_to_the_finished_encoder(
+def test_the_matching_head_of_the_generator_is_fit_to_the_finished_encoder(
     data: Path, tmp_path: Path, small: None, fake: type[FakeE5]
 ) -> None:
     out = tmp_path / "run"
     run(data, out, steps=2)
-    figures = text_stage.fit_judge(data, out, size=32, resolution=32, views=2, steps=3, cache=data.parent / "cache")
+    small, cache = {"size": 32, "resolution": 32, "views": 2, "steps": 3}, data.parent / "cache"
+    figures = text_stage.fit_matching_head(data, out, **small, cache=cache)  # type: ignore[arg-type]
     assert set(figures) == {"photo_en", "photo_ja"}
     assert load_network(out, "matching-32", MatchingHead).config["embedding_dim"] == 256
     sections = read_config(out)["features"]

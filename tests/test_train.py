@@ -30,7 +30,7 @@ from model.training.discriminator import Heads
 from model.training.presets import PRESETS
 from model.training.stage1 import LatentEncoder, Stage1
 from tests.conftest import make_checkpoint
-from tests.training import ROOT, add_players, backbone, hurry, make_photos
+from tests.training import ROOT, add_networks, backbone, hurry, make_photos
 
 pytest.importorskip("efficientnet_lite_pytorch")
 
@@ -39,7 +39,7 @@ KIMG = 800.0  # behind the checkpoint that these runs start from
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return add_players(make_checkpoint(tmp_path_factory.mktemp("source")), KIMG)
+    return add_networks(make_checkpoint(tmp_path_factory.mktemp("source")), KIMG)
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +121,7 @@ def same_training(a: dict[str, Any], b: dict[str, Any]) -> bool:
 
 
 def at_step(monkeypatch: pytest.MonkeyPatch, when: int, act: Callable[[Stage1, dict[str, Tensor]], None]) -> None:
-    """Has `act` happen to the game and its numbers at the end of that step and of every later one."""
+    """Has `act` happen to the stage and its numbers at the end of that step and of every later one."""
     step, count = Stage1.step, 0
 
     def stepped(self: Stage1, *args: Any) -> dict[str, Tensor]:
@@ -192,7 +192,7 @@ def test_the_original_recipes_train_and_go_on(run: Run, tmp_path: Path, preset: 
 
 
 def test_networks_that_the_source_lacks_start_at_the_presets_widths(run: Run, tmp_path: Path) -> None:
-    bare = add_players(make_checkpoint(tmp_path / "bare"), KIMG)
+    bare = add_networks(make_checkpoint(tmp_path / "bare"), KIMG)
     forget(bare, "stage1", "stage1-heads", "stage1-encoder", "stage2")
     result = run(**{"from": bare, "kimg": 0.004, "dry_run": True})
     narrow = int(figure(result.output, "generator"))
@@ -206,12 +206,12 @@ def test_networks_that_the_source_lacks_start_at_the_presets_widths(run: Run, tm
 @pytest.mark.parametrize("preset", [name for name, stages in PRESETS.items() if "2" in stages])
 def test_what_a_preset_trains_can_be_packed(preset: str) -> None:
     stages = PRESETS[preset]
-    players = [
+    networks = [
         TextEncoder(vocabulary=text_stage.VOCABULARY), MatchingHead(features=backbone().features),
         Stage1Generator(**stages["1"].generator), Stage2Generator(**stages["2"].generator), LatentEncoder(),
         Heads(), Heads(), Heads(),
     ]  # fmt: skip
-    sizes = [2 * sum(value.numel() for value in player.state_dict().values()) for player in players]
+    sizes = [2 * sum(value.numel() for value in network.state_dict().values()) for network in networks]
     assert max(sizes) < checkpoint.MAX_FILE_BYTES
     tokenizer = 500_000
     assert sum(sizes) + tokenizer + nearest.MAX_BYTES < pack.MAX_BYTES
@@ -354,9 +354,9 @@ def test_the_log_of_a_resumed_run_has_no_row_twice(run: Run, tmp_path: Path, mon
     monkeypatch.setattr(gan_loop, "TICK", 0.004)
     out = tmp_path / "run"
     run(kimg=0.012, every=0)
-    kept = state(out)
+    saved = state(out)
     run(kimg=0.024, resume=True)
-    torch.save(kept, out / "state.pt")  # as a kill after the first part's save would have left it
+    torch.save(saved, out / "state.pt")  # as a kill after the first part's save would have left it
     run(kimg=0.016, resume=True)
     assert [row["kimg"] for row in log(out)] == pytest.approx([KIMG + n / 1000 for n in (4, 8, 12, 16)])
 
@@ -364,12 +364,12 @@ def test_the_log_of_a_resumed_run_has_no_row_twice(run: Run, tmp_path: Path, mon
 # ---- when it goes wrong -----------------------------------------------------------------------------------
 
 
-def lose_a_weight(game: Stage1, _stats: dict[str, Tensor]) -> None:
+def lose_a_weight(trained: Stage1, _stats: dict[str, Tensor]) -> None:
     with torch.no_grad():
-        game.generator.to_rgb.weight[0, 0, 0, 0] = torch.nan
+        trained.generator.to_rgb.weight[0, 0, 0, 0] = torch.nan
 
 
-def lose_a_loss(_game: Stage1, stats: dict[str, Tensor]) -> None:
+def lose_a_loss(_stage: Stage1, stats: dict[str, Tensor]) -> None:
     stats["g_loss"] = torch.tensor(torch.inf)
 
 
@@ -405,10 +405,10 @@ def test_collapse_stops_the_run_and_keeps_what_was_before(
     for name, value in {"TICK": 0.004, "GRACE": 0.0, "PATIENCE": 3}.items():
         monkeypatch.setattr(gan_loop, name, value)
 
-    def paint_one_picture(game: Stage1, stats: dict[str, Tensor]) -> None:
+    def collapse(trained: Stage1, stats: dict[str, Tensor]) -> None:
         stats["spread"] = torch.tensor(0.01)
 
-    at_step(monkeypatch, 4, paint_one_picture)
+    at_step(monkeypatch, 4, collapse)
     result = run(1, kimg=1, every=0)
     out = tmp_path / "run"
     assert "collapse at 800.0 kimg" in result.output and "0.010" in result.output
@@ -422,7 +422,7 @@ def test_pictures_that_recover_are_no_collapse(run: Run, tmp_path: Path, monkeyp
         monkeypatch.setattr(gan_loop, name, value)
     spreads = iter([0.3, 0.01, 0.3, 0.01, 0.3, 0.3])
 
-    def waver(_game: Stage1, stats: dict[str, Tensor]) -> None:
+    def waver(_stage: Stage1, stats: dict[str, Tensor]) -> None:
         stats["spread"] = torch.tensor(next(spreads))
 
     at_step(monkeypatch, 1, waver)
@@ -568,11 +568,11 @@ def test_a_kill_loses_no_more_than_the_last_save(start: Any, run: Run, tmp_path:
     until(lambda: (out / "state.pt").stat().st_ino != first, process)
     process.kill()
     process.communicate()
-    kept = state(out)
-    assert kept["shown"] >= 8
-    run(kimg=(kept["shown"] + 8) / 1000, resume=True)
-    assert state(out)["shown"] == kept["shown"] + 8
-    assert log(out)[-1]["kimg"] == pytest.approx(KIMG + (kept["shown"] + 8) / 1000)
+    saved = state(out)
+    assert saved["shown"] >= 8
+    run(kimg=(saved["shown"] + 8) / 1000, resume=True)
+    assert state(out)["shown"] == saved["shown"] + 8
+    assert log(out)[-1]["kimg"] == pytest.approx(KIMG + (saved["shown"] + 8) / 1000)
     assert Pipeline.load(out / "checkpoint", "cpu")
 
 

@@ -46,19 +46,19 @@ def make_photos(folder: Path) -> Path:
     return folder
 
 
-def add_players(folder: Path, kimg: float) -> Path:
+def add_networks(folder: Path, kimg: float) -> Path:
     """Adds what training needs to a folder by conftest.make_checkpoint: heads, latent encoder, matching head."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
-        players: dict[str, torch.nn.Module] = {
+        networks: dict[str, torch.nn.Module] = {
             "matching-64": MatchingHead(features=backbone().features, embedding_dim=EMBEDDING, hidden=32),
             "stage1-encoder": LatentEncoder(z_dim=8),
         }
         for name in ("stage1-heads", "stage2-heads", "stage2-window-heads"):
-            players[name] = Heads(embedding_dim=EMBEDDING, width=8)
-    for name, player in players.items():
-        checkpoint.save_weights(folder, name, player)
-        checkpoint.save_config(folder, **{name: player.config})
+            networks[name] = Heads(embedding_dim=EMBEDDING, width=8)
+    for name, network in networks.items():
+        checkpoint.save_weights(folder, name, network)
+        checkpoint.save_config(folder, **{name: network.config})
     checkpoint.save_config(folder, training={"stage1": {"kimg": kimg, "hours": 7.0}})
     return folder
 
@@ -73,12 +73,12 @@ def hurry() -> None:
 
 if __name__ == "__main__":
     hurry()
-    games = []
+    stages = []
     build = gan_loop.build
-    gan_loop.build = lambda *arguments: (games.append(build(*arguments)), games[-1])[1]
+    gan_loop.build = lambda *arguments: (stages.append(build(*arguments)), stages[-1])[1]
     try:
         train.main()
     finally:
         if folder := os.environ.get("KEEP_WEIGHTS"):  # of every process, for those that should agree
-            weights = {name: module.state_dict() for name, module in games[0][0].modules().items()}
+            weights = {name: module.state_dict() for name, module in stages[0][0].modules().items()}
             torch.save(weights, Path(folder) / f"{os.environ['RANK']}.pt")

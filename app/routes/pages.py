@@ -20,7 +20,7 @@ from app.request_parsing import (
     seed_or_none,
 )
 from model.dishes import MAX_MIXED
-from model.names import EmptyName, NameError_, normalize
+from model.names import EmptyName, InvalidName, normalize
 
 router = APIRouter()
 
@@ -56,7 +56,7 @@ async def dish_at_the_counter(request: Request) -> Response:
         # A word of the visitor's own: it becomes a part of the recipe, and so of the address.
         try:
             word = normalize(view["word"]).text
-        except NameError_ as error:
+        except InvalidName as error:
             raise ApiError(422, error.code, field="word") from None
         amount = view.get("amount", "")
         if re.fullmatch(r"-?[0-9](\.[0-9]{1,2})?", amount):
@@ -116,7 +116,7 @@ def _blank(line: str) -> bool:
     """Whether nothing can be seen on a line of names."""
     try:
         normalize(line)
-    except NameError_ as error:
+    except InvalidName as error:
         return isinstance(error, EmptyName)
     return False
 

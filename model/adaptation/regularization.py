@@ -2,7 +2,7 @@
 
 Only some parameters learn, the fewer photographs the fewer, at low rates; the heads over the finest taps stay as they
 are (FreezeD, Mo et al. 2020); names are jittered, since a name that one photograph has is otherwise a class of its own;
-and what the checkpoint painted for dishes that are in no photograph is rehearsed.
+and what the checkpoint generated for dishes that are in no photograph is rehearsed.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from model.checkpoint import load_network
 from model.features.matching import has_bfloat16
 from model.generators import Stage1Generator, Stage2Generator
 from model.training import stage1, stage2
-from model.training.adversary import Rules
+from model.training.adversary import DiscriminatorConfig
 from model.training.presets import PRESETS, Preset
-from model.training.stage import Stage, Stateful, adam, descend, place
+from model.training.stage import Stage, Stateful, adam, optimizer_step, to_device
 
 # The text adaptor (conditioning augmentation and style) and every block's affines, in both generators.
 ADAPTOR = ("augmentation.", "style.")
@@ -33,7 +33,7 @@ HALF_LIFE = 2.0  # kimg, of the average
 
 
 @dataclass(frozen=True)
-class Plan:
+class AdaptationPlan:
     """How much may change.
 
     fewest: photographs from which on this is the plan.
@@ -48,28 +48,28 @@ class Plan:
 
 
 PLANS = (
-    Plan("adaptor and affines", 20, (), (20.0, 10.0)),
-    Plan("adaptor, affines and last blocks", 60, LAST, (30.0, 15.0)),
-    Plan("everything", 250, None, (40.0, 20.0)),
+    AdaptationPlan("adaptor and affines", 20, (), (20.0, 10.0)),
+    AdaptationPlan("adaptor, affines and last blocks", 60, LAST, (30.0, 15.0)),
+    AdaptationPlan("everything", 250, None, (40.0, 20.0)),
 )
 
 
-def choose(photos: int) -> Plan:
+def choose_plan(photos: int) -> AdaptationPlan:
     """The plan for so many photographs."""
     return [plan for plan in PLANS if plan.fewest <= photos or plan is PLANS[0]][-1]
 
 
-def gentle(stage: str) -> Preset:
+def adaptation_preset(stage: str) -> Preset:
     """The preset of a stage for going on with few photographs, which is the same on every device."""
     preset = PRESETS["cpu"][stage]
-    recipe = preset.recipe
-    assert isinstance(recipe, stage1.Recipe | stage2.Recipe)
-    rules: Rules = replace(recipe.rules, learning_rate=HEADS_RATE, frozen=FROZEN_HEADS)
-    milder = replace(recipe, rules=rules, augment=1.0, learning_rate=GENERATOR_RATE, half_life=HALF_LIFE)
-    return replace(preset, recipe=milder)
+    config = preset.config
+    assert isinstance(config, stage1.Stage1Config | stage2.Stage2Config)
+    heads: DiscriminatorConfig = replace(config.discriminator, learning_rate=HEADS_RATE, frozen=FROZEN_HEADS)
+    milder = replace(config, discriminator=heads, augment=1.0, learning_rate=GENERATOR_RATE, half_life=HALF_LIFE)
+    return replace(preset, config=milder)
 
 
-def restrain(generator: nn.Module, plan: Plan) -> None:
+def freeze(generator: nn.Module, plan: AdaptationPlan) -> None:
     """Lets only those parameters of a generator learn that the plan names."""
     for name, parameter in generator.named_parameters():
         adaptor = name.startswith(ADAPTOR) or AFFINE in name
@@ -83,7 +83,7 @@ def jitter(names: Tensor) -> Tensor:
 
 
 class Rehearsal:
-    """Steps towards what the checkpoint's own generator paints for dishes that are in no photograph.
+    """Steps towards what the checkpoint's own generator makes for dishes that are in no photograph.
 
     There are no photographs of the checkpoint's own training to go back to, so its pictures stand for them (learning
     without forgetting, Li & Hoiem 2016).
@@ -102,9 +102,9 @@ class Rehearsal:
         self.sketcher: Stage1Generator | None = None
         teacher: nn.Module = first
         if isinstance(generator, Stage2Generator):
-            self.sketcher = place(first, self.device).requires_grad_(False)
+            self.sketcher = to_device(first, self.device).requires_grad_(False)
             teacher = load_network(source, "stage2", Stage2Generator)
-        self.generator, self.teacher = generator, place(teacher, self.device).requires_grad_(False)
+        self.generator, self.teacher = generator, to_device(teacher, self.device).requires_grad_(False)
         learning = [p for p in generator.parameters() if p.requires_grad]
         self.optimizer = adam(learning, GENERATOR_RATE, self.device)
         self.bf16 = has_bfloat16(self.device)
@@ -118,43 +118,43 @@ class Rehearsal:
                 sketch = () if self.sketcher is None else (self.sketcher(texts, latent),)
                 before = self.teacher(*sketch, texts, latent)
             loss = F.l1_loss(self.generator(*sketch, texts, latent), before)
-        descend(self.optimizer, loss)
+        optimizer_step(self.optimizer, loss)
         return loss.detach()
 
 
-class Restrained:
-    """A stage's game, played so that little is forgotten. See `model.training.stage.Stage`.
+class RegularizedStage:
+    """A stage, trained so that little is forgotten. See `model.training.stage.Stage`.
 
     Args:
-        game: of stage 1 or 2, built from a checkpoint by the preset `gentle`.
+        stage: 1 or 2, built from a checkpoint by `adaptation_preset`.
         plan: what may learn.
         source: folder of the checkpoint that is adapted.
         composed: (N, E), embeddings of made-up names, to rehearse.
     """
 
-    EVERY = 4  # steps of the game to one of the rehearsal
+    EVERY = 4  # steps of the stage to one of the rehearsal
 
-    def __init__(self, game: Stage, plan: Plan, source: Path, composed: Tensor, batch: int) -> None:
-        self.game, self.size, self.collapsed, self.latent_dim = game, game.size, game.collapsed, game.latent_dim
-        generator = game.modules()["generator"]
-        restrain(generator, plan)
+    def __init__(self, stage: Stage, plan: AdaptationPlan, source: Path, composed: Tensor, batch: int) -> None:
+        self.stage, self.size, self.collapsed, self.latent_dim = stage, stage.size, stage.collapsed, stage.latent_dim
+        generator = stage.modules()["generator"]
+        freeze(generator, plan)
         self.rehearsal = Rehearsal(generator, source, composed, batch)
         self.apart = torch.zeros((), device=composed.device)
 
     def modules(self) -> dict[str, nn.Module]:
-        return self.game.modules()
+        return self.stage.modules()
 
     def optimizers(self) -> dict[str, Stateful]:
-        return {**self.game.optimizers(), "rehearsal": self.rehearsal.optimizer}
+        return {**self.stage.optimizers(), "rehearsal": self.rehearsal.optimizer}
 
     def shipped(self) -> dict[str, nn.Module]:
-        return self.game.shipped()
+        return self.stage.shipped()
 
     def step(self, photos: Tensor, names: Tensor, imagined: Tensor, kimg: float) -> dict[str, Tensor]:
-        stats = self.game.step(photos, jitter(names), imagined, kimg)
+        stats = self.stage.step(photos, jitter(names), imagined, kimg)
         if round(1000 * kimg / len(photos)) % self.EVERY == 0:
             self.apart = self.rehearsal.step()
         return {**stats, "rehearsal": self.apart}
 
-    def paint(self, embedding: Tensor, latent: Tensor) -> Tensor:
-        return self.game.paint(embedding, latent)
+    def sample(self, embedding: Tensor, latent: Tensor) -> Tensor:
+        return self.stage.sample(embedding, latent)

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from model.adaptation.validation import Check, Examiner, spread
+from model.adaptation.validation import Check, HeldOutValidator, spread
 from model.checkpoint import write_file
 from model.data.photos import Photos
-from model.evaluation.figures import paint
+from model.evaluation.figures import sample
 from model.evaluation.report import Picture, page
 from model.generators import PICTURE_SIZE
 from model.pipeline import Pipeline
@@ -37,7 +37,7 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class Facts:
+class ReportFacts:
     """What the report says in words. `versions`: before and after. `curves` and `ends` by stage."""
 
     data: str
@@ -52,7 +52,7 @@ class Facts:
 
 
 @dataclass(frozen=True)
-class Dish:
+class Comparison:
     """A name's picture before and after, and the photograph nearest to the latter. `photo`: of that name, if any."""
 
     name: str
@@ -66,8 +66,8 @@ class Dish:
 
 def write(
     path: Path,
-    facts: Facts,
-    examiner: Examiner,
+    facts: ReportFacts,
+    validator: HeldOutValidator,
     pipelines: tuple[Pipeline, Pipeline],
     shown: Photos,
     recombined: Sequence[str],
@@ -75,20 +75,20 @@ def write(
     """Writes the report; the figures before and after.
 
     Args:
-        examiner: of 256 px.
+        validator: of 256 px.
         pipelines: before and after.
         shown: (N, 256, 256, 3), the photographs that were trained on.
         recombined: made-up names.
     """
-    before, after = (examiner.check(partial(_paint, pipeline)) for pipeline in pipelines)
+    before, after = (validator.check(partial(_paint, pipeline)) for pipeline in pipelines)
     given = spread(list(dict.fromkeys(shown.names)), GIVEN)
     html = page(
         Path(__file__).with_name("report.html"),
         facts=facts,
         before=before,
         after=after,
-        given=_dishes(given, examiner, pipelines, shown),
-        recombined=_dishes(recombined, examiner, pipelines, shown),
+        given=_comparisons(given, validator, pipelines, shown),
+        recombined=_comparisons(recombined, validator, pipelines, shown),
         width=WIDTH,
         height=HEIGHT,
     )
@@ -97,24 +97,24 @@ def write(
 
 
 def _paint(pipeline: Pipeline, names: Sequence[str], seeds: Sequence[int]) -> np.ndarray:
-    return paint(pipeline, names, seeds, PICTURE_SIZE)
+    return sample(pipeline, names, seeds, PICTURE_SIZE)
 
 
-def _dishes(
+def _comparisons(
     names: Sequence[str],
-    examiner: Examiner,
+    validator: HeldOutValidator,
     pipelines: tuple[Pipeline, Pipeline],
     shown: Photos,
-) -> list[Dish]:
+) -> list[Comparison]:
     if not names:
         return []
     seeds = range(SEED, SEED + len(names))
     old, new = (_paint(pipeline, names, seeds) for pipeline in pipelines)
-    seen = examiner.look(new)
-    _, rows = examiner.nearest(seen)
-    copied = examiner.copies(seen).tolist()
+    seen = validator.look(new)
+    _, rows = validator.nearest(seen)
+    copied = validator.copies(seen).tolist()
     return [
-        Dish(
+        Comparison(
             name, old[i], new[i], np.asarray(shown.images[row]), shown.names[row], copied[i],
             np.asarray(shown.images[shown.names.index(name)]) if name in shown.names else None,
         )

@@ -21,7 +21,7 @@ from PIL import Image
 
 from model import checkpoint
 from model.adaptation.recombine import recombine
-from model.adaptation.regularization import Plan, choose
+from model.adaptation.regularization import AdaptationPlan, choose_plan
 from model.checkpoint import SHIPPED
 from model.data.inspection import SMALL, look
 from model.data.layouts import DataError
@@ -29,8 +29,8 @@ from model.data.photos import Photos
 from model.generators import PICTURE_SIZE
 from model.pipeline import Pipeline, choose_device
 from model.text_encoder import Tokenizer
-from model.training.name_sampler import Menu
-from model.training.run_folder import begin
+from model.training.name_sampler import NameSampler
+from model.training.run_folder import start_checkpoint
 
 SHARE = 0.45  # of the time for stage 1; what it leaves is stage 2's
 REPORT = 90.0  # seconds kept for the report at most, or a tenth of the time
@@ -42,7 +42,7 @@ RECORDED = ("minutes", "seed", "data", "version", "found")
 
 
 @dataclass
-class Run:
+class AdaptationRun:
     """An adaptation in its folder.
 
     found: the lines of the report of what was found.
@@ -76,12 +76,12 @@ class Run:
         return self.folder / "base"
 
     @property
-    def plan(self) -> Plan:
-        return choose(len(self.photos))
+    def plan(self) -> AdaptationPlan:
+        return choose_plan(len(self.photos))
 
     @cached_property
-    def menu(self) -> Menu:
-        return Menu(self.part(~self.held), self.base, self.device, self.seed)
+    def name_sampler(self) -> NameSampler:
+        return NameSampler(self.part(~self.held), self.base, self.device, self.seed)
 
     @cached_property
     def recombined(self) -> list[str]:
@@ -116,7 +116,7 @@ class Run:
 
 
 @contextmanager
-def claim(out: Path) -> Iterator[None]:
+def lock(out: Path) -> Iterator[None]:
     """Keeps other adaptations out of a folder while one is at work in it: ValueError where one is."""
     folder, new = out / "adaptation", not out.exists()
     folder.mkdir(parents=True, exist_ok=True)
@@ -135,7 +135,7 @@ def claim(out: Path) -> Iterator[None]:
         raise ValueError(f"another adaptation is at work in {out}") from None
 
 
-def start(data: Path, out: Path, source: Path, minutes: float, seed: int, device: str) -> Run:
+def start(data: Path, out: Path, source: Path, minutes: float, seed: int, device: str) -> AdaptationRun:
     """A new run: looks at the photographs, says what was found, and writes its folder."""
     if (out / "adaptation" / "run.json").exists():
         raise ValueError(f"{out} holds an adaptation already: go on with --resume, or name another --out")
@@ -160,7 +160,7 @@ def start(data: Path, out: Path, source: Path, minutes: float, seed: int, device
             raise checkpoint.CheckpointError(f"{source} has no {part}: adapting needs what training goes on from")
     began = time.monotonic()
     findings = look(data, Tokenizer.load(source / checkpoint.TOKENIZER))
-    held, small = hold_back(findings.groups, seed), np.zeros(len(findings.photos), bool)
+    held, small = hold_out(findings.groups, seed), np.zeros(len(findings.photos), bool)
     if min(held.sum(), (~held).sum()) < FEWEST:
         raise DataError(
             f"{data}: too many photographs have one name or look the same, so that too few others can be held back. "
@@ -172,9 +172,11 @@ def start(data: Path, out: Path, source: Path, minutes: float, seed: int, device
             f"{data}: all photographs that are not held back are too small for stage 2, which needs some of "
             f"{SMALL} pixels a side"
         )
-    run = Run(out, minutes, seed, str(data.resolve()), version, findings.lines(), findings.photos, held, small, where,
-              time.monotonic() - began)  # fmt: skip
-    begin(run.base, source)
+    run = AdaptationRun(
+        out, minutes, seed, str(data.resolve()), version, findings.lines(), findings.photos, held, small, where,
+        time.monotonic() - began,
+    )  # fmt: skip
+    start_checkpoint(run.base, source)
     buffer = io.BytesIO()
     photos = findings.photos
     texts = {"names": photos.names, "names_ja": [name or "" for name in photos.names_ja], "kinds": photos.kinds,
@@ -185,7 +187,7 @@ def start(data: Path, out: Path, source: Path, minutes: float, seed: int, device
     return run
 
 
-def reopen(data: Path, out: Path, minutes: float | None, device: str) -> Run:
+def resume_run(data: Path, out: Path, minutes: float | None, device: str) -> AdaptationRun:
     """A run that was interrupted, as it was. `data`, which may be gone, is what it was begun with, or ValueError."""
     file = out / "adaptation" / "run.json"
     if not file.exists():
@@ -207,10 +209,10 @@ def reopen(data: Path, out: Path, minutes: float | None, device: str) -> Run:
         names_ja = [name or None for name in texts["names_ja"]]
         photos = Photos(stored["images"], texts["names"], names_ja, texts["kinds"], texts["sources"])
         masks = {"held": stored["held"], "small": stored["small"]}
-    return Run(out=out, photos=photos, device=choose_device(device), **masks, **known)
+    return AdaptationRun(out=out, photos=photos, device=choose_device(device), **masks, **known)
 
 
-def hold_back(groups: Sequence[int], seed: int) -> np.ndarray:
+def hold_out(groups: Sequence[int], seed: int) -> np.ndarray:
     """(N,) bool: a fifth of the photographs or of their groups, whichever is less, no group of them being parted.
 
     Where one name is that of most photographs, a fifth of them all may be all that have other names; where these are

@@ -26,7 +26,7 @@ from model.features.matching import image_features
 PICTURES = {64: 128, 256: 64}  # of either kind at most, by their size; a check is to take seconds
 Pictures = NDArray[np.uint8]  # (N, H, W, 3)
 Item = TypeVar("Item")
-Painter = Callable[[Sequence[str], Sequence[int]], Pictures]
+Sampler = Callable[[Sequence[str], Sequence[int]], Pictures]
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Check:
     copies: Measure
 
 
-class Examiner:
+class HeldOutValidator:
     """Looks at pictures of one size.
 
     Args:
@@ -54,7 +54,7 @@ class Examiner:
         self.shown, self.held = self.look(shown.images), self.look(held.images)
         self.threshold = float(self.nearest(self.held)[0].quantile(0.01))
         most = pictures or PICTURES[size]
-        self.strange = list(islice(cycle(spread(held.names, most)), most))
+        self.held_names = list(islice(cycle(spread(held.names, most)), most))
         known = spread(list(dict.fromkeys(shown.names)), most)
         self.known = list(islice(cycle(known), most)) if pictures else known
 
@@ -71,11 +71,11 @@ class Examiner:
         """(N, 1280) → (N,) bool: which are copies."""
         return self.nearest(features)[0] < self.threshold
 
-    def check(self, paint: Painter) -> Check:
-        """`paint` makes pictures of names with seeds; the same ones every time."""
-        strange = self.look(paint(self.strange, range(len(self.strange))))
-        known = self.look(paint(self.known, range(len(self.known))))
-        return Check(metrics.kid(self.held, strange)[0], metrics.share(self.copies(known)))
+    def check(self, sample: Sampler) -> Check:
+        """`sample` makes pictures of names with seeds; the same ones every time."""
+        held_names = self.look(sample(self.held_names, range(len(self.held_names))))
+        known = self.look(sample(self.known, range(len(self.known))))
+        return Check(metrics.kid(self.held, held_names)[0], metrics.share(self.copies(known)))
 
 
 def spread(items: Sequence[Item], count: int) -> list[Item]:

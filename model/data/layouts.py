@@ -25,7 +25,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from model.names import NameError_, normalize
+from model.names import InvalidName, normalize
 
 BATCH = 64  # photos read at once
 EXTENSIONS = {
@@ -284,7 +284,7 @@ def _clean(name: object) -> str:
     text = " ".join(unicodedata.normalize("NFC", name).split()) if isinstance(name, str) else ""
     try:
         normalize(text)
-    except NameError_:
+    except InvalidName:
         return ""
     return text
 

@@ -1,6 +1,6 @@
 """The evaluator's eyes: EfficientNet-Lite2 features, and a head that matches them to names.
 
-Nothing here is known to the training of what is judged. The discriminator, the text encoder's contrastive loss and
+Nothing here is known to the training of what is evaluated. The discriminator, the text encoder's contrastive loss and
 the generator's text-match loss look through Lite0; the names are read as bags of letters through a linear map that
 is learned here together with the head, on training photographs. A checkpoint's own text encoder has no say in it,
 nor has that encoder's teacher: they would agree with their own mistakes. It is no sacrifice either: at 64 px this
@@ -64,8 +64,8 @@ class _Rows(nn.Linear):
 
 
 @dataclass(frozen=True)
-class Judge:
-    """Judges pictures of one size; see `appoint`."""
+class Evaluator:
+    """Evaluates pictures of one size; see `fit_evaluator`."""
 
     size: int
     backbone: Backbone
@@ -97,10 +97,10 @@ class Judge:
         return F.normalize(self.reader(bag(names)), dim=1)
 
 
-def appoint(
+def fit_evaluator(
     size: int, photos: Photos, cache: Path, steps: int = STEPS, device: torch.device | str = "cpu"
-) -> Judge:
-    """The judge of pictures of a size, 64 or 256: its features and its head, fit on these training photographs.
+) -> Evaluator:
+    """Fits the evaluator of pictures of a size, 64 or 256: features and a head, fit on these training photographs.
 
     Args:
         photos: the training split at that size.
@@ -115,18 +115,18 @@ def appoint(
     features = image_features(photos, backbone, cache)
     head = MatchingHead(features=backbone.features, embedding_dim=EMBEDDING).eval()
     reader = nn.Linear(BAG, EMBEDDING)
-    folder = cache / f"judge-{_key(photos, features, steps)}"
+    folder = cache / f"evaluator-{_key(photos, features, steps)}"
     if not weights_path(folder, "reader").exists():  # written last
         _learn(photos, torch.from_numpy(features), steps, head, reader)
         save_weights(folder, "head", head)
         save_weights(folder, "reader", reader)
-    # Read back even when just written, so that the first run judges with the same rounded weights as the next.
+    # Read back even when just written, so that the first run evaluates with the same rounded weights as the next.
     try:
         load_weights(folder, "head", head)
         load_weights(folder, "reader", reader)
     except CheckpointError as error:
         raise CheckpointError(f"{error}; delete {folder} and it is made again") from error
-    return Judge(size, backbone, head, reader, torch.from_numpy(features))
+    return Evaluator(size, backbone, head, reader, torch.from_numpy(features))
 
 
 def _learn(photos: Photos, features: Tensor, steps: int, head: MatchingHead, reader: nn.Linear) -> None:

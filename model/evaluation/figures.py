@@ -26,7 +26,7 @@ from model.checkpoint import CheckpointError
 from model.data.layouts import DataError
 from model.data.photos import Photos, default_cache, load
 from model.evaluation import metrics, report, word_swap
-from model.evaluation.evaluator import NETWORK, RESOLUTIONS, STEPS, Judge, appoint
+from model.evaluation.evaluator import NETWORK, RESOLUTIONS, STEPS, Evaluator, fit_evaluator
 from model.evaluation.metrics import Measure, share
 from model.features.text_reader import reader
 from model.generators import PICTURE_SIZE, SKETCH_SIZE, Stage1Generator, Stage2Generator
@@ -41,7 +41,7 @@ Pictures = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
-class Plan:
+class EvaluationConfig:
     """How much is looked at."""
 
     pictures: int | None = None
@@ -57,15 +57,15 @@ class Plan:
     """Pictures of noise."""
     contrasts: int = 60
     tries: int = 4
-    """Latents that a composed name is painted with."""
+    """Latents that a composed name is sampled with."""
     shown: int = 12
     """Names, and closest pairs, in the report."""
     steps: int = STEPS
-    """Of the judge's training."""
+    """Of the evaluator's training."""
 
 
 @dataclass(frozen=True)
-class Drawn:
+class SampleSet:
     """Pictures for the names of some validation photographs of one kind."""
 
     rows: list[int]
@@ -75,43 +75,43 @@ class Drawn:
 
 
 @dataclass(frozen=True)
-class Sitting:
-    """All that is needed to judge pictures of one size."""
+class EvaluationContext:
+    """All that is needed to evaluate pictures of one size."""
 
     size: int
     pipeline: Pipeline
-    judge: Judge
+    evaluator: Evaluator
     train: Photos
     validation: Photos
     seen: Tensor
     """(N, F) features of the validation photographs."""
-    plan: Plan
+    config: EvaluationConfig
 
-    def paint(self, names: Sequence[str], seeds: Sequence[int], size: int | None = None) -> Pictures:
-        return paint(self.pipeline, names, seeds, size or self.size)
+    def sample(self, names: Sequence[str], seeds: Sequence[int], size: int | None = None) -> Pictures:
+        return sample(self.pipeline, names, seeds, size or self.size)
 
     def rows(self, kind: str) -> list[int]:
-        """The photographs of a kind whose names are painted, in their order."""
+        """The photographs of a kind whose names are sampled, in their order."""
         rows = [i for i, k in enumerate(self.validation.kinds) if k == kind]
-        return _some(rows, self.plan.pictures, self.plan.seed)
+        return _some(rows, self.config.pictures, self.config.seed)
 
     def seeds(self, rows: Sequence[int]) -> list[int]:
-        return [self.plan.seed * 1_000_003 + row for row in rows]
+        return [self.config.seed * 1_000_003 + row for row in rows]
 
 
 @dataclass
 class Evaluation:
-    """figures: what goes into figures.json. exhibits: the pictures of the report, by size."""
+    """figures: what goes into figures.json. images: the pictures of the report, by size."""
 
     figures: dict[str, Any]
-    exhibits: dict[str, report.Exhibits] = field(default_factory=dict)
+    images: dict[str, report.ReportImages] = field(default_factory=dict)
 
 
-def evaluate(folder: Path, data: Path, plan: Plan, cache: Path | None = None) -> Evaluation:
-    """Judges a checkpoint folder by the photographs of `data`.
+def evaluate(folder: Path, data: Path, config: EvaluationConfig, cache: Path | None = None) -> Evaluation:
+    """Evaluates a checkpoint folder by the photographs of `data`.
 
     Args:
-        cache: folder of photographs, features and judges; by default that of `model.data.photos`.
+        cache: folder of photographs, features and evaluators; by default that of `model.data.photos`.
 
     Raises:
         CheckpointError, DataError: naming what cannot be used.
@@ -123,7 +123,7 @@ def evaluate(folder: Path, data: Path, plan: Plan, cache: Path | None = None) ->
         "checkpoint": str(folder),
         "version": pipeline.version,
         "training": pipeline.config.get("training", {}),
-        "plan": dataclasses.asdict(plan),
+        "plan": dataclasses.asdict(config),
         "network": NETWORK,
         "resolutions": {str(size): RESOLUTIONS[size] for size in sizes},
         "subsets": metrics.SUBSETS,
@@ -142,30 +142,30 @@ def evaluate(folder: Path, data: Path, plan: Plan, cache: Path | None = None) ->
                 f"{data}: at least {FEWEST} validation photographs of a kind ({' or '.join(KINDS)}) are needed, "
                 f"and there are {found}"
             )
-        judge = appoint(size, train, cache, plan.steps, pipeline.device)
-        seen = judge.cached(validation, cache)
-        sitting = Sitting(size, pipeline, judge, train, validation, seen, plan)
-        figures["sizes"][str(size)], evaluation.exhibits[str(size)] = _sit(sitting)
+        evaluator = fit_evaluator(size, train, cache, config.steps, pipeline.device)
+        seen = evaluator.cached(validation, cache)
+        context = EvaluationContext(size, pipeline, evaluator, train, validation, seen, config)
+        figures["sizes"][str(size)], evaluation.images[str(size)] = _evaluate_size(context)
     figures["goals"] = goals(figures["sizes"])
     return evaluation
 
 
-def _sit(sitting: Sitting) -> tuple[dict[str, Any], report.Exhibits]:
-    kinds = [kind for kind in KINDS if len(sitting.rows(kind)) >= FEWEST]
-    drawn = {kind: _draw(sitting, kind) for kind in kinds}
-    exhibits = report.Exhibits(samples=_samples(sitting, drawn[kinds[0]]))
-    rng = np.random.default_rng(sitting.plan.seed)
-    noise = rng.integers(0, 256, (sitting.plan.noise, sitting.size, sitting.size, 3), np.uint8)
-    blind = sitting.judge.features(noise)
+def _evaluate_size(context: EvaluationContext) -> tuple[dict[str, Any], report.ReportImages]:
+    kinds = [kind for kind in KINDS if len(context.rows(kind)) >= FEWEST]
+    samples = {kind: _sample(context, kind) for kind in kinds}
+    images = report.ReportImages(samples=_samples(context, samples[kinds[0]]))
+    rng = np.random.default_rng(context.config.seed)
+    noise = rng.integers(0, 256, (context.config.noise, context.size, context.size, 3), np.uint8)
+    blind = context.evaluator.features(noise)
     figures = {
-        "photographs": {"train": len(sitting.train), "validation": len(sitting.validation)},
-        "realism": [row for kind in kinds for row in realism(sitting, kind, drawn[kind], blind)],
-        "faithfulness": faithfulness(sitting, drawn),
-        "diversity": diversity(sitting, kinds[0], drawn[kinds[0]], exhibits),
-        "novelty": novelty(sitting, list(drawn.values()), exhibits),
-        "composition": compose(sitting, exhibits),
+        "photographs": {"train": len(context.train), "validation": len(context.validation)},
+        "realism": [row for kind in kinds for row in realism(context, kind, samples[kind], blind)],
+        "faithfulness": faithfulness(context, samples),
+        "diversity": diversity(context, kinds[0], samples[kinds[0]], images),
+        "novelty": novelty(context, list(samples.values()), images),
+        "composition": compose(context, images),
     }
-    return figures, exhibits
+    return figures, images
 
 
 # ---- the checkpoint --------------------------------------------------------------------------------------
@@ -198,7 +198,7 @@ def open_checkpoint(folder: Path) -> tuple[Pipeline, tuple[int, ...]]:
     return pipeline, (SKETCH_SIZE,)
 
 
-def paint(pipeline: Pipeline, names: Sequence[str], seeds: Sequence[int], size: int) -> Pictures:
+def sample(pipeline: Pipeline, names: Sequence[str], seeds: Sequence[int], size: int) -> Pictures:
     """(N, size, size, 3): what the server would show for these names and seeds."""
     pictures = np.empty((len(names), size, size, 3), np.uint8)
     for i in tqdm(range(0, len(names), 64), desc=f"pictures of {size} px", unit=" x 64", disable=None, leave=False):
@@ -206,12 +206,12 @@ def paint(pipeline: Pipeline, names: Sequence[str], seeds: Sequence[int], size: 
     return pictures
 
 
-def _draw(sitting: Sitting, kind: str) -> Drawn:
-    rows = sitting.rows(kind)
-    print(f"{sitting.size} px: {len(rows)} pictures for {KINDS[kind]}", file=sys.stderr)
-    seeds = sitting.seeds(rows)
-    pictures = sitting.paint([sitting.validation.names[row] for row in rows], seeds)
-    return Drawn(rows, seeds, pictures, sitting.judge.features(pictures))
+def _sample(context: EvaluationContext, kind: str) -> SampleSet:
+    rows = context.rows(kind)
+    print(f"{context.size} px: {len(rows)} pictures for {KINDS[kind]}", file=sys.stderr)
+    seeds = context.seeds(rows)
+    pictures = context.sample([context.validation.names[row] for row in rows], seeds)
+    return SampleSet(rows, seeds, pictures, context.evaluator.features(pictures))
 
 
 def _some(rows: list[int], count: int | None, seed: int) -> list[int]:
@@ -224,17 +224,17 @@ def _some(rows: list[int], count: int | None, seed: int) -> list[int]:
 # ---- realism ---------------------------------------------------------------------------------------------
 
 
-def realism(sitting: Sitting, kind: str, drawn: Drawn, noise: Tensor) -> list[dict[str, Any]]:
+def realism(context: EvaluationContext, kind: str, samples: SampleSet, noise: Tensor) -> list[dict[str, Any]]:
     """Distances of the pictures, and of everything they should be held against, from the validation photographs.
 
     noise: (N, F) features of noise.
     """
-    judge, plan = sitting.judge, sitting.plan
-    real = judge.deep(sitting.seen[drawn.rows])
+    evaluator, config = context.evaluator, context.config
+    real = evaluator.deep(context.seen[samples.rows])
     rows = []
 
     def compare(who: str, base: Tensor, other: Tensor) -> None:
-        distance, subset = metrics.kid(base, other, plan.seed)
+        distance, subset = metrics.kid(base, other, config.seed)
         precision, recall = metrics.precision_recall(base, other)
         rows.append(
             {
@@ -250,30 +250,30 @@ def realism(sitting: Sitting, kind: str, drawn: Drawn, noise: Tensor) -> list[di
             }
         )
 
-    compare("generated", real, judge.deep(drawn.features))
-    compare("photographs", real, judge.deep(judge.train[_likewise(sitting, drawn.rows)].float()))
-    if pair := _photographers(sitting.validation, kind):
+    compare("generated", real, evaluator.deep(samples.features))
+    compare("photographs", real, evaluator.deep(evaluator.train[_likewise(context, samples.rows)].float()))
+    if pair := _photographers(context.validation, kind):
         (a, first), (b, second) = pair
-        compare(f"photographers: {a}, {b}", judge.deep(sitting.seen[first]), judge.deep(sitting.seen[second]))
-    if sitting.size > SKETCH_SIZE:
-        names = [sitting.validation.names[row] for row in drawn.rows]
-        sketches = sitting.paint(names, drawn.seeds, SKETCH_SIZE)
-        enlarged = judge.features(np.stack([_enlarge(sketch, sitting.size) for sketch in sketches]))
-        compare("stage 1, bicubic", real, judge.deep(enlarged))
-    compare("noise", real, judge.deep(noise))
+        compare(f"photographers: {a}, {b}", evaluator.deep(context.seen[first]), evaluator.deep(context.seen[second]))
+    if context.size > SKETCH_SIZE:
+        names = [context.validation.names[row] for row in samples.rows]
+        sketches = context.sample(names, samples.seeds, SKETCH_SIZE)
+        enlarged = evaluator.features(np.stack([_enlarge(sketch, context.size) for sketch in sketches]))
+        compare("stage 1, bicubic", real, evaluator.deep(enlarged))
+    compare("noise", real, evaluator.deep(noise))
     return rows
 
 
-def _likewise(sitting: Sitting, rows: Sequence[int]) -> list[int]:
+def _likewise(context: EvaluationContext, rows: Sequence[int]) -> list[int]:
     """Training photographs, as many of each kind and source as these validation rows are."""
-    validation, train = sitting.validation, sitting.train
+    validation, train = context.validation, context.train
     wanted = Counter((validation.kinds[row], validation.sources[row]) for row in rows)
     there: dict[tuple[str, str], list[int]] = {}
     for i, key in enumerate(zip(train.kinds, train.sources, strict=True)):
         there.setdefault(key, []).append(i)
-    chosen = [i for key in sorted(wanted) for i in _some(there.get(key, []), wanted[key], sitting.plan.seed)]
+    chosen = [i for key in sorted(wanted) for i in _some(there.get(key, []), wanted[key], context.config.seed)]
     # Sources may be named otherwise in another split: then any photographs will do.
-    return chosen if len(chosen) >= FEWEST else _some(list(range(len(train))), len(rows), sitting.plan.seed)
+    return chosen if len(chosen) >= FEWEST else _some(list(range(len(train))), len(rows), context.config.seed)
 
 
 def _photographers(photos: Photos, kind: str) -> list[tuple[str, list[int]]] | None:
@@ -293,47 +293,47 @@ def _enlarge(picture: Pictures, size: int) -> Pictures:
 # ---- faithfulness ----------------------------------------------------------------------------------------
 
 
-def faithfulness(sitting: Sitting, drawn: dict[str, Drawn]) -> dict[str, Any]:
+def faithfulness(context: EvaluationContext, samples: dict[str, SampleSet]) -> dict[str, Any]:
     """R-precision of pictures, of photographs (the ceiling) and under other pictures' names (the floor)."""
-    judge, validation = sitting.judge, sitting.validation
-    menu = list(dict.fromkeys(validation.names))
-    read = judge.read(menu)
-    place = {name: i for i, name in enumerate(menu)}
+    evaluator, validation = context.evaluator, context.validation
+    candidates = list(dict.fromkeys(validation.names))
+    read = evaluator.read(candidates)
+    place = {name: i for i, name in enumerate(candidates)}
 
     def measure(seen: Tensor, rows: Sequence[int]) -> Measure:
-        return metrics.r_precision(judge.see(seen), [place[validation.names[row]] for row in rows], read, AMONG)
+        return metrics.r_precision(evaluator.see(seen), [place[validation.names[row]] for row in rows], read, AMONG)
 
-    figures: dict[str, Any] = {"names": len(menu), "kinds": {}, "languages": {}}
-    rows = [row for part in drawn.values() for row in part.rows]
-    features = torch.cat([part.features for part in drawn.values()])
-    parts = {"all": (rows, features), **{kind: (part.rows, part.features) for kind, part in drawn.items()}}
+    figures: dict[str, Any] = {"names": len(candidates), "kinds": {}, "languages": {}}
+    rows = [row for part in samples.values() for row in part.rows]
+    features = torch.cat([part.features for part in samples.values()])
+    parts = {"all": (rows, features), **{kind: (part.rows, part.features) for kind, part in samples.items()}}
     for kind, (part_rows, part_features) in parts.items():
-        shuffled = random.Random(sitting.plan.seed).sample(part_rows, len(part_rows))
+        shuffled = random.Random(context.config.seed).sample(part_rows, len(part_rows))
         figures["kinds"][kind] = {
             "generated": measure(part_features, part_rows),
-            "photographs": measure(sitting.seen[part_rows], part_rows),
+            "photographs": measure(context.seen[part_rows], part_rows),
             "shuffled": measure(part_features, shuffled),
         }
 
     # The same dishes and latents in both languages, measured against the same English names; and, since a reader of
     # Japanese would compare with Japanese names, the Japanese ones against these too.
     at = {row: i for i, row in enumerate(rows)}
-    both = _some([row for row in rows if validation.names_ja[row]], sitting.plan.translated, sitting.plan.seed)
+    both = _some([row for row in rows if validation.names_ja[row]], context.config.translated, context.config.seed)
     if len(both) >= FEWEST:
         japanese = [validation.names_ja[row] or "" for row in both]
-        print(f"{sitting.size} px: {len(both)} pictures for Japanese names", file=sys.stderr)
-        painted = judge.features(sitting.paint(japanese, sitting.seeds(both)))
+        print(f"{context.size} px: {len(both)} pictures for Japanese names", file=sys.stderr)
+        generated = evaluator.features(context.sample(japanese, context.seeds(both)))
         names = list(dict.fromkeys(name for name in validation.names_ja if name))
         index = {name: i for i, name in enumerate(names)}
         own = [index[name] for name in japanese]
-        read_japanese = judge.read(names)
+        read_japanese = evaluator.read(names)
         figures["languages"] = {
             "english": measure(features[[at[row] for row in both]], both),
-            "japanese": measure(painted, both),
-            "japanese among Japanese names": metrics.r_precision(judge.see(painted), own, read_japanese, AMONG),
-            "photographs": measure(sitting.seen[both], both),
+            "japanese": measure(generated, both),
+            "japanese among Japanese names": metrics.r_precision(evaluator.see(generated), own, read_japanese, AMONG),
+            "photographs": measure(context.seen[both], both),
             "photographs among Japanese names": metrics.r_precision(
-                judge.see(sitting.seen[both]), own, read_japanese, AMONG
+                evaluator.see(context.seen[both]), own, read_japanese, AMONG
             ),
         }
     return figures
@@ -342,36 +342,36 @@ def faithfulness(sitting: Sitting, drawn: dict[str, Drawn]) -> dict[str, Any]:
 # ---- diversity -------------------------------------------------------------------------------------------
 
 
-def diversity(sitting: Sitting, kind: str, drawn: Drawn, exhibits: report.Exhibits) -> dict[str, Any]:
+def diversity(context: EvaluationContext, kind: str, samples: SampleSet, images: report.ReportImages) -> dict[str, Any]:
     """Mean distance between two pictures of one name, against two photographs of one dish and of any two."""
-    judge, plan, train = sitting.judge, sitting.plan, sitting.train
+    evaluator, config, train = context.evaluator, context.config, context.train
     photos: dict[str, list[int]] = {}
     for i, name in enumerate(train.names):
         photos.setdefault(name, []).append(i)
-    many = sorted(name for name, rows in photos.items() if len(rows) >= plan.latents)
-    common = random.Random(plan.seed).sample(many, min(plan.dishes, len(many)))
-    once = list(dict.fromkeys(sitting.validation.names[row] for row in drawn.rows))
-    rare = random.Random(plan.seed).sample(once, min(plan.dishes, len(once)))
-    figures: dict[str, Any] = {"latents": plan.latents}
+    many = sorted(name for name, rows in photos.items() if len(rows) >= config.latents)
+    common = random.Random(config.seed).sample(many, min(config.dishes, len(many)))
+    once = list(dict.fromkeys(context.validation.names[row] for row in samples.rows))
+    rare = random.Random(config.seed).sample(once, min(config.dishes, len(once)))
+    figures: dict[str, Any] = {"latents": config.latents}
 
     def spread(names: list[str]) -> dict[str, Any]:
-        seeds = [seed for _ in names for seed in range(plan.seed, plan.seed + plan.latents)]
-        pictures = sitting.paint([name for name in names for _ in range(plan.latents)], seeds)
-        parts = judge.deep(judge.features(pictures)).split(plan.latents)
-        exhibits.crowd.extend(
-            (name, list(pictures[i * plan.latents : (i + 1) * plan.latents])) for i, name in enumerate(names[:3])
+        seeds = [seed for _ in names for seed in range(config.seed, config.seed + config.latents)]
+        pictures = context.sample([name for name in names for _ in range(config.latents)], seeds)
+        parts = evaluator.deep(evaluator.features(pictures)).split(config.latents)
+        images.crowd.extend(
+            (name, list(pictures[i * config.latents : (i + 1) * config.latents])) for i, name in enumerate(names[:3])
         )
         return _distances([metrics.pairwise(part) for part in parts])
 
     figures[f"{KINDS[kind]}, generated"] = spread(rare)
     if common:
-        chosen = [_some(photos[name], plan.latents, plan.seed) for name in common]
+        chosen = [_some(photos[name], config.latents, config.seed) for name in common]
         figures["dishes with many photographs, generated"] = spread(common)
         figures["dishes with many photographs, photographs"] = _distances(
-            [metrics.pairwise(judge.deep(judge.train[rows].float())) for rows in chosen]
+            [metrics.pairwise(evaluator.deep(evaluator.train[rows].float())) for rows in chosen]
         )
-    figures["different names, generated"] = _distances([metrics.pairwise(judge.deep(drawn.features))])
-    figures["different names, photographs"] = _distances([metrics.pairwise(judge.deep(sitting.seen[drawn.rows]))])
+    figures["different names, generated"] = _distances([metrics.pairwise(evaluator.deep(samples.features))])
+    figures["different names, photographs"] = _distances([metrics.pairwise(evaluator.deep(context.seen[samples.rows]))])
     return figures
 
 
@@ -383,26 +383,26 @@ def _distances(values: list[float]) -> dict[str, Any]:
 # ---- novelty ---------------------------------------------------------------------------------------------
 
 
-def novelty(sitting: Sitting, drawn: list[Drawn], exhibits: report.Exhibits) -> dict[str, Any]:
+def novelty(context: EvaluationContext, samples: list[SampleSet], images: report.ReportImages) -> dict[str, Any]:
     """How near the pictures come to training photographs, against how near validation photographs come."""
-    deep = sitting.judge.deep
-    base = deep(sitting.judge.train)
-    rows = [row for part in drawn for row in part.rows]
-    near, found = metrics.nearest(deep(torch.cat([part.features for part in drawn])), base)
-    real, _ = metrics.nearest(deep(sitting.seen[rows]), base)
+    deep = context.evaluator.deep
+    base = deep(context.evaluator.train)
+    rows = [row for part in samples for row in part.rows]
+    near, found = metrics.nearest(deep(torch.cat([part.features for part in samples])), base)
+    real, _ = metrics.nearest(deep(context.seen[rows]), base)
     threshold = float(torch.quantile(real, 0.01))
-    pictures = [picture for part in drawn for picture in part.pictures]
+    pictures = [picture for part in samples for picture in part.pictures]
     shown: set[int] = set()
     for i in near.argsort().tolist():
         photo = int(found[i])
-        if photo not in shown and len(shown) < sitting.plan.shown:
+        if photo not in shown and len(shown) < context.config.shown:
             shown.add(photo)
-            exhibits.closest.append(
+            images.closest.append(
                 report.Closest(
                     pictures[i],
-                    np.array(sitting.train.images[photo]),
-                    sitting.validation.names[rows[i]],
-                    sitting.train.names[photo],
+                    np.array(context.train.images[photo]),
+                    context.validation.names[rows[i]],
+                    context.train.names[photo],
                     float(near[i]),
                 )
             )
@@ -417,18 +417,18 @@ def novelty(sitting: Sitting, drawn: list[Drawn], exhibits: report.Exhibits) -> 
 # ---- composition -----------------------------------------------------------------------------------------
 
 
-def compose(sitting: Sitting, exhibits: report.Exhibits) -> dict[str, Any]:
+def compose(context: EvaluationContext, images: report.ReportImages) -> dict[str, Any]:
     """Whether pictures of names that differ in one word differ as that word says."""
-    plan, judge = sitting.plan, sitting.judge
-    pairs = word_swap.contrasts(plan.contrasts)
+    config, evaluator = context.config, context.evaluator
+    pairs = word_swap.contrasts(config.contrasts)
     names = [name for pair in pairs for both in (pair.english, pair.japanese) for name in both]
-    seeds = [plan.seed + i for i in range(plan.tries)]
-    print(f"{sitting.size} px: {len(names) * plan.tries} pictures of {len(pairs)} pairs", file=sys.stderr)
-    painted = sitting.paint([name for name in names for _ in seeds], seeds * len(names))
-    colours = word_swap.middle(painted).reshape(len(pairs), 2, 2, plan.tries, 3)
-    seen = judge.see(judge.features(painted)).view(len(pairs), 2, 2, plan.tries, -1).mean(3)
-    read = judge.read(names).view(len(pairs), 2, 2, -1)
-    figures: dict[str, Any] = {"pairs": len(pairs), "latents": plan.tries}
+    seeds = [config.seed + i for i in range(config.tries)]
+    print(f"{context.size} px: {len(names) * config.tries} pictures of {len(pairs)} pairs", file=sys.stderr)
+    generated = context.sample([name for name in names for _ in seeds], seeds * len(names))
+    colours = word_swap.middle(generated).reshape(len(pairs), 2, 2, config.tries, 3)
+    seen = evaluator.see(evaluator.features(generated)).view(len(pairs), 2, 2, config.tries, -1).mean(3)
+    read = evaluator.read(names).view(len(pairs), 2, 2, -1)
+    figures: dict[str, Any] = {"pairs": len(pairs), "latents": config.tries}
     by_colour = [[word_swap.follows(pair, *colours[i, j]) for j in range(2)] for i, pair in enumerate(pairs)]
     by_head = [[_matches(seen[i, j], read[i, j]) for j in range(2)] for i in range(len(pairs))]
     for j, language in enumerate(("english", "japanese")):
@@ -438,12 +438,12 @@ def compose(sitting: Sitting, exhibits: report.Exhibits) -> dict[str, Any]:
             "head": share(head),
             "both": share([a and b for a, b in zip(colour, head, strict=True)]),
         }
-    figures["photographs"] = _photographed(sitting, pairs)
-    groups = painted.reshape(len(pairs), 2, 2, plan.tries, *painted.shape[1:])
-    for i, pair in enumerate(pairs[: plan.shown]):
+    figures["photographs"] = _photographed(context, pairs)
+    groups = generated.reshape(len(pairs), 2, 2, config.tries, *generated.shape[1:])
+    for i, pair in enumerate(pairs[: config.shown]):
         for j, both in enumerate((pair.english, pair.japanese)):
             pictures = list(groups[i, j, 0]), list(groups[i, j, 1])
-            exhibits.contrasts.append(report.Pair(both, pair.colours, pictures, by_colour[i][j], by_head[i][j]))
+            images.contrasts.append(report.ContrastImages(both, pair.colours, pictures, by_colour[i][j], by_head[i][j]))
     return figures
 
 
@@ -454,20 +454,20 @@ def _matches(seen: Tensor, read: Tensor) -> bool:
 
 
 def _photographed(
-    sitting: Sitting, pairs: Sequence[word_swap.Contrast], most: int = 50, fewest: int = 5
+    context: EvaluationContext, pairs: Sequence[word_swap.Contrast], most: int = 50, fewest: int = 5
 ) -> dict[str, Any]:
     """The same of photographs: of training photographs whose names have the one word or the other."""
-    judge, train = sitting.judge, sitting.train
+    evaluator, train = context.evaluator, context.train
     rows: dict[str, list[int]] = {}
     for word in sorted({word for pair in pairs for word in pair.words}):
         pattern = re.compile(rf"\b{word}(s|es)?\b")
-        rows[word] = _some([i for i, name in enumerate(train.names) if pattern.search(name)], most, sitting.plan.seed)
+        rows[word] = _some([i for i, name in enumerate(train.names) if pattern.search(name)], most, context.config.seed)
     usable = [pair for pair in pairs if all(len(rows[word]) >= fewest for word in pair.words)]
     if not usable:
         return {}
     colours = {word: word_swap.middle(np.asarray(train.images[rows[word]])) for pair in usable for word in pair.words}
-    seen = {word: judge.see(judge.train[rows[word]]).mean(0) for word in colours}
-    read = judge.read([name for pair in usable for name in pair.english]).view(len(usable), 2, -1)
+    seen = {word: evaluator.see(evaluator.train[rows[word]]).mean(0) for word in colours}
+    read = evaluator.read([name for pair in usable for name in pair.english]).view(len(usable), 2, -1)
     return {
         "colour": share([word_swap.follows(pair, colours[pair.words[0]], colours[pair.words[1]]) for pair in usable]),
         "head": share(
@@ -482,17 +482,17 @@ def _photographed(
 # ---- what comes out --------------------------------------------------------------------------------------
 
 
-def _samples(sitting: Sitting, drawn: Drawn) -> list[report.Sample]:
-    rows = drawn.rows[:: max(1, len(drawn.rows) // sitting.plan.shown)][: sitting.plan.shown]
-    names = [sitting.validation.names[row] for row in rows]
-    seeds = [sitting.plan.seed + i for i in range(4)]
-    pictures = sitting.paint([name for name in names for _ in seeds], seeds * len(names))
-    sketches = sitting.paint(names, seeds[:1] * len(names), SKETCH_SIZE) if sitting.size > SKETCH_SIZE else None
+def _samples(context: EvaluationContext, samples: SampleSet) -> list[report.Sample]:
+    rows = samples.rows[:: max(1, len(samples.rows) // context.config.shown)][: context.config.shown]
+    names = [context.validation.names[row] for row in rows]
+    seeds = [context.config.seed + i for i in range(4)]
+    pictures = context.sample([name for name in names for _ in seeds], seeds * len(names))
+    sketches = context.sample(names, seeds[:1] * len(names), SKETCH_SIZE) if context.size > SKETCH_SIZE else None
     return [
         report.Sample(
             name,
-            sitting.validation.names_ja[row] or "",
-            np.array(sitting.validation.images[row]),
+            context.validation.names_ja[row] or "",
+            np.array(context.validation.images[row]),
             None if sketches is None else sketches[i],
             list(pictures[i * len(seeds) : (i + 1) * len(seeds)]),
         )
@@ -540,8 +540,8 @@ def goals(sizes: dict[str, Any]) -> list[dict[str, Any]]:
 
 def table(figures: dict[str, Any]) -> str:
     """The figures as text."""
-    plan = figures["plan"]
-    lines = [f"{figures['checkpoint']} · {figures['version']} · seed {plan['seed']} · features of {figures['network']}"]
+    seed = figures["plan"]["seed"]
+    lines = [f"{figures['checkpoint']} · {figures['version']} · seed {seed} · features of {figures['network']}"]
 
     def percent(measure: Measure) -> str:
         return f"{100 * measure.value:5.1f} ± {100 * measure.spread:3.1f} %"

@@ -41,7 +41,7 @@ class Closest:
 
 
 @dataclass(frozen=True)
-class Pair:
+class ContrastImages:
     """Pictures of two names that differ in one word, and whether colour and matching head tell them apart rightly."""
 
     names: tuple[str, str]
@@ -52,19 +52,19 @@ class Pair:
 
 
 @dataclass
-class Exhibits:
+class ReportImages:
     """The pictures of one size."""
 
     samples: list[Sample]
     crowd: list[tuple[str, list[Picture]]] = field(default_factory=list)
     """Names with many latents each."""
     closest: list[Closest] = field(default_factory=list)
-    contrasts: list[Pair] = field(default_factory=list)
+    contrasts: list[ContrastImages] = field(default_factory=list)
 
 
-def render(figures: dict[str, Any], exhibits: dict[str, Exhibits]) -> str:
+def render(figures: dict[str, Any], images: dict[str, ReportImages]) -> str:
     """One HTML page that needs no other file. Both arguments are as `model.evaluation.figures.Evaluation` has them."""
-    return page(Path(__file__).with_name("report.html"), figures=figures, exhibits=exhibits)
+    return page(Path(__file__).with_name("report.html"), figures=figures, images=images)
 
 
 def page(template: Path, **values: object) -> str:

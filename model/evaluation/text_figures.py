@@ -39,7 +39,7 @@ CHECKS = (
 
 
 @dataclass(frozen=True)
-class Row:
+class RetrievalRow:
     """One line of the table: shares in [0, 1], and the spreads of the last two."""
 
     who: str
@@ -51,10 +51,10 @@ class Row:
 
 def measure(
     who: str, embedder: Embed, pairs: Sequence[Pair], photos: Photos, images: Tensor, to_images: Embed
-) -> Row:
+) -> RetrievalRow:
     """The figures of one embedder; `to_images` embeds names where it meets `images`, (N, E) of the photos."""
     rows = japanese_rows(photos)
-    return Row(
+    return RetrievalRow(
         who,
         *(retrieval(embedder, pairs) if pairs else (float("nan"), float("nan"))),
         recall_among(to_images(photos.names), images, photos.names),
@@ -64,7 +64,9 @@ def measure(
     )
 
 
-def measure_student(checkpoint: Path, pairs: Sequence[Pair], photos: Photos, cache: Path | None) -> tuple[Row, Embed]:
+def measure_student(
+    checkpoint: Path, pairs: Sequence[Pair], photos: Photos, cache: Path | None
+) -> tuple[RetrievalRow, Embed]:
     """The figures of a checkpoint's encoder, with the matching head that was trained with it."""
     encoder, tokenizer = load_encoder(checkpoint)
     resolution = read_config(checkpoint).get("features", {}).get("matching", {}).get("resolution", RESOLUTION)
@@ -86,7 +88,7 @@ def load_encoder(checkpoint: Path) -> tuple[TextEncoder, Tokenizer]:
 
 def measure_teacher(
     data: Path, store: Path, pairs: Sequence[Pair], photos: Photos, cache: Path | None, steps: int, seed: int
-) -> list[Row]:
+) -> list[RetrievalRow]:
     """The teacher's figures: each whitening, and the alignment that the student learns from.
 
     All of it is fit on training names and training photographs alone.
@@ -105,7 +107,7 @@ def measure_teacher(
         whitening = text_teacher.Whitening.fit(names, raw, dimensions, shrinkage)
         return lambda wanted: torch.from_numpy(whitening(wanted, text_teacher.vectors(wanted, store)))
 
-    def matched(who: str, embedder: Embed) -> Row:
+    def matched(who: str, embedder: Embed) -> RetrievalRow:
         english, japanese = embedder(train.names), embedder([name or "-" for name in train.names_ja])
         japanese[[name is None for name in train.names_ja]] = torch.nan
         with torch.random.fork_rng(devices=[]):
@@ -127,12 +129,12 @@ def measure_teacher(
     return rows
 
 
-def best_of(rows: Sequence[Row]) -> Row:
+def best_of(rows: Sequence[RetrievalRow]) -> RetrievalRow:
     """The best figure of each column over the teacher's whitenings: what the student has to reach.
 
     The aligned teacher stands apart: it has learned from the same pairs as the student.
     """
-    return Row(
+    return RetrievalRow(
         "teacher, the best whitening of each",
         max(row.ja_en for row in rows),
         max(row.en_ja for row in rows),
@@ -141,7 +143,7 @@ def best_of(rows: Sequence[Row]) -> Row:
     )
 
 
-def table(rows: Sequence[Row]) -> str:
+def table(rows: Sequence[RetrievalRow]) -> str:
     """The rows as text, in per cent."""
     width = max(len(row.who) for row in rows)
     lines = [f"{'':{width}}  ja→en  en→ja  name→photo, English  Japanese"]

@@ -1,4 +1,4 @@
-"""Frozen EfficientNet-Lite features (Tan & Le 2019, in their TensorFlow-Lite form), the eyes of every judge here.
+"""Frozen EfficientNet-Lite features (Tan & Le 2019, in their TensorFlow-Lite form).
 
 Lite0 looks on behalf of the discriminator and the text encoder, Lite2 on behalf of the evaluator, so that no
 picture is measured by the network that it was trained against.
@@ -40,7 +40,7 @@ class Backbone(nn.Module):
         self.resolution = resolution
         self.taps = TAPS[variant]
         self.stem = nn.Sequential(_fold(net._conv_stem, net._bn0), nn.ReLU6())
-        blocks = [_Block(block) for block in net._blocks]
+        blocks = [_MBConv(block) for block in net._blocks]
         self.blocks = nn.ModuleList(blocks)
         self.head = nn.Sequential(_fold(net._conv_head, net._bn1), nn.ReLU6())
         self.channels = tuple(blocks[i].channels for i in self.taps)
@@ -84,7 +84,7 @@ class Backbone(nn.Module):
         return self.pool(self(images))
 
 
-class _Block(nn.Module):
+class _MBConv(nn.Module):
     """A mobile inverted bottleneck with its BatchNorms folded away."""
 
     def __init__(self, block: Any) -> None:

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from model.training.discriminator import Heads
-from model.training.losses import ADVERSARIAL, mismatched
-from model.training.stage import adam, descend, place, ramp
+from model.training.losses import ADVERSARIAL_LOSSES, mismatched
+from model.training.stage import adam, optimizer_step, ramp, to_device
 
 
 @dataclass(frozen=True)
-class Rules:
+class DiscriminatorConfig:
     """What the adversary is told to do; the experiments take these away one at a time.
 
     loss: "hinge" or "bce".
@@ -35,12 +35,12 @@ class Rules:
 class Adversary:
     """Discriminator heads with their loss and their optimiser."""
 
-    def __init__(self, heads: Heads, rules: Rules, device: torch.device) -> None:
-        self.heads = place(heads, device)
-        self.rules = rules
-        self.loss = ADVERSARIAL[rules.loss]
-        self.learning = heads.requires_grad_(False).heads[rules.frozen :]
-        self.optimizer = adam(self.learning.parameters(), rules.learning_rate, device)
+    def __init__(self, heads: Heads, discriminator: DiscriminatorConfig, device: torch.device) -> None:
+        self.heads = to_device(heads, device)
+        self.discriminator = discriminator
+        self.loss = ADVERSARIAL_LOSSES[discriminator.loss]
+        self.learning = heads.requires_grad_(False).heads[discriminator.frozen :]
+        self.optimizer = adam(self.learning.parameters(), discriminator.learning_rate, device)
 
     def update(
         self, real_taps: Sequence[Tensor], fake_taps: Sequence[Tensor], names: Tensor, texts: Tensor, kimg: float
@@ -51,7 +51,7 @@ class Adversary:
             real_taps, fake_taps: the backbone's maps of the photographs and of the fakes; no gradient leaves here.
             names, texts: (B, E), embeddings of the photographs' names and of the fakes'.
         """
-        heads, loss, share = self.heads, self.loss, self.rules.mismatched
+        heads, loss, share = self.heads, self.loss, self.discriminator.mismatched
         self.learning.requires_grad_(True)
         real, fake = heads([t.detach() for t in real_taps]), heads([t.detach() for t in fake_taps])
         real_logits, fake_logits = heads.realness(real), heads.realness(fake)
@@ -64,8 +64,8 @@ class Adversary:
             # Names that are alike do not count: no loss has anything against minus infinity.
             refused = wrong_match.masked_fill(no_mismatch, -torch.inf)
             conditional = conditional + share * loss.fake(refused) / counted
-        total = loss.real(real_logits) + loss.fake(fake_logits) + ramp(kimg, self.rules.ramp) * conditional
-        descend(self.optimizer, total)
+        total = loss.real(real_logits) + loss.fake(fake_logits) + ramp(kimg, self.discriminator.ramp) * conditional
+        optimizer_step(self.optimizer, total)
         heads.requires_grad_(False)
         return {
             "d_loss": total, "real": real_logits.mean(), "fake": fake_logits.mean(), "real_match": real_match.mean(),
@@ -73,8 +73,8 @@ class Adversary:
             "wrong_match": wrong_match.masked_fill(no_mismatch, 0.0).mean() / counted,
         }  # fmt: skip
 
-    def judge(self, fake_taps: Sequence[Tensor], texts: Tensor, kimg: float) -> Tensor:
+    def generator_loss(self, fake_taps: Sequence[Tensor], texts: Tensor, kimg: float) -> Tensor:
         """The generator's loss; gradients flow to the fakes and not into the heads."""
         maps = self.heads(fake_taps)
         realness = self.loss.generator(self.heads.realness(maps))
-        return realness + ramp(kimg, self.rules.ramp) * self.loss.generator(self.heads.match(maps, texts))
+        return realness + ramp(kimg, self.discriminator.ramp) * self.loss.generator(self.heads.match(maps, texts))

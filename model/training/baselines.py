@@ -18,14 +18,14 @@ from torch import Tensor, nn
 
 from model.features.augment import Augmentation
 from model.generators import SKETCH_SIZE, Stage1Generator
-from model.training.losses import ADVERSARIAL, kl_divergence, mismatched
-from model.training.stage import Stateful, descend, follow, place
+from model.training.losses import ADVERSARIAL_LOSSES, kl_divergence, mismatched
+from model.training.stage import Stateful, optimizer_step, to_device, update_ema
 
 WIDTH = 48  # the papers have 128 (generator) and 64 (discriminator)
 
 
 @dataclass(frozen=True)
-class Recipe:
+class BaselineConfig:
     """conditional: StackGAN's stage 1, which reads the name; otherwise DCGAN, which does not.
     ours: our generator instead of theirs.
     augment: share of the pictures that the discriminator sees augmented.
@@ -67,9 +67,9 @@ class BaselineGenerator(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Conv2d(widths[-1], 3, 3, padding=1), nn.Tanh())
 
     def forward(self, embedding: Tensor, latent: Tensor) -> Tensor:
-        return self.paint(embedding, latent)[0]
+        return self.sample(embedding, latent)[0]
 
-    def paint(self, embedding: Tensor, latent: Tensor) -> tuple[Tensor, Tensor]:
+    def sample(self, embedding: Tensor, latent: Tensor) -> tuple[Tensor, Tensor]:
         """The pictures, and the KL term of the conditioning augmentation, as a mean over dimensions."""
         kl = latent.new_zeros(())
         if self.project is not None:
@@ -81,10 +81,10 @@ class BaselineGenerator(nn.Module):
 
 
 class OurGenerator(Stage1Generator):
-    """Our own first stage, for playing against the original discriminator."""
+    """Our own first stage, to be trained against the original discriminator."""
 
-    def paint(self, embedding: Tensor, latent: Tensor) -> tuple[Tensor, Tensor]:
-        """As `BaselineGenerator.paint`."""
+    def sample(self, embedding: Tensor, latent: Tensor) -> tuple[Tensor, Tensor]:
+        """As `BaselineGenerator.sample`."""
         condition, mean, log_variance = self.condition(embedding, latent)
         return self.render(condition), kl_divergence(mean, log_variance)
 
@@ -120,7 +120,7 @@ class BaselineDiscriminator(nn.Module):
 
 
 class Baseline:
-    """The players of an original recipe, and one step of their game. See `model.training.stage.Stage`."""
+    """The networks of an original recipe, and one training step. See `model.training.stage.Stage`."""
 
     size = SKETCH_SIZE
     collapsed = 0.05
@@ -129,20 +129,20 @@ class Baseline:
         self,
         generator: BaselineGenerator | OurGenerator,
         discriminator: BaselineDiscriminator,
-        recipe: Recipe,
+        config: BaselineConfig,
         device: torch.device,
         bf16: bool,
     ) -> None:
-        self.recipe, self.device, self.bf16 = recipe, device, bf16
+        self.config, self.device, self.bf16 = config, device, bf16
         self.latent_dim = generator.latent_dim
         discriminator.apply(_initialise)
         if isinstance(generator, BaselineGenerator):
             generator.apply(_initialise)
-        self.generator = place(generator, device)
-        self.discriminator = place(discriminator, device)
+        self.generator = to_device(generator, device)
+        self.discriminator = to_device(discriminator, device)
         self.average = copy.deepcopy(self.generator).requires_grad_(False).eval()
-        self.loss = ADVERSARIAL[recipe.loss]
-        rate, betas = recipe.learning_rate, (0.5, 0.999)
+        self.loss = ADVERSARIAL_LOSSES[config.loss]
+        rate, betas = config.learning_rate, (0.5, 0.999)
         self.generator_optimizer = torch.optim.Adam(self.generator.parameters(), rate, betas)
         self.discriminator_optimizer = torch.optim.Adam(self.discriminator.parameters(), rate, betas)
 
@@ -153,39 +153,39 @@ class Baseline:
         return {"generator": self.generator_optimizer, "discriminator": self.discriminator_optimizer}
 
     def shipped(self) -> dict[str, nn.Module]:
-        name = "stage1" if self.recipe.ours else "baseline"
+        name = "stage1" if self.config.ours else "baseline"
         return {name: self.average, "baseline-discriminator": self.discriminator}
 
     def step(self, photos: Tensor, names: Tensor, imagined: Tensor, kimg: float) -> dict[str, Tensor]:
         """As both papers: every fake has a photograph's name, and a photograph's other half is a mismatch."""
         loss, discriminator = self.loss, self.discriminator.requires_grad_(True)
-        augmentation = Augmentation.draw(len(photos), self.device, self.recipe.augment)
+        augmentation = Augmentation.draw(len(photos), self.device, self.config.augment)
 
         def seen(images: Tensor) -> Tensor:
             return augmentation.apply(images)
 
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            fakes, kl = self.generator.paint(names, torch.randn(len(photos), self.latent_dim, device=self.device))
+            fakes, kl = self.generator.sample(names, torch.randn(len(photos), self.latent_dim, device=self.device))
             real_logits = discriminator(seen(photos), names)
             fake_logits = discriminator(seen(fakes.detach()), names)
             fake_loss = loss.fake(fake_logits)
-            if self.recipe.conditional:
+            if self.config.conditional:
                 others, differ = mismatched(names)
                 wrong = loss.fake(discriminator(seen(photos), others)[differ]) if differ.any() else fake_loss
                 fake_loss = 0.5 * (fake_loss + wrong)
             total = loss.real(real_logits) + fake_loss
-            descend(self.discriminator_optimizer, total)
+            optimizer_step(self.discriminator_optimizer, total)
             discriminator.requires_grad_(False)
-            judged = loss.generator(discriminator(seen(fakes), names))
-        descend(self.generator_optimizer, judged + self.recipe.condition_kl * kl)
-        follow(self.average, self.generator, len(photos), kimg, self.recipe.half_life)
+            g_loss = loss.generator(discriminator(seen(fakes), names))
+        optimizer_step(self.generator_optimizer, g_loss + self.config.condition_kl * kl)
+        update_ema(self.average, self.generator, len(photos), kimg, self.config.half_life)
         return {
-            "d_loss": total.detach(), "g_loss": judged.detach(), "kl": kl.detach(), "real": real_logits.mean().detach(),
+            "d_loss": total.detach(), "g_loss": g_loss.detach(), "kl": kl.detach(), "real": real_logits.mean().detach(),
             "fake": fake_logits.mean().detach(), "spread": fakes.detach().std(0).mean(),
         }  # fmt: skip
 
     @torch.inference_mode()
-    def paint(self, embedding: Tensor, latent: Tensor) -> Tensor:
+    def sample(self, embedding: Tensor, latent: Tensor) -> Tensor:
         pictures: Tensor = self.average(embedding, latent)
         return pictures
 

@@ -17,21 +17,21 @@ from model.features.matching import has_bfloat16
 from model.features.text_reader import embed
 from model.pipeline import choose_device
 from model.training import distributed
-from model.training.name_sampler import Menu
+from model.training.name_sampler import NameSampler
 from model.training.presets import build, find
 from model.training.run_folder import (
-    Gallery,
     Log,
-    begin,
+    SampleGrid,
     check_run,
-    kept,
-    pack,
     read_state,
+    resume_hint,
+    save_checkpoint,
+    start_checkpoint,
     write_state,
 )
 from model.training.signals import stop_on_signal
-from model.training.stage import Recordable, Stage
-from model.training.step_graphs import Replay
+from model.training.stage import StackGANStage, Stage
+from model.training.step_graphs import GraphedStep
 
 SAMPLES = (
     "ピリ辛サーモンパフェ", "smoky beetroot ramen", "抹茶カレー", "green pea soup", "いちごの天ぷら", "chocolate pizza",
@@ -49,7 +49,7 @@ class TrainingStopped(RuntimeError):
 
 
 def train(
-    stage: str,
+    stage_name: str,
     data: Path,
     out: Path,
     source: Path,
@@ -72,25 +72,25 @@ def train(
     check_run(out, state_file, resume)
     if resume:
         source = target  # it has all that the run began with, whatever became of that since
-    plan = find(preset, stage, loss, augment, without)
+    plan = find(preset, stage_name, loss, augment, without)
     where, rank, processes = distributed.start(choose_device(device))
     main_process = rank == 0
     batch, rest = divmod(batch or plan.batch, processes)
     if rest or batch < SMALLEST:
         raise ValueError(f"--batch has to be shared evenly by {processes} processes, at least {SMALLEST} each")
     torch.manual_seed(seed)  # the same first weights on every process
-    game, past = build(stage, plan, source, where, has_bfloat16(where))
+    stage, past = build(stage_name, plan, source, where, has_bfloat16(where))
     shown, spent = 0, 0.0  # photographs, seconds
     if resume:
-        shown, spent, past = read_state(state_file, game)
+        shown, spent, past = read_state(state_file, stage)
     before, hours = past.get("kimg", 0.0), past.get("hours", 0.0)
 
-    photos = load(data, game.size, min_pixels=150 if game.size > 64 else 0)
+    photos = load(data, stage.size, min_pixels=150 if stage.size > 64 else 0)
     if main_process:
-        print(f"stage {stage} · {len(photos):,} photographs · batch {batch} × {processes} · {where} · {out}")
+        print(f"stage {stage_name} · {len(photos):,} photographs · batch {batch} × {processes} · {where} · {out}")
     if dry_run:
         if main_process:
-            print_plan(game, photos, data, state_file if resume else source, before + shown / 1000, kimg, minutes)
+            print_plan(stage, photos, data, state_file if resume else source, before + shown / 1000, kimg, minutes)
         return distributed.finish()
 
     def progress() -> float:
@@ -99,14 +99,14 @@ def train(
     if progress() >= 1:
         print(f"{out} has {shown / 1000:.1f} kimg in {spent / 60:.0f} minutes already: nothing is left to do")
         return distributed.finish()
-    menu = Menu(photos, source, where, seed)
-    gallery = Gallery(game, SAMPLES, embed(SAMPLES, source, where), where, seed)
-    for module in game.modules().values():
+    name_sampler = NameSampler(photos, source, where, seed)
+    grid = SampleGrid(stage, SAMPLES, embed(SAMPLES, source, where), where, seed)
+    for module in stage.modules().values():
         distributed.broadcast(module)
-    pictures = Feed(photos, where)
-    step = game.step
-    if where.type == "cuda" and processes == 1 and isinstance(game, Recordable):
-        step = Replay(game).step
+    pictures = PhotoBatches(photos, where)
+    step = stage.step
+    if where.type == "cuda" and processes == 1 and isinstance(stage, StackGANStage):
+        step = GraphedStep(stage).step
     log, narrow = Log(out / "log.csv", before + shown / 1000 if resume else None), 0
     began, saved, ticked = time.monotonic() - spent, time.monotonic(), shown
     reseed(seed, shown, rank)
@@ -116,12 +116,12 @@ def train(
                mininterval=calm)  # fmt: skip
     with bar, stop_on_signal() as stop:
         if main_process and not resume:
-            begin(target, source)
+            start_checkpoint(target, source)
         done = False
         while not done:
-            index = torch.multinomial(menu.weights, batch, replacement=True)
-            names, half = menu.names(index), batch - batch // 2
-            imagined = menu.imagined(half) if plan.imagined else names[-half:]
+            index = torch.multinomial(name_sampler.weights, batch, replacement=True)
+            names, half = name_sampler.names(index), batch - batch // 2
+            imagined = name_sampler.imagined(half) if plan.imagined else names[-half:]
             log.add(step(flip(pictures[index]), names, imagined, before + shown / 1000))
             shown += batch * processes
             spent = time.monotonic() - began
@@ -135,36 +135,37 @@ def train(
                 row = log.write(before + shown / 1000, spent, main_process)
                 bar.set_postfix_str(f"{now} d {row['d_loss']:.2f} spread {row['spread']:.2f}")
                 if not all(map(math.isfinite, row.values())):
-                    raise TrainingStopped(f"a loss is not a number any more at {now}: {kept(state_file)}")
-                narrow = narrow + 1 if row["spread"] < game.collapsed and shown > GRACE * 1000 else 0
+                    raise TrainingStopped(f"a loss is not a number any more at {now}: {resume_hint(state_file)}")
+                narrow = narrow + 1 if row["spread"] < stage.collapsed and shown > GRACE * 1000 else 0
                 if narrow >= PATIENCE:
                     raise TrainingStopped(
                         f"collapse at {now}: the spread of a pixel over a batch is {row['spread']:.3f} "
-                        f"(photographs have 0.5). From before it narrowed, {kept(state_file)}"
+                        f"(photographs have 0.5). From before it narrowed, {resume_hint(state_file)}"
                     )
             if (done or distributed.agree(time.monotonic() - saved >= every * 60)) and not narrow:
-                if not finite(game):
-                    raise TrainingStopped(f"a weight is not a number any more at {now}: {kept(state_file)}")
+                if not finite(stage):
+                    raise TrainingStopped(f"a weight is not a number any more at {now}: {resume_hint(state_file)}")
                 saved = time.monotonic()
                 if main_process:
-                    write_state(state_file, game, shown, spent, past)
-                    pack(target, game, before + shown / 1000, hours + spent / 3600)
-                    gallery.draw(out / "samples" / f"{round(before + shown / 1000):06d}.png")
+                    write_state(state_file, stage, shown, spent, past)
+                    save_checkpoint(target, stage, before + shown / 1000, hours + spent / 3600)
+                    grid.draw(out / "samples" / f"{round(before + shown / 1000):06d}.png")
                 reseed(seed, shown, rank)  # so that a resumed run draws what an uninterrupted one would have drawn
     if main_process:
         print(f"{now} in {spent / 60:.0f} minutes · {target}")
         if narrow:
-            print(f"Not saved, since the pictures were narrowing (spread {row['spread']:.3f}): {kept(state_file)}")
+            narrowing = f"the pictures were narrowing (spread {row['spread']:.3f})"
+            print(f"Not saved, since {narrowing}: {resume_hint(state_file)}")
     distributed.finish()
 
 
 def print_plan(
-    game: Stage, photos: Photos, data: Path, source: Path, kimg: float, stop_kimg: float | None, minutes: float | None
+    stage: Stage, photos: Photos, data: Path, source: Path, kimg: float, stop_kimg: float | None, minutes: float | None
 ) -> None:
     """What --dry-run says, below the line that every run begins with."""
     japanese = sum(name is not None for name in photos.names_ja)
     print(f"data: {len(set(photos.names)):,} different names, {japanese:,} photographs with a Japanese one, in {data}")
-    for name, module in game.modules().items():
+    for name, module in stage.modules().items():
         if name != "average":
             print(f"{name}: {sum(p.numel() for p in module.parameters()):,} parameters")
     print(f"starts from {source}, " + (f"at {kimg:g} kimg" if kimg else "which has nothing of this stage yet"))
@@ -172,7 +173,7 @@ def print_plan(
     print(f"stops at {' or '.join(stops)} of this run")
 
 
-class Feed:
+class PhotoBatches:
     """Photographs as tensors: all of them on a GPU, which has the room; read from the cache where there is none."""
 
     def __init__(self, photos: Photos, device: torch.device) -> None:
@@ -186,9 +187,9 @@ class Feed:
         return chosen.permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-def finite(game: Stage) -> bool:
+def finite(stage: Stage) -> bool:
     """Whether every weight is a number."""
-    modules = game.modules().values()
+    modules = stage.modules().values()
     return all(bool(t.isfinite().all()) for module in modules for t in module.state_dict().values())
 
 

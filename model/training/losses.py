@@ -1,4 +1,4 @@
-"""Losses of the game between generator and discriminator. All take logits of any shape and return a scalar."""
+"""Losses of generator and discriminator. All take logits of any shape and return a scalar."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ALIKE = 0.8  # cosine of two names that may be one dish
 
 
 @dataclass(frozen=True)
-class Adversarial:
+class AdversarialLoss:
     """A pair of losses: what the discriminator minimises on real and on fake logits, and the generator on its own."""
 
     real: Callable[[Tensor], Tensor]
@@ -20,15 +20,15 @@ class Adversarial:
     generator: Callable[[Tensor], Tensor]
 
 
-ADVERSARIAL: dict[str, Adversarial] = {
+ADVERSARIAL_LOSSES: dict[str, AdversarialLoss] = {
     # Lim & Ye 2017, Miyato et al. 2018: the discriminator stops caring once it is right by a margin of one.
-    "hinge": Adversarial(
+    "hinge": AdversarialLoss(
         real=lambda logits: F.relu(1 - logits).mean(),
         fake=lambda logits: F.relu(1 + logits).mean(),
         generator=lambda logits: -logits.mean(),
     ),
     # Goodfellow et al. 2014 with the non-saturating generator loss: what StackGAN and DCGAN were published with.
-    "bce": Adversarial(
+    "bce": AdversarialLoss(
         real=lambda logits: F.softplus(-logits).mean(),
         fake=lambda logits: F.softplus(logits).mean(),
         generator=lambda logits: F.softplus(-logits).mean(),

@@ -17,7 +17,7 @@ from model.words import compose
 COMPOSED = 20_000  # composed names held ready, half of them Japanese
 
 
-class Menu:
+class NameSampler:
     """Embeddings of every name of a set of photographs, in each of its languages, and of composed names.
 
     Args:

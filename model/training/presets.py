@@ -19,7 +19,7 @@ from model.training.discriminator import Heads
 from model.training.stage import Stage
 from model.training.widen import Generator, widen
 
-AnyRecipe = stage1.Recipe | stage2.Recipe | baselines.Recipe
+StageConfig = stage1.Stage1Config | stage2.Stage2Config | baselines.BaselineConfig
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Preset:
     """
 
     batch: int
-    recipe: AnyRecipe
+    config: StageConfig
     generator: Mapping[str, Any] = field(default_factory=dict)
     imagined: bool = True
     everywhere: bool = True
@@ -43,15 +43,15 @@ class Preset:
 
 PRESETS: dict[str, dict[str, Preset]] = {
     "cpu": {
-        "1": Preset(16, stage1.Recipe()),
-        "2": Preset(8, stage2.Recipe()),
+        "1": Preset(16, stage1.Stage1Config()),
+        "2": Preset(8, stage2.Stage2Config()),
     },
     "gpu": {
-        "1": Preset(128, stage1.Recipe(half_life=40.0), {"channels": (256, 256, 128, 96, 64)}),
-        "2": Preset(64, stage2.Recipe(half_life=20.0), {"channels": (128, 96, 48)}),
+        "1": Preset(128, stage1.Stage1Config(half_life=40.0), {"channels": (256, 256, 128, 96, 64)}),
+        "2": Preset(64, stage2.Stage2Config(half_life=20.0), {"channels": (128, 96, 48)}),
     },
-    "stackgan-v1": {"1": Preset(64, baselines.Recipe())},
-    "dcgan": {"1": Preset(64, baselines.Recipe(conditional=False))},
+    "stackgan-v1": {"1": Preset(64, baselines.BaselineConfig())},
+    "dcgan": {"1": Preset(64, baselines.BaselineConfig(conditional=False))},
 }
 
 
@@ -72,39 +72,39 @@ def find(
         raise ValueError(f"preset {name} has no stage {stage}: it is a baseline for stage {', '.join(PRESETS[name])}")
     preset = PRESETS[name][stage]
     if augment is not None:
-        preset = replace(preset, recipe=replace(preset.recipe, augment=augment))
+        preset = replace(preset, config=replace(preset.config, augment=augment))
     if loss is not None:
-        preset = replace(preset, recipe=_with_loss(preset.recipe, loss))
+        preset = replace(preset, config=_with_loss(preset.config, loss))
     return preset if without is None else _without(preset, without)
 
 
-def _with_loss(recipe: AnyRecipe, loss: str) -> AnyRecipe:
-    if isinstance(recipe, baselines.Recipe):
-        return replace(recipe, loss=loss)
-    return replace(recipe, rules=replace(recipe.rules, loss=loss))
+def _with_loss(config: StageConfig, loss: str) -> StageConfig:
+    if isinstance(config, baselines.BaselineConfig):
+        return replace(config, loss=loss)
+    return replace(config, discriminator=replace(config.discriminator, loss=loss))
 
 
 def _without(preset: Preset, what: str) -> Preset:
-    recipe = preset.recipe
+    config = preset.config
     if what in TEXT_ABLATIONS:
         raise ValueError(f"--without {what} is for the text stage")
-    if not isinstance(recipe, stage1.Recipe):
+    if not isinstance(config, stage1.Stage1Config):
         raise ValueError(f"--without {what} is for our own stage 1")
     if what == "projection":
-        loss, augment, kl = recipe.rules.loss, recipe.augment, recipe.condition_kl
-        return replace(preset, recipe=baselines.Recipe(ours=True, loss=loss, augment=augment, condition_kl=kl))
+        loss, augment, kl = config.discriminator.loss, config.augment, config.condition_kl
+        return replace(preset, config=baselines.BaselineConfig(ours=True, loss=loss, augment=augment, condition_kl=kl))
     if what in ("imagined", "blocks"):
         return replace(preset, imagined=what != "imagined", everywhere=what != "blocks")
     lesser = {
-        "mismatched": replace(recipe, rules=replace(recipe.rules, mismatched=0.0)),
-        "ramp": replace(recipe, rules=replace(recipe.rules, ramp=(0.0, 0.0))),
-        "match": replace(recipe, match=0.0),
-        "reconstruction": replace(recipe, reconstruction=0.0, colour=0.0),
+        "mismatched": replace(config, discriminator=replace(config.discriminator, mismatched=0.0)),
+        "ramp": replace(config, discriminator=replace(config.discriminator, ramp=(0.0, 0.0))),
+        "match": replace(config, match=0.0),
+        "reconstruction": replace(config, reconstruction=0.0, colour=0.0),
     }
-    return replace(preset, recipe=lesser[what])
+    return replace(preset, config=lesser[what])
 
 
-def _name_at_the_bottom(generator: Stage1Generator) -> None:
+def _condition_at_the_bottom(generator: Stage1Generator) -> None:
     """Cuts the name off from every affine, for good: the network stays what `load_network` reads."""
     first = generator.style[0]
     assert isinstance(first, nn.Linear)
@@ -125,47 +125,47 @@ def build(
     what it lacks starts from nothing at the preset's widths. Baselines always start from nothing. Raises
     CheckpointError where a file is missing, such as stage 1 for stage 2.
     """
-    config = read_config(source)
-    if "embedding_dim" not in config.get("text", {}):
+    sections = read_config(source)
+    if "embedding_dim" not in sections.get("text", {}):
         raise CheckpointError(f"{source / CONFIG} has no section 'text' with an embedding_dim")
-    embedding = {"embedding_dim": config["text"]["embedding_dim"]}
-    recipe = preset.recipe
-    if isinstance(recipe, baselines.Recipe):
-        conditional = {"conditional": recipe.conditional}
+    embedding = {"embedding_dim": sections["text"]["embedding_dim"]}
+    config = preset.config
+    if isinstance(config, baselines.BaselineConfig):
+        conditional = {"conditional": config.conditional}
         generator = (
             baselines.OurGenerator(**embedding, **preset.generator)
-            if recipe.ours
+            if config.ours
             else baselines.BaselineGenerator(**embedding, **conditional)
         )
         discriminator = baselines.BaselineDiscriminator(**embedding, **conditional)
-        return baselines.Baseline(generator, discriminator, recipe, device, bf16), {}
+        return baselines.Baseline(generator, discriminator, config, device, bf16), {}
 
-    past = config.get("training", {}).get(f"stage{stage}", {}) if f"stage{stage}" in config else {}
+    past = sections.get("training", {}).get(f"stage{stage}", {}) if f"stage{stage}" in sections else {}
 
     def network(name: str, kind: type[Network], arguments: Mapping[str, Any]) -> Network:
-        return load_network(source, name, kind) if name in config else kind(**arguments)
+        return load_network(source, name, kind) if name in sections else kind(**arguments)
 
-    def painter(name: str, kind: type[Generator], arguments: Mapping[str, Any]) -> Generator:
+    def widened(name: str, kind: type[Generator], arguments: Mapping[str, Any]) -> Generator:
         made = network(name, kind, arguments)
         return widen(made, arguments["channels"]) if "channels" in arguments else made
 
     backbone, matching = Backbone("lite0"), load_network(source, "matching-64", MatchingHead)
     heads = {**embedding, "channels": backbone.channels}
-    if isinstance(recipe, stage1.Recipe):
-        sketcher = painter("stage1", Stage1Generator, {**embedding, **preset.generator})
+    if isinstance(config, stage1.Stage1Config):
+        generator1 = widened("stage1", Stage1Generator, {**embedding, **preset.generator})
         if not preset.everywhere:
-            _name_at_the_bottom(sketcher)
+            _condition_at_the_bottom(generator1)
         return stage1.Stage1(
-            sketcher,
+            generator1,
             network("stage1-heads", Heads, heads),
-            network("stage1-encoder", stage1.LatentEncoder, {"z_dim": sketcher.z_dim}),
-            backbone, matching, recipe, device, bf16,
+            network("stage1-encoder", stage1.LatentEncoder, {"z_dim": generator1.z_dim}),
+            backbone, matching, config, device, bf16,
         ), past  # fmt: skip
     first = load_network(source, "stage1", Stage1Generator)
     same_latent = {"z_dim": first.z_dim, "condition_dim": first.latent_dim - first.z_dim}
     return stage2.Stage2(
-        painter("stage2", Stage2Generator, {**embedding, **same_latent, **preset.generator}),
+        widened("stage2", Stage2Generator, {**embedding, **same_latent, **preset.generator}),
         network("stage2-heads", Heads, heads),
         network("stage2-window-heads", Heads, heads),
-        first, backbone, matching, recipe, device, bf16,
+        first, backbone, matching, config, device, bf16,
     ), past  # fmt: skip

@@ -30,23 +30,23 @@ def check_run(out: Path, state_file: Path, resume: bool) -> None:
         raise ValueError(f"{state_file} does not exist: there is nothing to resume")
 
 
-class Gallery:
+class SampleGrid:
     """The same names and latents at every checkpoint."""
 
     def __init__(
-        self, game: Stage, names: Sequence[str], embeddings: Tensor, device: torch.device, seed: int
+        self, stage: Stage, names: Sequence[str], embeddings: Tensor, device: torch.device, seed: int
     ) -> None:
-        self.game, self.names = game, names
+        self.stage, self.names = stage, names
         self.embeddings = embeddings.repeat_interleave(LATENTS, 0)
         generator = torch.Generator().manual_seed(seed)
-        self.latents = torch.randn(LATENTS, game.latent_dim, generator=generator).repeat(len(names), 1).to(device)
+        self.latents = torch.randn(LATENTS, stage.latent_dim, generator=generator).repeat(len(names), 1).to(device)
 
     def draw(self, path: Path) -> None:
         """Writes the grid: each name's pictures side by side, one column a latent."""
         sheet = ContactSheet(self.names, [""] * len(self.names), LATENTS)
         pairs = zip(self.embeddings.split(LATENTS), self.latents.split(LATENTS), strict=True)
         for group, (embedding, latent) in enumerate(pairs):
-            for variant, picture in enumerate(to_uint8(self.game.paint(embedding, latent).cpu())):
+            for variant, picture in enumerate(to_uint8(self.stage.sample(embedding, latent).cpu())):
                 sheet.paste(group, variant, picture)
         buffer = io.BytesIO()
         sheet.image.save(buffer, "PNG", compress_level=1)
@@ -64,11 +64,11 @@ class Log:
         self.path = path
         self.steps: list[dict[str, Tensor]] = []
         self.columns: list[str] = []
-        self.kept: list[dict[str, str]] = []
+        self.resume_hint: list[dict[str, str]] = []
         if kimg is not None and path.exists():
             with path.open(newline="") as file:
                 reader = csv.DictReader(file)
-                self.kept = [row for row in reader if float(row["kimg"]) <= kimg + 1e-3]
+                self.resume_hint = [row for row in reader if float(row["kimg"]) <= kimg + 1e-3]
                 self.columns = list(reader.fieldnames or ())
 
     def add(self, stats: dict[str, Tensor]) -> None:
@@ -86,7 +86,7 @@ class Log:
         return row
 
     def _append(self, row: dict[str, str]) -> None:
-        if list(row) == self.columns and not self.kept:
+        if list(row) == self.columns and not self.resume_hint:
             with self.path.open("a", newline="") as file:
                 csv.DictWriter(file, self.columns).writerow(row)
             return
@@ -95,32 +95,32 @@ class Log:
         text = io.StringIO(newline="")
         writer = csv.DictWriter(text, self.columns, restval="")
         writer.writeheader()
-        writer.writerows([*self.kept, row])
-        self.kept = []
+        writer.writerows([*self.resume_hint, row])
+        self.resume_hint = []
         checkpoint.write_file(self.path, text.getvalue().encode())
 
 
-def write_state(path: Path, game: Stage, shown: int, seconds: float, past: dict[str, Any]) -> None:
+def write_state(path: Path, stage: Stage, shown: int, seconds: float, past: dict[str, Any]) -> None:
     """Everything that --resume needs, in one file, replaced atomically."""
     state = {
         "shown": shown,
         "seconds": seconds,
         "past": past,
-        "modules": {name: module.state_dict() for name, module in game.modules().items()},
-        "optimizers": {name: optimizer.state_dict() for name, optimizer in game.optimizers().items()},
+        "modules": {name: module.state_dict() for name, module in stage.modules().items()},
+        "optimizers": {name: optimizer.state_dict() for name, optimizer in stage.optimizers().items()},
     }
     buffer = io.BytesIO()
     torch.save(state, buffer)
     checkpoint.write_file(path, buffer.getvalue())
 
 
-def read_state(path: Path, game: Stage) -> tuple[int, float, dict[str, Any]]:
-    """Puts a run's state back into the players: photographs shown, seconds spent, and what `build` said of the past."""
+def read_state(path: Path, stage: Stage) -> tuple[int, float, dict[str, Any]]:
+    """Puts a run's state back into the stage: photographs shown, seconds spent, and what `build` said of the past."""
     with reading_state(path):
         state = torch.load(path, map_location="cpu", weights_only=True)
-        for name, module in game.modules().items():
+        for name, module in stage.modules().items():
             module.load_state_dict(state["modules"][name])
-        for name, optimizer in game.optimizers().items():
+        for name, optimizer in stage.optimizers().items():
             optimizer.load_state_dict(state["optimizers"].get(name, {}))
         return state["shown"], state["seconds"], state.get("past", {})
 
@@ -134,7 +134,7 @@ def reading_state(path: Path) -> Iterator[None]:
         raise ValueError(f"{path} is not the state of such a run, or is damaged: {error}") from error
 
 
-def kept(state_file: Path) -> str:
+def resume_hint(state_file: Path) -> str:
     """What a run that was stopped leaves."""
     if not state_file.exists():
         return "nothing had been saved yet"
@@ -142,7 +142,7 @@ def kept(state_file: Path) -> str:
     return f"state and checkpoint of the last save are kept in {folder}; --resume --seed N goes on from there"
 
 
-def begin(target: Path, source: Path) -> None:
+def start_checkpoint(target: Path, source: Path) -> None:
     """Makes the run's checkpoint folder: all that `source` has, which later saves replace this stage's part of."""
     config = checkpoint.read_config(source)
     for file in sorted(source.iterdir()):
@@ -152,9 +152,9 @@ def begin(target: Path, source: Path) -> None:
     checkpoint.save_config(target, **config)
 
 
-def pack(target: Path, game: Stage, kimg: float, hours: float) -> None:
+def save_checkpoint(target: Path, stage: Stage, kimg: float, hours: float) -> None:
     """Writes this stage's part of the run's checkpoint folder."""
-    shipped = game.shipped()
+    shipped = stage.shipped()
     for name, module in shipped.items():
         checkpoint.save_weights(target, name, module)
     sections: dict[str, Any] = {name: module.config for name, module in shipped.items()}

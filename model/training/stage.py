@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from model.checkpoint import Network
 from model.training import distributed
-from model.training.gradient_balancer import Balancer
-from model.training.text_match import Naming
+from model.training.gradient_balancer import GradientBalancer
+from model.training.text_match import TextMatchLoss
 
 BETAS = (0.0, 0.99)  # of Adam, for generators and heads
 
@@ -47,7 +47,7 @@ class Stage(Protocol):
         """What goes into a checkpoint folder, by the name of its file."""
 
     def step(self, photos: Tensor, names: Tensor, imagined: Tensor, kimg: float) -> dict[str, Tensor]:
-        """One update of every player.
+        """One update of every network.
 
         Args:
             photos: (B, 3, size, size) in [-1, 1].
@@ -60,13 +60,13 @@ class Stage(Protocol):
             Photographs have about 0.5; when it dwindles, every name gets the same picture.
         """
 
-    def paint(self, embedding: Tensor, latent: Tensor) -> Tensor:
+    def sample(self, embedding: Tensor, latent: Tensor) -> Tensor:
         """The averaged generator's pictures (B, 3, size, size) of embeddings (B, E) and latents (B, L)."""
 
     latent_dim: int
 
 
-class Recordable(ABC):
+class StackGANStage(ABC):
     """What both of our stages share: a step of which `model.training.step_graphs` can record all but the average.
 
     bf16: run convolutions and products in bfloat16.
@@ -78,8 +78,8 @@ class Recordable(ABC):
     bf16: bool
     generator: nn.Module
     average: nn.Module
-    balancer: Balancer
-    naming: Naming
+    balancer: GradientBalancer
+    text_match: TextMatchLoss
     ramped: float
     half_life: float
 
@@ -91,12 +91,12 @@ class Recordable(ABC):
     def step(self, photos: Tensor, names: Tensor, imagined: Tensor, kimg: float) -> dict[str, Tensor]:
         """See `Stage`."""
         stats = self.update(photos, names, imagined, kimg)
-        self.follow(len(photos), kimg)
+        self.update_ema(len(photos), kimg)
         return stats
 
-    def follow(self, images: int, kimg: float) -> None:
+    def update_ema(self, images: int, kimg: float) -> None:
         """Moves the average, whose pace depends on `kimg`."""
-        follow(self.average, self.generator, images, kimg, self.half_life)
+        update_ema(self.average, self.generator, images, kimg, self.half_life)
 
     def autocast(self) -> torch.autocast:
         """Around whatever of a step runs in bfloat16."""
@@ -104,27 +104,27 @@ class Recordable(ABC):
 
     def settled(self, kimg: float) -> bool:
         """Whether all is in that is ramped in, measured at first, or gathered."""
-        return kimg >= self.ramped and self.balancer.settled and self.naming.full
+        return kimg >= self.ramped and self.balancer.settled and self.text_match.full
 
 
-def place(module: Network, device: torch.device) -> Network:
+def to_device(module: Network, device: torch.device) -> Network:
     """Moves a network to the device, its weights laid out as convolutions like them best."""
     return module.to(device).to(memory_format=torch.channels_last)
 
 
 def adam(parameters: Iterable[nn.Parameter], rate: float, device: torch.device) -> torch.optim.Adam:
-    """The optimiser of every player; on a GPU one that `model.training.step_graphs` can record."""
+    """The optimiser of every network; on a GPU one that `model.training.step_graphs` can record."""
     gpu = device.type == "cuda"
     return torch.optim.Adam(parameters, rate, BETAS, fused=gpu, capturable=gpu)
 
 
-def descend(
+def optimizer_step(
     optimizer: torch.optim.Optimizer, loss: Tensor, images: Tensor | None = None, gradient: Tensor | None = None
 ) -> None:
     """One step down the loss, on gradients that all processes agree on.
 
     Args:
-        images, gradient: pictures that are pulled back with this gradient besides, from `Balancer`.
+        images, gradient: pictures that are pulled back with this gradient besides, from `GradientBalancer`.
     """
     optimizer.zero_grad(set_to_none=True)
     if images is None:
@@ -136,7 +136,7 @@ def descend(
 
 
 @torch.no_grad()
-def follow(average: nn.Module, module: nn.Module, images: int, kimg: float, half_life: float) -> None:
+def update_ema(average: nn.Module, module: nn.Module, images: int, kimg: float, half_life: float) -> None:
     """Moves the exponential moving average towards the weights and buffers of `module`.
 
     Args:

@@ -1,9 +1,9 @@
 """Training stage 1: name and latent -> a 64x64 sketch.
 
-The generator plays against projected heads. Two things keep it from painting one picture for every name:
+The generator is trained against projected heads. Two things keep it from making one picture of every name:
 
 - half of every batch of fakes are reconstructions. A small encoder reads a photograph into a latent, and the generator
-  has to paint that photograph again from its name and that latent (cVAE-GAN, Bao et al. 2017; BicycleGAN, Zhu et
+  has to reconstruct that photograph from its name and that latent (cVAE-GAN, Bao et al. 2017; BicycleGAN, Zhu et
   al. 2017). It costs nothing beside the encoder: photograph and reconstruction go through the same augmentation, and
   the features that compare them are those that the discriminator needs anyway;
 - every fake has to match its own name better than hundreds of others, for a frozen matching head over the same
@@ -26,22 +26,22 @@ from model.features.augment import Augmentation
 from model.features.backbone import Backbone
 from model.features.matching import MatchingHead
 from model.generators import SKETCH_SIZE, Stage1Generator
-from model.training.adversary import Adversary, Rules
+from model.training.adversary import Adversary, DiscriminatorConfig
 from model.training.discriminator import TAP_DEVIATIONS, Heads
-from model.training.gradient_balancer import Balancer
+from model.training.gradient_balancer import GradientBalancer
 from model.training.losses import feature_distance, kl_divergence
-from model.training.stage import Recordable, Stateful, adam, descend, place, ramp
-from model.training.text_match import Naming
+from model.training.stage import StackGANStage, Stateful, adam, optimizer_step, ramp, to_device
+from model.training.text_match import TextMatchLoss
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Stage1Config:
     """Weights and rates of stage 1."""
 
-    rules: Rules = field(default_factory=Rules)
+    discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
     learning_rate: float = 2e-4
     augment: float = 0.5  # share of the pictures that the adversary sees augmented
-    # Shares of the pull at a picture, see Balancer.
+    # Shares of the pull at a picture, see GradientBalancer.
     adversary: float = 1.5
     reconstruction: float = 0.4
     colour: float = 0.2
@@ -74,8 +74,8 @@ class LatentEncoder(nn.Module):
         return mean + (0.5 * log_variance).exp() * torch.randn_like(mean), mean, log_variance
 
 
-class Stage1(Recordable):
-    """The players of stage 1, their optimisers, and one step of the game. See `model.training.stage.Stage`.
+class Stage1(StackGANStage):
+    """The networks of stage 1, their optimisers, and one training step. See `model.training.stage.Stage`.
 
     Args:
         generator, heads, encoder: what training starts from.
@@ -97,23 +97,23 @@ class Stage1(Recordable):
         encoder: LatentEncoder,
         backbone: Backbone,
         matching: MatchingHead,
-        recipe: Recipe,
+        config: Stage1Config,
         device: torch.device,
         bf16: bool,
     ) -> None:
-        self.recipe, self.device, self.bf16 = recipe, device, bf16
-        self.ramped = max(recipe.rules.ramp[1], recipe.enter[1])
-        self.half_life = recipe.half_life
+        self.config, self.device, self.bf16 = config, device, bf16
+        self.ramped = max(config.discriminator.ramp[1], config.enter[1])
+        self.half_life = config.half_life
         self.latent_dim = generator.latent_dim
-        self.generator = place(generator, device)
-        self.encoder = place(encoder, device)
+        self.generator = to_device(generator, device)
+        self.encoder = to_device(encoder, device)
         self.average = copy.deepcopy(self.generator).requires_grad_(False).eval()
-        self.adversary = Adversary(heads, recipe.rules, device)
+        self.adversary = Adversary(heads, config.discriminator, device)
         self.backbone = backbone.to(device)
-        self.naming = Naming(matching, device)
-        players = chain(self.generator.parameters(), self.encoder.parameters())
-        self.balancer = Balancer(device)
-        self.optimizer = adam(players, recipe.learning_rate, device)
+        self.text_match = TextMatchLoss(matching, device)
+        networks = chain(self.generator.parameters(), self.encoder.parameters())
+        self.balancer = GradientBalancer(device)
+        self.optimizer = adam(networks, config.learning_rate, device)
 
     def modules(self) -> dict[str, nn.Module]:
         return {
@@ -123,14 +123,14 @@ class Stage1(Recordable):
     def optimizers(self) -> dict[str, Stateful]:
         return {
             "generator": self.optimizer, "heads": self.adversary.optimizer,
-            "balancer": self.balancer, "naming": self.naming,
+            "balancer": self.balancer, "naming": self.text_match,
         }  # fmt: skip
 
     def shipped(self) -> dict[str, nn.Module]:
         return {"stage1": self.average, "stage1-heads": self.adversary.heads, "stage1-encoder": self.encoder}
 
     def update(self, photos: Tensor, names: Tensor, imagined: Tensor, kimg: float) -> dict[str, Tensor]:
-        recipe, half = self.recipe, len(photos) // 2
+        config, half = self.config, len(photos) // 2
         latent = torch.randn(len(photos), self.latent_dim, device=self.device)
         texts = torch.cat([names[:half], imagined])
         with self.autocast():
@@ -139,28 +139,29 @@ class Stage1(Recordable):
             condition, mean, log_variance = self.generator.condition(texts, latent)
             fakes = self.generator.render(condition)
 
-        augmentation = Augmentation.draw(len(photos), self.device, recipe.augment)
+        augmentation = Augmentation.draw(len(photos), self.device, config.augment)
         with torch.no_grad():
             real_taps = self.backbone(augmentation.apply(photos))
         fake_taps = self.backbone(augmentation.apply(fakes))
 
         with self.autocast():
             stats = self.adversary.update(real_taps, fake_taps, names, texts, kimg)
+            adversary = config.adversary * ramp(kimg, config.enter)
             losses = {
-                "g_loss": (recipe.adversary * ramp(kimg, recipe.enter), self.adversary.judge(fake_taps, texts, kimg)),
-                "match": (recipe.match, self.naming.loss(self.backbone.pool(fake_taps), texts)),
+                "g_loss": (adversary, self.adversary.generator_loss(fake_taps, texts, kimg)),
+                "match": (config.match, self.text_match.loss(self.backbone.pool(fake_taps), texts)),
             }
         losses |= {
             "reconstruction": (
-                recipe.reconstruction,
+                config.reconstruction,
                 feature_distance([t[:half] for t in fake_taps], [t[:half] for t in real_taps], TAP_DEVIATIONS),
             ),
-            "colour": (recipe.colour, F.l1_loss(F.avg_pool2d(fakes[:half], 4), F.avg_pool2d(photos[:half], 4))),
+            "colour": (config.colour, F.l1_loss(F.avg_pool2d(fakes[:half], 4), F.avg_pool2d(photos[:half], 4))),
         }
         kl, latent_kl = kl_divergence(mean, log_variance), kl_divergence(z_mean, z_log_variance)
-        descend(
+        optimizer_step(
             self.optimizer,
-            recipe.condition_kl * kl + recipe.latent_kl * latent_kl,
+            config.condition_kl * kl + config.latent_kl * latent_kl,
             fakes,
             self.balancer.gradient(losses, fakes),
         )
@@ -169,5 +170,5 @@ class Stage1(Recordable):
         return {name: value.detach() for name, value in stats.items()}
 
     @torch.inference_mode()
-    def paint(self, embedding: Tensor, latent: Tensor) -> Tensor:
+    def sample(self, embedding: Tensor, latent: Tensor) -> Tensor:
         return self.average(embedding, latent)

@@ -2,11 +2,11 @@
 
 Half of every batch are pairs that nothing has to be generated for: a photograph, and its own reduction to 64 px,
 blurred and noised as sketches are. There the photograph is the answer, so L1 and feature distance teach detail fast.
-The other half are sketches that stage 1 paints for dishes that do not exist, where only the adversary, the name and
+The other half are sketches that stage 1 makes for dishes that do not exist, where only the adversary, the name and
 the sketch itself can say what is right; they are mixed in after `pairs_only` kimg.
 
 Two adversaries look at the pictures: one at the whole reduced to 96 px, which also knows the name, and one at
-windows in full resolution, where what stage 1 could not paint shows.
+windows in full resolution, where what stage 1 could not make shows.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ from model.features.augment import Augmentation, crop
 from model.features.backbone import Backbone
 from model.features.matching import MatchingHead
 from model.generators import PICTURE_SIZE, SKETCH_SIZE, Stage1Generator, Stage2Generator
-from model.training.adversary import Adversary, Rules
+from model.training.adversary import Adversary, DiscriminatorConfig
 from model.training.discriminator import TAP_DEVIATIONS, Heads
-from model.training.gradient_balancer import Balancer
+from model.training.gradient_balancer import GradientBalancer
 from model.training.losses import feature_distance, kl_divergence
-from model.training.stage import Recordable, Stateful, adam, descend, place, ramp
-from model.training.text_match import Naming
+from model.training.stage import StackGANStage, Stateful, adam, optimizer_step, ramp, to_device
+from model.training.text_match import TextMatchLoss
 
 WINDOW = 96  # px, what the adversary of detail sees at once
 BLURS = (20, 28, 38, 50)  # px, what a photograph is reduced to before it is enlarged again
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Stage2Config:
     """Weights and rates of stage 2."""
 
-    rules: Rules = field(default_factory=lambda: Rules(ramp=(1.0, 10.0)))
+    discriminator: DiscriminatorConfig = field(default_factory=lambda: DiscriminatorConfig(ramp=(1.0, 10.0)))
     learning_rate: float = 2e-4
     augment: float = 0.5  # as in stage 1
     pairs_only: float = 3.0  # kimg
-    # Shares of the pull at a picture, see Balancer.
+    # Shares of the pull at a picture, see GradientBalancer.
     adversary: float = 0.75  # each of two
     features: float = 0.5  # each of two
     pixels: float = 0.5
@@ -52,8 +52,8 @@ class Recipe:
     half_life: float = 5.0  # kimg, of the average
 
 
-class Stage2(Recordable):
-    """The players of stage 2, their optimisers, and one step of the game. See `model.training.stage.Stage`.
+class Stage2(StackGANStage):
+    """The networks of stage 2, their optimisers, and one training step. See `model.training.stage.Stage`.
 
     Args:
         generator: what training starts from.
@@ -77,23 +77,23 @@ class Stage2(Recordable):
         stage1: Stage1Generator,
         backbone: Backbone,
         matching: MatchingHead,
-        recipe: Recipe,
+        config: Stage2Config,
         device: torch.device,
         bf16: bool,
     ) -> None:
-        self.recipe, self.device, self.bf16 = recipe, device, bf16
-        self.ramped = max(recipe.rules.ramp[1], recipe.enter[1], recipe.pairs_only)
-        self.half_life = recipe.half_life
+        self.config, self.device, self.bf16 = config, device, bf16
+        self.ramped = max(config.discriminator.ramp[1], config.enter[1], config.pairs_only)
+        self.half_life = config.half_life
         self.latent_dim = generator.latent_dim
-        self.generator = place(generator, device)
+        self.generator = to_device(generator, device)
         self.average = copy.deepcopy(self.generator).requires_grad_(False).eval()
-        self.stage1 = place(stage1, device).requires_grad_(False).eval()
-        self.whole = Adversary(heads, recipe.rules, device)
-        self.window = Adversary(window_heads, recipe.rules, device)
+        self.stage1 = to_device(stage1, device).requires_grad_(False).eval()
+        self.whole = Adversary(heads, config.discriminator, device)
+        self.window = Adversary(window_heads, config.discriminator, device)
         self.backbone = backbone.to(device)
-        self.naming = Naming(matching, device)
-        self.balancer = Balancer(device)
-        self.optimizer = adam(self.generator.parameters(), recipe.learning_rate, device)
+        self.text_match = TextMatchLoss(matching, device)
+        self.balancer = GradientBalancer(device)
+        self.optimizer = adam(self.generator.parameters(), config.learning_rate, device)
 
     def modules(self) -> dict[str, nn.Module]:
         return {
@@ -104,7 +104,7 @@ class Stage2(Recordable):
     def optimizers(self) -> dict[str, Stateful]:
         return {
             "generator": self.optimizer, "heads": self.whole.optimizer, "window-heads": self.window.optimizer,
-            "balancer": self.balancer, "naming": self.naming,
+            "balancer": self.balancer, "naming": self.text_match,
         }  # fmt: skip
 
     def shipped(self) -> dict[str, nn.Module]:
@@ -113,8 +113,8 @@ class Stage2(Recordable):
         }  # fmt: skip
 
     def update(self, photos: Tensor, names: Tensor, imagined: Tensor, kimg: float) -> dict[str, Tensor]:
-        recipe = self.recipe
-        pairs = len(photos) if kimg < recipe.pairs_only else len(photos) // 2
+        config = self.config
+        pairs = len(photos) if kimg < config.pairs_only else len(photos) // 2
         texts = torch.cat([names[:pairs], imagined[: len(photos) - pairs]])
         latent = torch.randn(len(photos), self.latent_dim, device=self.device)
         with self.autocast():
@@ -125,7 +125,7 @@ class Stage2(Recordable):
             condition, mean, log_variance = self.generator.condition(texts, latent)
             fakes = self.generator.render(sketches, condition)
 
-        augmentation = Augmentation.draw(len(photos), self.device, recipe.augment)
+        augmentation = Augmentation.draw(len(photos), self.device, config.augment)
         corners = torch.rand(len(photos), 2, device=self.device)
 
         def look(images: Tensor) -> tuple[list[Tensor], list[Tensor]]:
@@ -142,26 +142,26 @@ class Stage2(Recordable):
             stats = self.whole.update(real_whole, fake_whole, names, texts, kimg)
             window = self.window.update(real_window, fake_window, names, texts, kimg)
             stats |= {f"window_{name}": value for name, value in window.items() if name in ("d_loss", "real", "fake")}
-            adversary = recipe.adversary * ramp(kimg, recipe.enter)
+            adversary = config.adversary * ramp(kimg, config.enter)
             losses = {
-                "g_loss": (adversary, self.whole.judge(fake_whole, texts, kimg)),
-                "window_g_loss": (adversary, self.window.judge(fake_window, texts, kimg)),
-                "match": (recipe.match, self.naming.loss(self.backbone.pool(fake_whole), texts)),
+                "g_loss": (adversary, self.whole.generator_loss(fake_whole, texts, kimg)),
+                "window_g_loss": (adversary, self.window.generator_loss(fake_window, texts, kimg)),
+                "match": (config.match, self.text_match.loss(self.backbone.pool(fake_whole), texts)),
             }
         for name, fake, real in (("features", fake_whole, real_whole), ("window_features", fake_window, real_window)):
             distance = feature_distance([t[:pairs] for t in fake], [t[:pairs] for t in real], TAP_DEVIATIONS)
-            losses[name] = (recipe.features, distance)
-        losses["pixels"] = (recipe.pixels, F.l1_loss(fakes[:pairs], photos[:pairs]))
+            losses[name] = (config.features, distance)
+        losses["pixels"] = (config.pixels, F.l1_loss(fakes[:pairs], photos[:pairs]))
         # The picture of a sketch stays the sketch's picture: it agrees in colour and layout.
-        losses["layout"] = (recipe.layout, F.l1_loss(F.avg_pool2d(fakes, 16), F.avg_pool2d(sketches.float(), 4)))
+        losses["layout"] = (config.layout, F.l1_loss(F.avg_pool2d(fakes, 16), F.avg_pool2d(sketches.float(), 4)))
         kl = kl_divergence(mean, log_variance)
-        descend(self.optimizer, recipe.condition_kl * kl, fakes, self.balancer.gradient(losses, fakes))
+        optimizer_step(self.optimizer, config.condition_kl * kl, fakes, self.balancer.gradient(losses, fakes))
         stats |= {name: loss for name, (_, loss) in losses.items()} | {"kl": kl}
         stats["spread"] = fakes[:, :, ::4, ::4].std(0).mean()
         return {name: value.detach() for name, value in stats.items()}
 
     @torch.inference_mode()
-    def paint(self, embedding: Tensor, latent: Tensor) -> Tensor:
+    def sample(self, embedding: Tensor, latent: Tensor) -> Tensor:
         return self.average(self.stage1(embedding, latent), embedding, latent)
 
 

@@ -9,40 +9,40 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from model.training.stage import Recordable
+from model.training.stage import StackGANStage
 
 
-class Replay:
+class GraphedStep:
     """The step of a stage on one GPU, by graphs as soon as it has settled. Batches are of one size."""
 
-    def __init__(self, game: Recordable) -> None:
-        self.game = game
+    def __init__(self, stage: StackGANStage) -> None:
+        self.stage = stage
         self.stream = torch.cuda.Stream()
         self.inputs: tuple[Tensor, Tensor, Tensor] | None = None
         self.graphs: dict[bool, tuple[torch.cuda.CUDAGraph, tuple[str, ...], Tensor]] = {}
 
     def step(self, photos: Tensor, names: Tensor, imagined: Tensor, kimg: float) -> dict[str, Tensor]:
         """As `Stage.step`."""
-        game, given = self.game, (photos, names, imagined)
-        if not game.settled(kimg):
+        stage, given = self.stage, (photos, names, imagined)
+        if not stage.settled(kimg):
             self.stream.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(self.stream):  # where gradients are gathered has to be where they are recorded
-                stats = game.update(*given, kimg)
+                stats = stage.update(*given, kimg)
             torch.cuda.current_stream().wait_stream(self.stream)
         else:
             if self.inputs is None:
                 self.inputs = (photos.clone(), names.clone(), imagined.clone())
             for mine, tensor in zip(self.inputs, given, strict=True):
                 mine.copy_(tensor)
-            measures = game.balancer.measures()
+            measures = stage.balancer.measures()
             if measures not in self.graphs:
                 self.graphs[measures] = self._record(*self.inputs, kimg)
             else:
-                game.balancer.steps += 1
+                stage.balancer.steps += 1
             graph, keys, values = self.graphs[measures]
             graph.replay()
             stats = dict(zip(keys, values.clone().unbind(), strict=True))
-        game.follow(len(photos), kimg)
+        stage.update_ema(len(photos), kimg)
         return stats
 
     def _record(
@@ -50,6 +50,6 @@ class Replay:
     ) -> tuple[torch.cuda.CUDAGraph, tuple[str, ...], Tensor]:
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, stream=self.stream):
-            stats = self.game.update(photos, names, imagined, kimg)
+            stats = self.stage.update(photos, names, imagined, kimg)
             values = torch.stack([value.float() for value in stats.values()])
         return graph, tuple(stats), values

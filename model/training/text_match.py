@@ -14,7 +14,7 @@ from model.training.losses import alike
 MATCH_SCALE = 15.0  # of cosines in the text-match loss; the head's own 35 is meant for photographs, not for first tries
 
 
-class Naming:
+class TextMatchLoss:
     """The text-match loss: how badly a frozen head tells by the fakes which name is whose (AttnGAN's DAMSM, Xu et al.
     2018), among the names of the batch and of the steps before it, as in MoCo (He et al. 2020): telling sixteen names
     apart was seen to be learnt from the colour alone.

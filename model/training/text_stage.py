@@ -93,7 +93,7 @@ VALIDATE_SECONDS = 120.0
 
 # The matching head of the generator's text-match loss sees what stage 1 makes, at the discriminator's resolution.
 # More steps overfit: R@1 of 100 was 21.9% after 1,000 and 20.0% after 2,500.
-JUDGE_SIZE, JUDGE_RESOLUTION, JUDGE_VIEWS, JUDGE_STEPS = 64, 96, 4, 1000
+MATCHING_SIZE, MATCHING_RESOLUTION, MATCHING_VIEWS, MATCHING_STEPS = 64, 96, 4, 1000
 
 
 @dataclass(frozen=True)
@@ -145,9 +145,9 @@ def train(
     Args:
         data: photographs as `model.data.photos.load` takes them, with `names.tsv` beside them where there is one.
         out: gets tokenizer.model, text.safetensors, matching.safetensors, matching-64.safetensors (see
-            `fit_judge`), config.json and text.csv.
+            `fit_matching_head`), config.json and text.csv.
         minutes: length of the training loop; the learning rate falls to 0 over it. Before it come the
-            teacher's vectors and the photographs' features where they are not cached, and after it `fit_judge`.
+            teacher's vectors and the photographs' features where they are not cached, and after it `fit_matching_head`.
         seed: of weights and draws.
         device: of the training.
         resume: go on from the state in `out`, if there is one.
@@ -246,17 +246,17 @@ def train(
                     _save(out, encoder, head, step, spent, figures)
                 _save_state(state, modules, optimizer, step, spent, best)
                 validated = time.monotonic()
-    fit_judge(data, out, seed=seed, device=device, cache=cache)
+    fit_matching_head(data, out, seed=seed, device=device, cache=cache)
     return figures
 
 
-def fit_judge(
+def fit_matching_head(
     data: Path,
     run: Path,
     *,
-    size: int = JUDGE_SIZE,
-    resolution: int = JUDGE_RESOLUTION,
-    views: int = JUDGE_VIEWS,
+    size: int = MATCHING_SIZE,
+    resolution: int = MATCHING_RESOLUTION,
+    views: int = MATCHING_VIEWS,
     steps: int | None = None,
     seed: int = 0,
     device: torch.device | str = "cpu",
@@ -276,7 +276,7 @@ def fit_judge(
     photos = load(data, size, "train", cache)
     features = np.stack([image_features(photos, backbone, cache or default_cache(), view) for view in range(views)], 1)
     embeddings = _both_languages(encoder, tokenizer, photos)
-    head = fit(torch.from_numpy(features), embeddings, photos.names, steps or JUDGE_STEPS, seed, device=device)
+    head = fit(torch.from_numpy(features), embeddings, photos.names, steps or MATCHING_STEPS, seed, device=device)
     figures: dict[str, float] = {}
     try:
         validation = load(data, size, "validation", cache) if data.is_dir() else None
