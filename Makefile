@@ -76,5 +76,5 @@ $(SERVE_STAMP): pyproject.toml constraints.txt
 	$(call install,.)
 
 $(TEST_STAMP): pyproject.toml constraints.txt
-	$(call install,.[train$(comma)test])
+	$(call install,.[train$(comma)eval$(comma)test])
 	@touch $(SERVE_STAMP)

@@ -48,7 +48,7 @@ def names(requirements: Iterable[str]) -> set[str]:
 
 
 def test_every_package_that_an_install_brings_is_pinned() -> None:
-    everything = [*SERVING, *EXTRAS["train"], *EXTRAS["test"]]
+    everything = [*SERVING, *EXTRAS["train"], *EXTRAS["eval"], *EXTRAS["test"]]
     pinned = pins()
     reached = list(closure(everything))
     unmet = {str(r) for r in reached if not r.specifier.contains(pinned.get(canonicalize_name(r.name), ""))}
@@ -69,7 +69,8 @@ def test_the_installed_versions_are_the_pinned_ones() -> None:
 
 
 def test_serving_installs_nothing_of_training_or_testing() -> None:
-    extras = {canonicalize_name(Requirement(text).name) for text in [*EXTRAS["train"], *EXTRAS["test"]]}
+    later = [*EXTRAS["train"], *EXTRAS["eval"], *EXTRAS["test"]]
+    extras = {canonicalize_name(Requirement(text).name) for text in later}
     assert names(SERVING) & extras == {"filelock"}  # which torch brings too
 
 
@@ -83,7 +84,7 @@ def test_every_package_that_the_code_imports_is_asked_for_by_name() -> None:
             elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
                 imported.add(node.module.partition(".")[0])
     packages = importlib.metadata.packages_distributions()
-    everything = [*SERVING, *EXTRAS["train"], *EXTRAS["ray"]]
+    everything = [*SERVING, *EXTRAS["train"], *EXTRAS["eval"], *EXTRAS["ray"]]
     asked = {canonicalize_name(Requirement(text).name) for text in everything}
     foreign = imported - sys.stdlib_module_names - {"app", "model"}
     assert "torch" in foreign
@@ -175,7 +176,7 @@ def test_make_test_installs_the_extras_lints_and_then_tests(checkout: Path) -> N
     assert make(checkout, "test").returncode == 0
     steps = [line for line in calls(checkout, "") if not line.startswith("python -c")]
     assert [line.split(" ")[0] for line in steps] == ["python", "ruff", "mypy", "hadolint", "python"]
-    assert steps[0].endswith("--constraint constraints.txt .[train,test]")
+    assert steps[0].endswith("--constraint constraints.txt .[train,eval,test]")
     assert steps[-1].startswith("python -m pytest")
 
 
