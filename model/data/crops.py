@@ -1,0 +1,96 @@
+"""Photographs by crops that were found for them: the square of each that the vessel fills."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from model.data.layouts import DataError, listing
+from model.data.photos import Photos, decode
+
+COLUMNS = ("file", "row", "x", "y", "half")
+DECODED = 512  # pixels that a photograph is decoded to before it is cut
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A square, in fractions of the side of a square photograph; it may leave the frame."""
+
+    x: float
+    y: float
+    half: float
+    """Half its side."""
+
+
+def read_crops(file: Path) -> dict[str, Crop]:
+    """Crops by what a photograph is called in a listing ("validation-256.parquet row 12", "soups/pea_soup.jpg").
+
+    Args:
+        file: a UTF-8 table with tabs and the columns file, row, x, y and half. Photographs that are files of their own
+            have no row.
+
+    Raises:
+        DataError: naming the file, and the line where it is one.
+    """
+    try:
+        lines = file.read_text("utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{file}: crops cannot be read: {error}") from error
+    reader = csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
+    if missing := set(COLUMNS) - set(reader.fieldnames or ()):
+        raise DataError(f"{file}: no column {' and no column '.join(sorted(missing))}; {', '.join(COLUMNS)} are needed")
+    crops = {}
+    for record in reader:
+        label = f"{record['file']} row {record['row']}" if record["row"] else record["file"]
+        try:
+            crop = Crop(float(record["x"]), float(record["y"]), float(record["half"]))
+        except (TypeError, ValueError):
+            crop = Crop(0, 0, 0)
+        if not (0 <= crop.x <= 1 and 0 <= crop.y <= 1 and 0 < crop.half <= 1):
+            raise DataError(f"{file}: line {reader.line_num}: x and y have to be fractions from 0 to 1, half above 0")
+        crops[label] = crop
+    return crops
+
+
+def cut(picture: NDArray[np.uint8], crop: Crop, size: int) -> NDArray[np.uint8]:
+    """(S, S, 3) uint8 → (size, size, 3) uint8 by Lanczos; what lies beyond the frame is filled by reflection."""
+    side = len(picture)
+    left, top, right, bottom = (
+        side * edge for edge in (crop.x - crop.half, crop.y - crop.half, crop.x + crop.half, crop.y + crop.half)
+    )
+    # Three pixels more, which the filter looks at.
+    margin = max(0, int(np.ceil(max(-left, -top, right - side, bottom - side)))) + 3
+    padded = np.pad(picture, ((margin, margin), (margin, margin), (0, 0)), "symmetric")
+    box = (left + margin, top + margin, right + margin, bottom + margin)
+    return np.asarray(Image.fromarray(padded).resize((size, size), Image.Resampling.LANCZOS, box))
+
+
+def load_crops(data: Path | str, crops: dict[str, Crop], size: int, split: str = "validation") -> Photos:
+    """The photographs of a split that have a crop, cut by it, (N, size, size, 3), in their order.
+
+    Raises:
+        DataError: none of them has one, or one that has cannot be decoded.
+    """
+    found = listing(data, split)
+    kept, pictures = [], []
+    for row, photo in zip(found.rows, found.photos(), strict=True):
+        if row.label in crops:
+            try:
+                pictures.append(cut(decode(photo, DECODED), crops[row.label], size))
+            except Exception as error:  # Pillow meets a damaged file with nearly any
+                raise DataError(f"{data}: {row.label}: {error}") from error
+            kept.append(row)
+    if not kept:
+        raise DataError(f"{data}: none of the {len(found.rows)} {split} photographs has one of the {len(crops)} crops")
+    return Photos(
+        np.stack(pictures),
+        [row.name for row in kept],
+        [row.name_ja for row in kept],
+        [row.kind for row in kept],
+        [row.source for row in kept],
+    )
