@@ -38,14 +38,17 @@ def _plain(value: object) -> object:
               help="Folder for figures.json and report.html.")
 @click.option("--pictures", type=click.IntRange(min=FEWEST),
               help="At most so many a kind of name and size, for a quick look; otherwise one a validation photograph.")
+@click.option("--crops", type=click.Path(path_type=Path, dir_okay=False),
+              help="Table of crops (file, row, x, y, half): only validation photographs in it, cut by it.")
 @click.option("--seed", type=click.IntRange(0, 1000), default=0, help="Of latents and draws.")
 @click.option("--cache", type=click.Path(path_type=Path, file_okay=False),
               help="Of photographs, features and evaluators; otherwise the user's cache folder.")
-def main(folder: Path, data: Path, out: Path, pictures: int | None, seed: int, cache: Path | None) -> None:
+def main(folder: Path, data: Path, out: Path, pictures: int | None, crops: Path | None, seed: int,
+         cache: Path | None) -> None:  # fmt: skip
     """Says how good a checkpoint's pictures are, beside references from the same run."""
     with plain_errors(out):
         out.mkdir(parents=True, exist_ok=True)  # before the hour that it takes, not behind it
-        evaluation = evaluate(folder, data, EvaluationConfig(pictures=pictures, seed=seed), cache)
+        evaluation = evaluate(folder, data, EvaluationConfig(pictures=pictures, seed=seed), cache, crops)
     click.echo(table(evaluation.figures))
     text = json.dumps(evaluation.figures, indent=2, ensure_ascii=False, default=_plain, allow_nan=False)
     checkpoint.write_file(out / "figures.json", text.encode() + b"\n")

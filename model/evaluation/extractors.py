@@ -11,10 +11,13 @@ architecture nor makers, and their weights come inside pip packages (the `eval` 
 
 from __future__ import annotations
 
+import hashlib
+import io
 import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,8 +26,11 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from model.checkpoint import write_file
+
 MEAN = (104.0, 117.0, 123.0)  # of ImageNet's blue, green and red, as Caffe's models subtract it
 BATCH = 16
+FORMAT = 1  # part of the key of cached features: raise it when the same pictures would have others
 MISSING = "{} is missing: two of the evaluator's networks need the eval extra, pip install '.[eval]'"
 
 
@@ -55,6 +61,19 @@ class Extractor:
                 x = F.interpolate(x, size, mode="bilinear", antialias=smaller)
             out[start : start + BATCH] = self.network(x.flip(1) - torch.tensor(MEAN)[:, None, None])
         return F.normalize(out, dim=1) * self.features**0.5
+
+    def cached(self, photographs: NDArray[np.uint8], cache: Path) -> Tensor:
+        """The same, from the cache folder where these photographs have been looked at before."""
+        pixels = np.ascontiguousarray(photographs)
+        digest = hashlib.sha256(f"{FORMAT} {self.name} {pixels.shape}".encode() + pixels.data)
+        path = cache / f"features-{digest.hexdigest()[:16]}.npy"
+        if path.exists():
+            return torch.from_numpy(np.load(path))
+        features = self(pixels)
+        buffer = io.BytesIO()
+        np.save(buffer, features.numpy())
+        write_file(path, buffer.getvalue())
+        return features
 
 
 def resnet() -> Extractor:

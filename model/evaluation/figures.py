@@ -23,11 +23,14 @@ from tqdm import tqdm
 
 from model import checkpoint
 from model.checkpoint import CheckpointError
+from model.data.crops import load_crops, read_crops
 from model.data.layouts import DataError
 from model.data.photos import Photos, default_cache, load
 from model.evaluation import metrics, report, word_swap
 from model.evaluation.evaluator import NETWORK, RESOLUTIONS, STEPS, Evaluator, fit_evaluator
+from model.evaluation.extractors import Extractor, extractors
 from model.evaluation.metrics import Measure, share
+from model.evaluation.spectrum import SMALLEST, spectral_peaks
 from model.features.text_reader import reader
 from model.generators import PICTURE_SIZE, SKETCH_SIZE, Stage1Generator, Stage2Generator
 from model.pipeline import Pipeline, choose_device
@@ -37,6 +40,7 @@ AMONG = 100  # names that a picture's own competes with, itself included
 FEWEST = 8  # photographs of a kind; fewer say nothing
 MIN_PIXELS = {SKETCH_SIZE: 0, PICTURE_SIZE: 150}  # as the stages are trained
 KINDS = {"free": "free-form names", "class": "class names"}
+HIGHEST_PEAK = 1.5  # photographs' is 1.1
 Pictures = NDArray[np.uint8]
 
 
@@ -62,6 +66,8 @@ class EvaluationConfig:
     """Names, and closest pairs, in the report."""
     steps: int = STEPS
     """Of the evaluator's training."""
+    extracted: int = 300
+    """Pictures of a kind and size, at most, that the networks of other families look at."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +92,12 @@ class EvaluationContext:
     seen: Tensor
     """(N, F) features of the validation photographs."""
     config: EvaluationConfig
+    extractors: tuple[Extractor, ...]
+    """Networks of other families than the evaluator's."""
+    cache: Path
+    """Of what they give for photographs."""
+    uncropped: Photos | None
+    """The validation photographs as they are, where `validation` has only crops of some."""
 
     def sample(self, names: Sequence[str], seeds: Sequence[int], size: int | None = None) -> Pictures:
         return sample(self.pipeline, names, seeds, size or self.size)
@@ -107,18 +119,23 @@ class Evaluation:
     images: dict[str, report.ReportImages] = field(default_factory=dict)
 
 
-def evaluate(folder: Path, data: Path, config: EvaluationConfig, cache: Path | None = None) -> Evaluation:
+def evaluate(
+    folder: Path, data: Path, config: EvaluationConfig, cache: Path | None = None, crops: Path | None = None
+) -> Evaluation:
     """Evaluates a checkpoint folder by the photographs of `data`.
 
     Args:
         cache: folder of photographs, features and evaluators; by default that of `model.data.photos`.
+        crops: table of crops; then the validation photographs are those in it, cut by it.
 
     Raises:
         CheckpointError, DataError: naming what cannot be used.
-        ModuleNotFoundError: the `train` extra is not installed.
+        ModuleNotFoundError: the `train` or the `eval` extra is not installed.
     """
     pipeline, sizes = open_checkpoint(folder)
     cache = default_cache() if cache is None else cache
+    others = extractors()
+    table = None if crops is None else read_crops(crops)
     figures: dict[str, Any] = {
         "checkpoint": str(folder),
         "version": pipeline.version,
@@ -129,12 +146,16 @@ def evaluate(folder: Path, data: Path, config: EvaluationConfig, cache: Path | N
         "subsets": metrics.SUBSETS,
         "neighbours": metrics.NEIGHBOURS,
         "among": AMONG,
+        "crops": None if crops is None else str(crops),
         "sizes": {},
     }
     evaluation = Evaluation(figures)
     for size in sizes:
         train = load(data, size, "train", cache, MIN_PIXELS[size])
         validation = load(data, size, "validation", cache, MIN_PIXELS[size])
+        uncropped = None
+        if table is not None:
+            validation, uncropped = load_crops(data, table, size, "validation"), validation
         counts = Counter(validation.kinds)
         if not any(counts[kind] >= FEWEST for kind in KINDS):
             found = ", ".join(f"{count} {kind!r}" for kind, count in counts.items())
@@ -144,7 +165,9 @@ def evaluate(folder: Path, data: Path, config: EvaluationConfig, cache: Path | N
             )
         evaluator = fit_evaluator(size, train, cache, config.steps, pipeline.device)
         seen = evaluator.cached(validation, cache)
-        context = EvaluationContext(size, pipeline, evaluator, train, validation, seen, config)
+        context = EvaluationContext(
+            size, pipeline, evaluator, train, validation, seen, config, others, cache, uncropped
+        )
         figures["sizes"][str(size)], evaluation.images[str(size)] = _evaluate_size(context)
     figures["goals"] = goals(figures["sizes"])
     return evaluation
@@ -160,6 +183,8 @@ def _evaluate_size(context: EvaluationContext) -> tuple[dict[str, Any], report.R
     figures = {
         "photographs": {"train": len(context.train), "validation": len(context.validation)},
         "realism": [row for kind in kinds for row in realism(context, kind, samples[kind], blind)],
+        "other_networks": [row for kind in kinds for row in in_other_networks(context, kind, samples[kind])],
+        "spectrum": spectrum(context, list(samples.values())),
         "faithfulness": faithfulness(context, samples),
         "diversity": diversity(context, kinds[0], samples[kinds[0]], images),
         "novelty": novelty(context, list(samples.values()), images),
@@ -234,21 +259,8 @@ def realism(context: EvaluationContext, kind: str, samples: SampleSet, noise: Te
     rows = []
 
     def compare(who: str, base: Tensor, other: Tensor) -> None:
-        distance, subset = metrics.kid(base, other, config.seed)
-        precision, recall = metrics.precision_recall(base, other)
-        rows.append(
-            {
-                "kind": kind,
-                "who": who,
-                "n": [len(base), len(other)],
-                "kid": distance.value,
-                "kid_spread": distance.spread,
-                "subset": subset,
-                "frechet": metrics.frechet(base, other),
-                "precision": precision,
-                "recall": recall,
-            }
-        )
+        far = _distances_apart(base, other, config.seed)
+        rows.append({"kind": kind, "who": who, **far, "frechet": metrics.frechet(base, other)})
 
     compare("generated", real, evaluator.deep(samples.features))
     compare("photographs", real, evaluator.deep(evaluator.train[_likewise(context, samples.rows)].float()))
@@ -261,6 +273,54 @@ def realism(context: EvaluationContext, kind: str, samples: SampleSet, noise: Te
         enlarged = evaluator.features(np.stack([_enlarge(sketch, context.size) for sketch in sketches]))
         compare("stage 1, bicubic", real, evaluator.deep(enlarged))
     compare("noise", real, evaluator.deep(noise))
+    return rows
+
+
+def _distances_apart(base: Tensor, other: Tensor, seed: int) -> dict[str, Any]:
+    """How far features (M, F) are from (N, F)."""
+    distance, subset = metrics.kid(base, other, seed)
+    precision, recall = metrics.precision_recall(base, other)
+    return {
+        "n": [len(base), len(other)],
+        "kid": distance.value,
+        "kid_spread": distance.spread,
+        "subset": subset,
+        "precision": precision,
+        "recall": recall,
+    }
+
+
+def in_other_networks(context: EvaluationContext, kind: str, samples: SampleSet) -> list[dict[str, Any]]:
+    """The most telling of these distances, in networks of other families than the evaluator's."""
+    config, validation = context.config, context.validation
+
+    def few(rows: Sequence[int]) -> list[int]:
+        return _some(list(rows), config.extracted, config.seed)
+
+    places = few(range(len(samples.rows)))
+    real, likewise = [samples.rows[i] for i in places], few(_likewise(context, samples.rows))
+    pair = _photographers(validation, kind)
+    rows = []
+    for extractor in context.extractors:
+
+        def look(photos: Photos, rows: Sequence[int], extractor: Extractor = extractor) -> Tensor:
+            return extractor.cached(np.asarray(photos.images[list(rows)]), context.cache)
+
+        base = look(validation, real)
+        sets = {
+            "generated": (base, extractor(samples.pictures[places])),
+            "photographs": (base, look(context.train, likewise)),
+        }
+        if (whole := context.uncropped) is not None:
+            same = few([row for row, of in enumerate(whole.kinds) if of == kind])
+            sets["uncropped photographs"] = (base, look(whole, same))
+        if pair:
+            (a, first), (b, second) = pair
+            sets[f"photographers: {a}, {b}"] = (look(validation, few(first)), look(validation, few(second)))
+        rows += [
+            {"network": extractor.name, "kind": kind, "who": who, **_distances_apart(one, other, config.seed)}
+            for who, (one, other) in sets.items()
+        ]
     return rows
 
 
@@ -288,6 +348,19 @@ def _photographers(photos: Photos, kind: str) -> list[tuple[str, list[int]]] | N
 
 def _enlarge(picture: Pictures, size: int) -> Pictures:
     return np.asarray(Image.fromarray(picture).resize((size, size), Image.Resampling.BICUBIC))
+
+
+# ---- spectrum --------------------------------------------------------------------------------------------
+
+
+def spectrum(context: EvaluationContext, samples: list[SampleSet]) -> dict[str, Any]:
+    """The highest spectral peak, and where it is; nothing of pictures that are too small for one."""
+    if context.size < SMALLEST:
+        return {}
+    generated = np.concatenate([part.pictures for part in samples])
+    sets = {"generated": generated, "photographs": context.validation.images}
+    peaks = {who: spectral_peaks(pictures) for who, pictures in sets.items()}
+    return {who: {"highest": found.highest, "where": list(found.where)} for who, found in peaks.items()}
 
 
 # ---- faithfulness ----------------------------------------------------------------------------------------
@@ -522,6 +595,18 @@ def goals(sizes: dict[str, Any]) -> list[dict[str, Any]]:
             if "stage 1, bicubic" in distances:
                 goal(f"KID at {size} px, {KINDS[kind]}, 30% below enlarged stage 1",
                      distances["generated"], 0.7 * distances["stage 1, bicubic"])  # fmt: skip
+        for network in dict.fromkeys(row["network"] for row in figures["other_networks"]):
+            far = {row["who"].partition(":")[0]: row["kid"] for row in figures["other_networks"]
+                   if (row["network"], row["kind"]) == (network, "free")}  # fmt: skip
+            scales = {"uncropped photographs": "that of uncropped photographs",
+                      "photographers": "that between two photographers"}  # fmt: skip
+            scale = next((who for who in scales if who in far), None)
+            if scale and size != str(SKETCH_SIZE):
+                goal(f"KID at {size} px in {network}, {KINDS['free']}, below {scales[scale]}",
+                     far["generated"], far[scale])  # fmt: skip
+        if peaks := figures["spectrum"]:
+            goal(f"Highest spectral peak at {size} px, at most {HIGHEST_PEAK}",
+                 peaks["generated"]["highest"], HIGHEST_PEAK)  # fmt: skip
         both = figures["faithfulness"]["kinds"]["all"]
         goal(f"R-precision at {size} px, at least that of photographs",
              both["generated"].value, both["photographs"].value, False)  # fmt: skip
@@ -553,6 +638,16 @@ def table(figures: dict[str, Any]) -> str:
             what = f"{row['kind']:5} · {row['who']:34}{1000 * row['kid']:8.1f} ± {1000 * row['kid_spread']:5.1f}"
             rest = f"{row['frechet']:8.1f}  {row['precision']:9.2f}  {row['recall']:6.2f}"
             lines.append(f"  {what}  {rest}  {row['n'][0]:>4} × {row['n'][1]}")
+        lines += ["", f"  {'In networks of other families':42}{'KID × 1000':>16}  precision  recall         n"]
+        for row in part["other_networks"]:
+            what = f"{row['network']:10} · {row['kind']:5} · {row['who']:21}"
+            far = f"{1000 * row['kid']:8.1f} ± {1000 * row['kid_spread']:5.1f}"
+            rest = f"{row['precision']:9.2f}  {row['recall']:6.2f}  {row['n'][0]:>4} × {row['n'][1]}"
+            lines.append(f"  {what}{far}  {rest}")
+        if part["spectrum"]:
+            peaks = (f"{who} {peak['highest']:.2f} (at {peak['where'][0]}/8 down, {peak['where'][1]}/8 across)"
+                     for who, peak in part["spectrum"].items())  # fmt: skip
+            lines += ["", f"  Highest spectral peak: {' · '.join(peaks)}"]
         faith = part["faithfulness"]
         lines += ["", f"  R-precision among {figures['among']} of {faith['names']:,} names"]
         for kind, group in faith["kinds"].items():
