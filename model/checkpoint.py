@@ -23,7 +23,8 @@ TOKENIZER = "tokenizer.model"
 NETWORKS = ("text", "stage1", "stage2")  # what makes pictures; the discriminator heads do not
 # What serving, and going on with training, need; the index of names comes on top.
 SHIPPED = (
-    "text", "matching-64", "stage1", "stage1-heads", "stage1-encoder", "stage2", "stage2-heads", "stage2-window-heads"
+    "text", "matching-64", "stage1", "stage1-heads", "stage1-pixels", "stage1-encoder",
+    "stage2", "stage2-heads", "stage2-window-heads", "stage2-pixels",
 )  # fmt: skip
 CHECKPOINT = Path(__file__).parent.parent / "checkpoints"
 MAX_FILE_BYTES = 16 * 2**20

@@ -5,8 +5,9 @@ corrects it and adds detail at 256x256. Where these differ from the paper:
 
 - conditioning augmentation has no ReLU before the split into mean and log-variance (it forced sigma >= 1);
 - name and latent enter every block as an affine after normalisation (DF-GAN, Tao et al. 2022), not only the first;
-- blocks convolve before they upsample, and stage 2 works at 32, 64 and 128 px with sub-pixel convolution up to 256
-  (Shi et al. 2016), so that two CPU cores can train and serve them;
+- blocks convolve before they upsample, and stage 2 works at 32, 64 and 128 px, so that two CPU cores can train and
+  serve them; only its last step up to 256 is a sub-pixel convolution (Shi et al. 2016), and what it adds is low-pass
+  filtered: a chain of three left a grid over every picture;
 - GroupNorm instead of BatchNorm: a picture never depends on what it was batched with.
 """
 
@@ -179,9 +180,9 @@ class Stage2Generator(_ConditionalGenerator):
         self.read64 = nn.Conv2d(3, middle, 3, padding=1)
         self.read32 = nn.Conv2d(middle, wide, 4, stride=2, padding=1)
         self.think = nn.ModuleList(ResidualBlock(wide, wide, style_dim) for _ in range(depth))
-        self.up64 = nn.Conv2d(wide, middle * 4, 1)
+        self.up64 = nn.Conv2d(wide, middle, 1)
         self.block64 = ResidualBlock(2 * middle, middle, style_dim)
-        self.up128 = nn.Conv2d(middle, narrow * 4, 1)
+        self.up128 = nn.Conv2d(middle, narrow, 1)
         self.block128 = ResidualBlock(narrow, narrow, style_dim)
         self.last = Affine(narrow, style_dim)
         self.to_rgb = nn.Conv2d(narrow, 12, 3, padding=1)
@@ -198,11 +199,25 @@ class Stage2Generator(_ConditionalGenerator):
         x = self.read32(read)
         for block in self.think:
             x = block(x, style)
-        x = self.block64(torch.cat([F.pixel_shuffle(self.up64(x), 2), read], 1), style)
-        x = self.block128(F.pixel_shuffle(self.up128(x), 2), style)
+        x = self.block64(torch.cat([_double(self.up64(x)), read], 1), style)
+        x = self.block128(_double(self.up128(x)), style)
         x = self.to_rgb(F.leaky_relu(self.last(x, style), 0.2))
-        detail = F.pixel_shuffle(x.contiguous(), 2).float()
+        detail = _smooth(F.pixel_shuffle(x.contiguous(), 2).float())
         return (upsample(sketch) + detail).clamp(-1.0, 1.0)
+
+
+def _double(x: Tensor) -> Tensor:
+    """Bilinear enlargement, (B, C, h, w) -> (B, C, 2h, 2w), which unlike sub-pixel convolution leaves no grid behind
+    (Odena et al. 2016)."""
+    return F.interpolate(x, scale_factor=2.0, mode="bilinear")
+
+
+def _smooth(x: Tensor) -> Tensor:
+    """Convolution with [1 2 1] / 4 in both directions, edges repeated. It takes away the highest frequency, at which
+    the four outputs of a sub-pixel convolution differ."""
+    x = F.pad(x, (1, 1, 1, 1), mode="replicate")
+    x = x[:, :, :-2] + 2 * x[:, :, 1:-1] + x[:, :, 2:]
+    return (x[:, :, :, :-2] + 2 * x[:, :, :, 1:-1] + x[:, :, :, 2:]) / 16
 
 
 def upsample(sketch: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.features.augment import Augmentation, crop, flip
+from model.features.augment import Augmentation, crop, flip, zoom
 
 
 @pytest.fixture(autouse=True)
@@ -163,3 +163,20 @@ def test_crop_reaches_every_place_and_lets_gradients_through() -> None:
     assert x.grad is not None
     firsts = {tuple(g[0].nonzero()[0].tolist()) for g in x.grad}
     assert firsts == {(i, j) for i in range(3) for j in range(3)}
+
+
+def test_zoom_of_everything_is_the_picture_and_a_corner_is_that_corner() -> None:
+    x = images(2, 16)
+    torch.testing.assert_close(zoom(x, 16, torch.ones(2), torch.rand(2, 2)), x)
+    corners = torch.tensor([[0.0, 0.0], [1.0, 1.0]])  # columns, then rows
+    seen = zoom(x, 8, torch.full((2,), 0.5), corners)
+    torch.testing.assert_close(seen, torch.stack([x[0, :, :8, :8], x[1, :, 8:, 8:]]))
+
+
+def test_zoom_enlarges_smoothly_and_lets_gradients_through() -> None:
+    x = images(3, 16).requires_grad_()
+    seen = zoom(x, 32, torch.tensor([0.4, 0.7, 1.0]), torch.rand(3, 2))
+    assert seen.shape == (3, 3, 32, 32) and seen.abs().max() <= 1
+    seen.sum().backward()  # type: ignore[no-untyped-call]
+    assert x.grad is not None and x.grad[2].abs().min() > 0
+    assert (x.grad[0] == 0).any()

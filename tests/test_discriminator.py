@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.training.discriminator import TAP_DEVIATIONS, Heads
+from model.training.adversary import PixelAdversary
+from model.training.discriminator import TAP_DEVIATIONS, Heads, PixelDiscriminator
 
 CHANNELS = (6, 8, 10, 12)
 
@@ -124,3 +125,29 @@ def test_taps_of_another_network_are_refused() -> None:
         Heads(channels=(24, 40, 112))
     with pytest.raises(RuntimeError, match="channels"):
         heads()([t[:, :-1] for t in taps()])
+
+
+@pytest.mark.parametrize(("side", "positions"), [(64, 16), (96, 36)])
+def test_the_pixel_discriminator_has_a_logit_a_place(side: int, positions: int) -> None:
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = PixelDiscriminator(width=4)(torch.rand(2, 3, side, side))
+    assert logits.shape == (2, positions) and logits.dtype == torch.float32
+
+
+def test_the_pixel_adversary_learns_to_see_a_weave_and_pulls_it_out() -> None:
+    adversary = PixelAdversary(PixelDiscriminator(width=8), "hinge", 1e-3, torch.device("cpu"))
+    weave = torch.zeros(32, 32)
+    weave[::2] = 0.6
+
+    def smooth() -> Tensor:
+        return torch.nn.functional.interpolate(torch.randn(8, 3, 4, 4) * 0.5, (32, 32), mode="bilinear")
+
+    first = adversary.update(smooth(), smooth() + weave)
+    for _ in range(60):
+        last = adversary.update(smooth(), smooth() + weave)
+    assert last["pixel_d_loss"] < 0.5 * first["pixel_d_loss"]
+    assert last["pixel_real"] > last["pixel_fake"] + 0.5
+    fakes = (smooth() + weave).requires_grad_()
+    adversary.generator_loss(fakes).backward()  # type: ignore[no-untyped-call]
+    assert fakes.grad is not None and (fakes.grad * weave).sum() > 0
+    assert not any(parameter.requires_grad for parameter in adversary.discriminator.parameters())

@@ -11,6 +11,7 @@ from model.training.losses import (
     ALIKE,
     alike,
     feature_distance,
+    grid_penalty,
     kl_divergence,
     mismatched,
 )
@@ -80,3 +81,26 @@ def test_names_that_are_alike_are_no_mismatch() -> None:
 def test_a_batch_of_one_dish_has_no_mismatch() -> None:
     _, differ = mismatched(torch.ones(4, 2))
     assert not differ.any()
+
+
+def test_a_grid_is_penalised_and_its_absence_is_not() -> None:
+    torch.manual_seed(0)
+    noise = 0.1 * torch.randn(16, 3, 128, 128)
+    grid = torch.zeros(128)
+    grid[::8] = 1.0
+    woven = noise + 0.5 * (grid + grid[:, None])
+    assert grid_penalty(noise) < 0.15
+    assert grid_penalty(woven) > 1.0
+    # A coarser pattern, which is none of an enlargement by two, is left alone.
+    stripes = (torch.arange(128) * 2 * math.pi / 11).sin()
+    assert grid_penalty(noise + 0.5 * stripes) < 0.3
+
+
+def test_the_grid_penalty_pulls_the_grid_out() -> None:
+    torch.manual_seed(0)
+    grid = torch.zeros(64)
+    grid[::8] = 1.0
+    images = (0.1 * torch.randn(4, 3, 64, 64) + 0.5 * grid).requires_grad_()
+    grid_penalty(images).backward()  # type: ignore[no-untyped-call]
+    assert images.grad is not None
+    assert (images.grad * grid).sum() > 0

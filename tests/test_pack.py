@@ -12,7 +12,7 @@ from model.features.matching import MatchingHead
 from model.generators import Stage1Generator
 from model.nearest import NamesIndex
 from model.pipeline import Pipeline
-from model.training.discriminator import Heads
+from model.training.discriminator import Heads, PixelDiscriminator
 from model.training.stage1 import LatentEncoder
 
 
@@ -24,6 +24,8 @@ def parts(tiny_checkpoint: Path, tmp_path: Path) -> tuple[Path, Path]:
         "matching-64": MatchingHead(features=8, embedding_dim=8, hidden=8),
         "stage1-heads": Heads(channels=(4, 4, 4, 4), embedding_dim=8, width=4),
         "stage1-encoder": LatentEncoder(z_dim=4),
+        "stage1-pixels": PixelDiscriminator(width=4),
+        "stage2-pixels": PixelDiscriminator(width=4),
         "stage2-heads": Heads(channels=(4, 4, 4, 4), embedding_dim=8, width=4),
         "stage2-window-heads": Heads(channels=(4, 4, 4, 4), embedding_dim=8, width=4),
     }

@@ -15,7 +15,7 @@ from model.generators import Stage1Generator, Stage2Generator
 from model.training import baselines, stage1, stage2
 from model.training.adversary import Adversary, DiscriminatorConfig
 from model.training.baselines import Baseline, BaselineDiscriminator, BaselineGenerator
-from model.training.discriminator import Heads
+from model.training.discriminator import Heads, PixelDiscriminator
 from model.training.gradient_balancer import GradientBalancer
 from model.training.stage import Stage, ramp, update_ema
 from model.training.stage1 import LatentEncoder, Stage1
@@ -46,13 +46,18 @@ def first() -> Stage1Generator:
 
 def make_stage1(config: stage1.Stage1Config | None = None, generator: Stage1Generator | None = None) -> Stage1:
     config = config or stage1.Stage1Config()
-    return Stage1(generator or first(), heads(), LatentEncoder(z_dim=8), backbone(), matching(), config, CPU, False)
+    return Stage1(
+        generator or first(), heads(), PixelDiscriminator(width=4), LatentEncoder(z_dim=8), backbone(), matching(),
+        config, CPU, False,
+    )  # fmt: skip
 
 
 def make_stage2(config: stage2.Stage2Config | None = None) -> Stage2:
     generator = Stage2Generator(**LATENT, channels=(16, 16, 16), depth=1)
     config = config or stage2.Stage2Config()
-    return Stage2(generator, heads(), heads(), first(), backbone(), matching(), config, CPU, False)
+    return Stage2(
+        generator, heads(), heads(), PixelDiscriminator(width=4), first(), backbone(), matching(), config, CPU, False
+    )
 
 
 def make_baseline(conditional: bool) -> Baseline:

@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from model.features.backbone import Backbone
 from model.generators import Stage2Generator
 from model.training import stage1, stage2
+from model.training.discriminator import PixelDiscriminator
 from model.training.stage import StackGANStage
 from model.training.stage1 import LatentEncoder, Stage1
 from model.training.stage2 import Stage2
@@ -93,11 +94,14 @@ def test_replayed_steps_go_on_learning_and_looking_at_what_they_are_given(stage:
     gpu = torch.device("cuda")
     eyes, match = Backbone("lite0"), matching()
     stage: Any
+    pixels = PixelDiscriminator(width=4)
     if stage == "stage1":
-        stage = Stage1(first(), heads(), LatentEncoder(z_dim=8), eyes, match, stage1.Stage1Config(), gpu, True)
+        encoder, config = LatentEncoder(z_dim=8), stage1.Stage1Config()
+        stage = Stage1(first(), heads(), pixels, encoder, eyes, match, config, gpu, True)
     else:
         sampler = Stage2Generator(**LATENT, channels=(16, 16, 16), depth=1)
-        stage = Stage2(sampler, heads(), heads(), first(), eyes, match, stage2.Stage2Config(), gpu, True)
+        config2 = stage2.Stage2Config()
+        stage = Stage2(sampler, heads(), heads(), pixels, first(), eyes, match, config2, gpu, True)
     replay, batch = GraphedStep(stage), 64
 
     def play(photos: Tensor) -> dict[str, Tensor]:

@@ -17,7 +17,7 @@ from model import checkpoint, train
 from model.features.backbone import Backbone
 from model.features.matching import MatchingHead
 from model.training import gan_loop, name_sampler
-from model.training.discriminator import Heads
+from model.training.discriminator import Heads, PixelDiscriminator
 from model.training.stage1 import LatentEncoder
 
 ROOT = Path(__file__).parent.parent
@@ -53,6 +53,8 @@ def add_networks(folder: Path, kimg: float) -> Path:
         networks: dict[str, torch.nn.Module] = {
             "matching-64": MatchingHead(features=backbone().features, embedding_dim=EMBEDDING, hidden=32),
             "stage1-encoder": LatentEncoder(z_dim=8),
+            "stage1-pixels": PixelDiscriminator(width=4),
+            "stage2-pixels": PixelDiscriminator(width=4),
         }
         for name in ("stage1-heads", "stage2-heads", "stage2-window-heads"):
             networks[name] = Heads(embedding_dim=EMBEDDING, width=8)

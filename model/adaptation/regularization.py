@@ -27,7 +27,7 @@ ADAPTOR = ("augmentation.", "style.")
 AFFINE = ".style."
 LAST = ("blocks.3.", "blocks.4.", "up128.", "block128.", "last.", "to_rgb.")
 JITTER = 0.25  # deviation of a component, whose own size is about 1
-GENERATOR_RATE, HEADS_RATE = 1e-4, 1e-4  # a half and a quarter of what training from nothing has
+GENERATOR_RATE, HEADS_RATE, PIXEL_RATE = 1e-4, 1e-4, 2.5e-4  # a half and quarters of what training from nothing has
 FROZEN_HEADS = 2
 HALF_LIFE = 2.0  # kimg, of the average
 
@@ -65,7 +65,10 @@ def adaptation_preset(stage: str) -> Preset:
     config = preset.config
     assert isinstance(config, stage1.Stage1Config | stage2.Stage2Config)
     heads: DiscriminatorConfig = replace(config.discriminator, learning_rate=HEADS_RATE, frozen=FROZEN_HEADS)
-    milder = replace(config, discriminator=heads, augment=1.0, learning_rate=GENERATOR_RATE, half_life=HALF_LIFE)
+    milder = replace(
+        config, discriminator=heads, augment=1.0, learning_rate=GENERATOR_RATE, pixel_rate=PIXEL_RATE,
+        half_life=HALF_LIFE,
+    )  # fmt: skip
     return replace(preset, config=milder)
 
 

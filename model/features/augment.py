@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 OUTSIDE = 2.0  # where a hole touches no picture
@@ -97,6 +98,25 @@ def crop(images: Tensor, side: int, corners: Tensor) -> Tensor:
         for axis, room in enumerate((images.shape[2] - side, images.shape[3] - side))
     )
     return _take(images, rows, cols)
+
+
+def zoom(images: Tensor, side: int, span: Tensor, corners: Tensor) -> Tensor:
+    """Squares of a free place and size, resampled bilinearly to `side` pixels; differentiable in `images`.
+
+    A frozen network halves at fixed pixels, and a generator can hide a grid from it that keeps step with those; where
+    every picture lies otherwise, it cannot.
+
+    Args:
+        images: (B, 3, H, H).
+        span: (B,), side of the square as a fraction of H. Aliases where it is well over `side / H`.
+        corners: (B, 2), the square's place as a fraction of the free room.
+    """
+    centre = (2 * corners - 1) * (1 - span)[:, None]
+    theta = torch.zeros(len(images), 2, 3, device=images.device)
+    theta[:, 0, 0] = theta[:, 1, 1] = span
+    theta[:, 0, 2], theta[:, 1, 2] = centre[:, 0], centre[:, 1]
+    grid = F.affine_grid(theta, [len(images), 3, side, side], align_corners=False)
+    return F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
 def _take(images: Tensor, rows: Tensor, cols: Tensor) -> Tensor:

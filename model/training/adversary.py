@@ -1,4 +1,4 @@
-"""The adversary of both stages: discriminator heads with their loss and their optimiser."""
+"""The adversaries of both stages: discriminators with their loss and their optimiser."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from model.training.discriminator import Heads
+from model.training.discriminator import Heads, PixelDiscriminator
 from model.training.losses import ADVERSARIAL_LOSSES, mismatched
 from model.training.stage import adam, optimizer_step, ramp, to_device
 
@@ -78,3 +78,37 @@ class Adversary:
         maps = self.heads(fake_taps)
         realness = self.loss.generator(self.heads.realness(maps))
         return realness + ramp(kimg, self.discriminator.ramp) * self.loss.generator(self.heads.match(maps, texts))
+
+
+class PixelAdversary:
+    """A discriminator over pixels with its loss and its optimiser.
+
+    Its slope is kept small by a penalty on how far its logits move under a little noise, an estimate of R1 and R2
+    (Mescheder et al. 2018) without second derivatives (Lin et al. 2025, APT), so that a step remains a plain graph.
+    """
+
+    NOISE = 0.1  # deviation, of pictures in [-1, 1]
+    SMOOTHNESS = 1.0  # weight of the penalty
+
+    def __init__(
+        self, discriminator: PixelDiscriminator, loss: str, learning_rate: float, device: torch.device
+    ) -> None:
+        self.discriminator = to_device(discriminator, device).requires_grad_(False)
+        self.loss = ADVERSARIAL_LOSSES[loss]
+        self.optimizer = adam(self.discriminator.parameters(), learning_rate, device)
+
+    def update(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+        """One step on photographs and fakes, (B, 3, H, W) each; no gradient leaves here."""
+        self.discriminator.requires_grad_(True)
+        both = torch.cat([real, fake]).detach()
+        logits = self.discriminator(both)
+        moved = self.discriminator(both + self.NOISE * torch.randn_like(both)) - logits
+        real_logits, fake_logits = logits.chunk(2)
+        total = self.loss.real(real_logits) + self.loss.fake(fake_logits)
+        optimizer_step(self.optimizer, total + 2 * self.SMOOTHNESS * moved.square().mean())
+        self.discriminator.requires_grad_(False)
+        return {"pixel_d_loss": total, "pixel_real": real_logits.mean(), "pixel_fake": fake_logits.mean()}
+
+    def generator_loss(self, fake: Tensor) -> Tensor:
+        """The generator's loss; gradients flow to the fakes and not into the discriminator."""
+        return self.loss.generator(self.discriminator(fake))

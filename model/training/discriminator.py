@@ -1,11 +1,13 @@
-"""A projected discriminator: small trained heads over a frozen network's features (Sauer et al. 2021).
+"""The discriminators: small heads over a frozen network's features (Sauer et al. 2021), and a plain one over pixels.
 
-The backbone is a `Backbone` and is shared by whoever needs it; what is trained, averaged and shipped are the heads.
+The backbone is a `Backbone` and is shared by whoever needs it; what is trained and shipped are the heads and the pixel
+discriminator.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import Any, cast
 
 import torch
@@ -89,3 +91,32 @@ class _Head(nn.Module):
     def score(self, maps: Tensor, embedding: Tensor) -> Tensor:
         """Inner product of the name's projection with every position, (B, h, w)."""
         return torch.einsum("bchw,bc->bhw", self.conditional(maps), self.project(embedding))
+
+
+class PixelDiscriminator(nn.Module):
+    """A convolutional discriminator over pixels, after DCGAN's (Radford et al. 2016), without normalisation.
+
+    A frozen network does not see all that an eye sees: a generator that has only its features to please oversharpens
+    edges and weaves fine patterns. This one learns to see what tells fakes from photographs. It does not know the name.
+
+    Args:
+        width: channels after the first of four halvings.
+    """
+
+    def __init__(self, *, width: int = 32) -> None:
+        super().__init__()
+        self.config: dict[str, Any] = {"width": width}
+        widths = (3, width, 2 * width, 3 * width, 4 * width)
+        layers: list[nn.Module] = []
+        for a, b in pairwise(widths):
+            layers += [nn.Conv2d(a, b, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
+        self.layers = nn.Sequential(*layers, nn.Conv2d(widths[-1], 1, 3, padding=1))
+        for module in self.layers:
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, 0.2)
+                nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) in [-1, 1] -> logits (B, H / 16 * W / 16) float32."""
+        logits: Tensor = self.layers(images)
+        return logits.flatten(1).float()

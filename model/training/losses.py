@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -61,3 +62,31 @@ def mismatched(names: Tensor) -> tuple[Tensor, Tensor]:
     other = names.roll(1, 0)
     cosine = (F.normalize(names, dim=1) * F.normalize(other, dim=1)).sum(1)
     return other, cosine < ALIKE
+
+
+LUMA = (0.299, 0.587, 0.114)
+STEPS = 8  # a network that enlarges by factors of two leaves peaks at multiples of an eighth of the sampling rate
+
+
+def grid_penalty(images: Tensor) -> Tensor:
+    """How far the batch's mean spectrum stands out at multiples of 1/8 of the sampling rate, in nats above even.
+
+    Mean over those frequencies of max(0, log(mean power in 3 x 3 / mean power in the ring around, 9 x 9)).
+
+    Args:
+        images: (B, 3, H, H) in [-1, 1], H a multiple of 16.
+    """
+    side = images.shape[-1]
+    red, green, blue = images.float().unbind(1)
+    luma = LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue
+    window = torch.hann_window(side, periodic=False, device=images.device)
+    power = torch.fft.fft2(luma * window * window[:, None]).abs().square().mean(0)
+    step = side // STEPS
+    shifted = power.roll((step // 2, step // 2), (0, 1))
+    cells = shifted.unfold(0, step, step).unfold(1, step, step)  # (8, 8, step, step), each about its frequency
+    middle = step // 2
+    near = cells[..., middle - 4 : middle + 5, middle - 4 : middle + 5].sum((-2, -1))
+    peak = cells[..., middle - 1 : middle + 2, middle - 1 : middle + 2].sum((-2, -1))
+    ratio = (peak / 9) / ((near - peak) / 72)
+    excess = ratio.log().clamp(min=0.0).flatten()[1:]  # not the mean brightness
+    return excess.mean()

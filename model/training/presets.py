@@ -15,7 +15,7 @@ from model.features.backbone import Backbone
 from model.features.matching import MatchingHead
 from model.generators import Stage1Generator, Stage2Generator
 from model.training import baselines, stage1, stage2
-from model.training.discriminator import Heads
+from model.training.discriminator import Heads, PixelDiscriminator
 from model.training.stage import Stage
 from model.training.widen import Generator, widen
 
@@ -158,6 +158,7 @@ def build(
         return stage1.Stage1(
             generator1,
             network("stage1-heads", Heads, heads),
+            network("stage1-pixels", PixelDiscriminator, {}),
             network("stage1-encoder", stage1.LatentEncoder, {"z_dim": generator1.z_dim}),
             backbone, matching, config, device, bf16,
         ), past  # fmt: skip
@@ -167,5 +168,6 @@ def build(
         widened("stage2", Stage2Generator, {**embedding, **same_latent, **preset.generator}),
         network("stage2-heads", Heads, heads),
         network("stage2-window-heads", Heads, heads),
+        network("stage2-pixels", PixelDiscriminator, {}),
         first, backbone, matching, config, device, bf16,
     ), past  # fmt: skip

@@ -1,6 +1,7 @@
 """Training stage 1: name and latent -> a 64x64 sketch.
 
-The generator is trained against projected heads. Two things keep it from making one picture of every name:
+The generator is trained against projected heads and a discriminator over pixels. Two things keep it from making one
+picture of every name:
 
 - half of every batch of fakes are reconstructions. A small encoder reads a photograph into a latent, and the generator
   has to reconstruct that photograph from its name and that latent (cVAE-GAN, Bao et al. 2017; BicycleGAN, Zhu et
@@ -26,8 +27,8 @@ from model.features.augment import Augmentation
 from model.features.backbone import Backbone
 from model.features.matching import MatchingHead
 from model.generators import SKETCH_SIZE, Stage1Generator
-from model.training.adversary import Adversary, DiscriminatorConfig
-from model.training.discriminator import TAP_DEVIATIONS, Heads
+from model.training.adversary import Adversary, DiscriminatorConfig, PixelAdversary
+from model.training.discriminator import TAP_DEVIATIONS, Heads, PixelDiscriminator
 from model.training.gradient_balancer import GradientBalancer
 from model.training.losses import feature_distance, kl_divergence
 from model.training.stage import StackGANStage, Stateful, adam, optimizer_step, ramp, to_device
@@ -40,13 +41,15 @@ class Stage1Config:
 
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
     learning_rate: float = 2e-4
+    pixel_rate: float = 1e-3  # learning rate of the discriminator over pixels
     augment: float = 0.5  # share of the pictures that the adversary sees augmented
     # Shares of the pull at a picture, see GradientBalancer.
-    adversary: float = 1.5
+    adversary: float = 1.0
+    pixel_adversary: float = 0.75
     reconstruction: float = 0.4
     colour: float = 0.2
     match: float = 0.8
-    enter: tuple[float, float] = (0.5, 5.0)  # kimg: where the adversary's share begins to grow, and is whole
+    enter: tuple[float, float] = (0.5, 5.0)  # kimg: where the adversaries' shares begin to grow, and are whole
     condition_kl: float = 0.002
     latent_kl: float = 4.0
     half_life: float = 10.0  # kimg, of the average
@@ -78,7 +81,7 @@ class Stage1(StackGANStage):
     """The networks of stage 1, their optimisers, and one training step. See `model.training.stage.Stage`.
 
     Args:
-        generator, heads, encoder: what training starts from.
+        generator, heads, pixels, encoder: what training starts from.
         backbone: frozen features at 96 px.
         matching: frozen head over `backbone.pool`, trained on photographs and their names.
         bf16: run convolutions and products in bfloat16. The frozen network stays in float32, where its depthwise
@@ -94,6 +97,7 @@ class Stage1(StackGANStage):
         self,
         generator: Stage1Generator,
         heads: Heads,
+        pixels: PixelDiscriminator,
         encoder: LatentEncoder,
         backbone: Backbone,
         matching: MatchingHead,
@@ -109,6 +113,7 @@ class Stage1(StackGANStage):
         self.encoder = to_device(encoder, device)
         self.average = copy.deepcopy(self.generator).requires_grad_(False).eval()
         self.adversary = Adversary(heads, config.discriminator, device)
+        self.pixels = PixelAdversary(pixels, config.discriminator.loss, config.pixel_rate, device)
         self.backbone = backbone.to(device)
         self.text_match = TextMatchLoss(matching, device)
         networks = chain(self.generator.parameters(), self.encoder.parameters())
@@ -117,17 +122,21 @@ class Stage1(StackGANStage):
 
     def modules(self) -> dict[str, nn.Module]:
         return {
-            "generator": self.generator, "average": self.average, "encoder": self.encoder, "heads": self.adversary.heads
+            "generator": self.generator, "average": self.average, "encoder": self.encoder,
+            "heads": self.adversary.heads, "pixels": self.pixels.discriminator,
         }  # fmt: skip
 
     def optimizers(self) -> dict[str, Stateful]:
         return {
-            "generator": self.optimizer, "heads": self.adversary.optimizer,
+            "generator": self.optimizer, "heads": self.adversary.optimizer, "pixels": self.pixels.optimizer,
             "balancer": self.balancer, "naming": self.text_match,
         }  # fmt: skip
 
     def shipped(self) -> dict[str, nn.Module]:
-        return {"stage1": self.average, "stage1-heads": self.adversary.heads, "stage1-encoder": self.encoder}
+        return {
+            "stage1": self.average, "stage1-encoder": self.encoder,
+            "stage1-heads": self.adversary.heads, "stage1-pixels": self.pixels.discriminator,
+        }  # fmt: skip
 
     def update(self, photos: Tensor, names: Tensor, imagined: Tensor, kimg: float) -> dict[str, Tensor]:
         config, half = self.config, len(photos) // 2
@@ -140,15 +149,18 @@ class Stage1(StackGANStage):
             fakes = self.generator.render(condition)
 
         augmentation = Augmentation.draw(len(photos), self.device, config.augment)
+        seen_photos, seen_fakes = augmentation.apply(photos), augmentation.apply(fakes)
         with torch.no_grad():
-            real_taps = self.backbone(augmentation.apply(photos))
-        fake_taps = self.backbone(augmentation.apply(fakes))
+            real_taps = self.backbone(seen_photos)
+        fake_taps = self.backbone(seen_fakes)
 
         with self.autocast():
             stats = self.adversary.update(real_taps, fake_taps, names, texts, kimg)
-            adversary = config.adversary * ramp(kimg, config.enter)
+            stats |= self.pixels.update(seen_photos, seen_fakes)
+            entered = ramp(kimg, config.enter)
             losses = {
-                "g_loss": (adversary, self.adversary.generator_loss(fake_taps, texts, kimg)),
+                "pixel_g_loss": (config.pixel_adversary * entered, self.pixels.generator_loss(seen_fakes)),
+                "g_loss": (config.adversary * entered, self.adversary.generator_loss(fake_taps, texts, kimg)),
                 "match": (config.match, self.text_match.loss(self.backbone.pool(fake_taps), texts)),
             }
         losses |= {

@@ -5,8 +5,8 @@ blurred and noised as sketches are. There the photograph is the answer, so L1 an
 The other half are sketches that stage 1 makes for dishes that do not exist, where only the adversary, the name and
 the sketch itself can say what is right; they are mixed in after `pairs_only` kimg.
 
-Two adversaries look at the pictures: one at the whole reduced to 96 px, which also knows the name, and one at
-windows in full resolution, where what stage 1 could not make shows.
+Three adversaries look at the pictures: one at nearly the whole reduced to 96 px, which also knows the name, one at
+windows in about full resolution, where what stage 1 could not make shows, and one at the pixels of such windows.
 """
 
 from __future__ import annotations
@@ -18,18 +18,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.features.augment import Augmentation, crop
+from model.features.augment import Augmentation, crop, zoom
 from model.features.backbone import Backbone
 from model.features.matching import MatchingHead
 from model.generators import PICTURE_SIZE, SKETCH_SIZE, Stage1Generator, Stage2Generator
-from model.training.adversary import Adversary, DiscriminatorConfig
-from model.training.discriminator import TAP_DEVIATIONS, Heads
+from model.training.adversary import Adversary, DiscriminatorConfig, PixelAdversary
+from model.training.discriminator import TAP_DEVIATIONS, Heads, PixelDiscriminator
 from model.training.gradient_balancer import GradientBalancer
-from model.training.losses import feature_distance, kl_divergence
+from model.training.losses import feature_distance, grid_penalty, kl_divergence
 from model.training.stage import StackGANStage, Stateful, adam, optimizer_step, ramp, to_device
 from model.training.text_match import TextMatchLoss
 
 WINDOW = 96  # px, what the adversary of detail sees at once
+# What the heads see is cut out at a free place and size, as a fraction of the side and of a window: the frozen network
+# halves at fixed pixels, and behind a grid that keeps step with those the generator could hide.
+WHOLE_SPAN, WINDOW_SPAN = (0.85, 1.0), (0.75, 1.1)
 BLURS = (20, 28, 38, 50)  # px, what a photograph is reduced to before it is enlarged again
 
 
@@ -39,12 +42,15 @@ class Stage2Config:
 
     discriminator: DiscriminatorConfig = field(default_factory=lambda: DiscriminatorConfig(ramp=(1.0, 10.0)))
     learning_rate: float = 2e-4
+    pixel_rate: float = 1e-3  # learning rate of the discriminator over pixels
     augment: float = 0.5  # as in stage 1
     pairs_only: float = 3.0  # kimg
     # Shares of the pull at a picture, see GradientBalancer.
-    adversary: float = 0.75  # each of two
+    adversary: float = 0.5  # each of two
+    pixel_adversary: float = 0.75
     features: float = 0.5  # each of two
     pixels: float = 0.5
+    grid: float = 0.25
     layout: float = 0.25
     match: float = 1.0
     enter: tuple[float, float] = (0.5, 4.0)  # kimg: where the adversaries' share begins to grow, and is whole
@@ -74,6 +80,7 @@ class Stage2(StackGANStage):
         generator: Stage2Generator,
         heads: Heads,
         window_heads: Heads,
+        pixels: PixelDiscriminator,
         stage1: Stage1Generator,
         backbone: Backbone,
         matching: MatchingHead,
@@ -90,6 +97,7 @@ class Stage2(StackGANStage):
         self.stage1 = to_device(stage1, device).requires_grad_(False).eval()
         self.whole = Adversary(heads, config.discriminator, device)
         self.window = Adversary(window_heads, config.discriminator, device)
+        self.pixels = PixelAdversary(pixels, config.discriminator.loss, config.pixel_rate, device)
         self.backbone = backbone.to(device)
         self.text_match = TextMatchLoss(matching, device)
         self.balancer = GradientBalancer(device)
@@ -99,17 +107,20 @@ class Stage2(StackGANStage):
         return {
             "generator": self.generator, "average": self.average,
             "heads": self.whole.heads, "window-heads": self.window.heads,
+            "pixels": self.pixels.discriminator,
         }  # fmt: skip
 
     def optimizers(self) -> dict[str, Stateful]:
         return {
             "generator": self.optimizer, "heads": self.whole.optimizer, "window-heads": self.window.optimizer,
+            "pixels": self.pixels.optimizer,
             "balancer": self.balancer, "naming": self.text_match,
         }  # fmt: skip
 
     def shipped(self) -> dict[str, nn.Module]:
         return {
-            "stage2": self.average, "stage2-heads": self.whole.heads, "stage2-window-heads": self.window.heads
+            "stage2": self.average, "stage2-heads": self.whole.heads, "stage2-window-heads": self.window.heads,
+            "stage2-pixels": self.pixels.discriminator,
         }  # fmt: skip
 
     def update(self, photos: Tensor, names: Tensor, imagined: Tensor, kimg: float) -> dict[str, Tensor]:
@@ -126,22 +137,26 @@ class Stage2(StackGANStage):
             fakes = self.generator.render(sketches, condition)
 
         augmentation = Augmentation.draw(len(photos), self.device, config.augment)
-        corners = torch.rand(len(photos), 2, device=self.device)
+        corners = torch.rand(3, len(photos), 2, device=self.device)
+        whole_span = torch.empty(len(photos), device=self.device).uniform_(*WHOLE_SPAN)
+        window_span = torch.empty(len(photos), device=self.device).uniform_(*WINDOW_SPAN) * WINDOW / self.size
 
-        def look(images: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-            whole = augmentation.apply(F.interpolate(images, (WINDOW, WINDOW), mode="area"))
-            window = augmentation.colour(crop(images, WINDOW, corners))
+        def look(images: Tensor) -> tuple[list[Tensor], list[Tensor], Tensor]:
+            whole = augmentation.apply(zoom(F.avg_pool2d(images, 2), WINDOW, whole_span, corners[0]))
+            window = augmentation.colour(zoom(images, WINDOW, window_span, corners[1]))
             both = self.backbone(torch.cat([whole, window]))
-            return [t[: len(images)] for t in both], [t[len(images) :] for t in both]
+            pixels = augmentation.colour(crop(images, WINDOW, corners[2]))
+            return [t[: len(images)] for t in both], [t[len(images) :] for t in both], pixels
 
         with torch.no_grad():
-            real_whole, real_window = look(photos)
-        fake_whole, fake_window = look(fakes)
+            real_whole, real_window, real_pixels = look(photos)
+        fake_whole, fake_window, fake_pixels = look(fakes)
 
         with self.autocast():
             stats = self.whole.update(real_whole, fake_whole, names, texts, kimg)
             window = self.window.update(real_window, fake_window, names, texts, kimg)
-            stats |= {f"window_{name}": value for name, value in window.items() if name in ("d_loss", "real", "fake")}
+            stats |= {f"window_{name}": window[name] for name in ("d_loss", "real", "fake")}
+            stats |= self.pixels.update(real_pixels, fake_pixels)
             adversary = config.adversary * ramp(kimg, config.enter)
             losses = {
                 "g_loss": (adversary, self.whole.generator_loss(fake_whole, texts, kimg)),
@@ -152,6 +167,7 @@ class Stage2(StackGANStage):
             distance = feature_distance([t[:pairs] for t in fake], [t[:pairs] for t in real], TAP_DEVIATIONS)
             losses[name] = (config.features, distance)
         losses["pixels"] = (config.pixels, F.l1_loss(fakes[:pairs], photos[:pairs]))
+        losses["grid"] = (config.grid, grid_penalty(fakes))
         # The picture of a sketch stays the sketch's picture: it agrees in colour and layout.
         losses["layout"] = (config.layout, F.l1_loss(F.avg_pool2d(fakes, 16), F.avg_pool2d(sketches.float(), 4)))
         kl = kl_divergence(mean, log_variance)
