@@ -206,7 +206,8 @@ def module(name: str, *arguments: str) -> int:
 def leave_text(reader: str, setting: Setting) -> Path:
     """A checkpoint folder with a reader of names (see `Row`) and a matching head for it, and no generator."""
     target = setting.out / ("text" if reader == "shipped" else f"reader-{reader}")
-    if (target / checkpoint.CONFIG).exists() and NETWORKS[-1] in checkpoint.read_config(target):  # written last
+    last = NETWORKS[-1]
+    if checkpoint.weights_path(target, last).exists() and last in checkpoint.read_config(target):
         return target
     store = setting.teacher or setting.out / "teacher"
     if reader == "shipped":

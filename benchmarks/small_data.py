@@ -168,8 +168,8 @@ class Fold:
             names, imagined = name_sampler.names(index), name_sampler.imagined(batch - batch // 2)
             stage.step(flip(batches[index]), names, imagined, shown / 1000)
             shown += batch
-        names = {*self.given, *self.recombined, *self.held.names}
-        return sampler(stage, names, self.source, self.device), (time.monotonic() - began) / 60
+        asked = {*self.given, *self.recombined, *self.held.names}
+        return sampler(stage, asked, self.source, self.device), (time.monotonic() - began) / 60
 
     def _adapt(self) -> tuple[Path, float]:
         """As a user would: from a folder of photographs, of which it holds some back in its turn."""

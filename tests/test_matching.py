@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from model.checkpoint import load_weights, save_weights
 from model.data.photos import Photos
+from model.features.backbone import BackboneSpec
 from model.features.matching import MatchingHead, contrastive_loss, fit, image_features, name_weights
 
 
@@ -128,8 +129,9 @@ class Eye(nn.Module):
     features = 6
     resolution = 8
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "eye") -> None:
         super().__init__()
+        self.spec = BackboneSpec(name, (), (), ())
         self.weight = nn.Parameter(torch.ones(()))
         self.calls = 0
 
@@ -155,6 +157,13 @@ def test_image_features_are_cached(tmp_path: Path) -> None:
     np.testing.assert_array_equal(first, again)
     expected = some.images[:, :, :4].mean((1, 2)) / 127.5 - 1
     np.testing.assert_allclose(first[:, :3], expected, atol=0.01)
+
+
+def test_networks_of_one_width_do_not_share_what_is_cached(tmp_path: Path) -> None:
+    one, other, some = Eye("one"), Eye("other"), photos()
+    image_features(some, one, tmp_path)  # type: ignore[arg-type]
+    image_features(some, other, tmp_path)  # type: ignore[arg-type]
+    assert other.calls > 0
 
 
 def test_views_mirror_and_recolour(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (validation, evaluator):
         monkeypatch.setattr(module, "RESOLUTIONS", {64: 32, 256: 32})
     monkeypatch.setattr(inspection, "FEWEST", 10)
-    monkeypatch.setattr(regularization, "PLANS", (AdaptationPlan("little", 10, (), (0.016, 0.008)),))
+    monkeypatch.setattr(regularization, "PLANS", (AdaptationPlan("little", 10, ("adaptor",), (0.016, 0.008)),))
     monkeypatch.setattr(loop, "CHECKS", 1)
     for name, value in {"PICTURES": {64: 6, 256: 4}, "STEPS": 2, "RECOMBINED": 6, "AMONG": 5}.items():
         monkeypatch.setattr(small_data, name, value)

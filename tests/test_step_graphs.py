@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from model.features.backbone import Backbone
+from model.features.backbone import TRAINING, Backbone
 from model.generators import Stage2Generator
 from model.training import stage1, stage2
 from model.training.discriminator import PixelDiscriminator
@@ -92,7 +92,7 @@ def test_what_a_settled_step_remembers_stays_where_it_is(settled: Any) -> None:
 @pytest.mark.parametrize("stage", MAKERS)
 def test_replayed_steps_go_on_learning_and_looking_at_what_they_are_given(stage: str) -> None:
     gpu = torch.device("cuda")
-    eyes, match = Backbone("lite0"), matching()
+    eyes, match = Backbone(TRAINING), matching()
     stage: Any
     pixels = PixelDiscriminator(width=4)
     if stage == "stage1":

@@ -108,7 +108,7 @@ def test_a_run_leaves_a_readable_encoder_and_goes_on(
     assert encoder(pad([tokenizer.encode("ピリ辛サーモンパフェ")])).shape == (1, 256)
     config = read_config(out)
     assert load_network(out, "matching", MatchingHead).config["embedding_dim"] == 256
-    assert config["features"]["matching"] == {"backbone": "lite0", "resolution": 160}
+    assert config["features"]["matching"] == {"resolution": 160}
     assert config["features"]["matching-64"]["resolution"] == 96
     assert config["training"]["text"]["steps"] == 4
 

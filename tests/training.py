@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from model import checkpoint, train
-from model.features.backbone import Backbone
+from model.features.backbone import TRAINING, Backbone
 from model.features.matching import MatchingHead
 from model.training import gan_loop, name_sampler
 from model.training.discriminator import Heads, PixelDiscriminator
@@ -30,7 +30,7 @@ DISHES = [("tomato ramen", "トマトラーメン"), ("green salad", "グリー�
 @functools.cache
 def backbone() -> Backbone:
     """Frozen, so one is enough."""
-    return Backbone("lite0")
+    return Backbone(TRAINING)
 
 
 def make_photos(folder: Path) -> Path:

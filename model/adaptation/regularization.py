@@ -16,16 +16,12 @@ from torch import Tensor, nn
 
 from model.checkpoint import load_network
 from model.features.matching import has_bfloat16
-from model.generators import Stage1Generator, Stage2Generator
+from model.generators import ParameterGroup, Stage1Generator, Stage2Generator
 from model.training import stage1, stage2
 from model.training.adversary import DiscriminatorConfig
 from model.training.presets import PRESETS, Preset
 from model.training.stage import Stage, Stateful, adam, optimizer_step, to_device
 
-# The text adaptor (conditioning augmentation and style) and every block's affines, in both generators.
-ADAPTOR = ("augmentation.", "style.")
-AFFINE = ".style."
-LAST = ("blocks.3.", "blocks.4.", "up128.", "block128.", "last.", "to_rgb.")
 JITTER = 0.25  # deviation of a component, whose own size is about 1
 GENERATOR_RATE, HEADS_RATE, PIXEL_RATE = 1e-4, 1e-4, 2.5e-4  # a half and quarters of what training from nothing has
 FROZEN_HEADS = 2
@@ -37,19 +33,19 @@ class AdaptationPlan:
     """How much may change.
 
     fewest: photographs from which on this is the plan.
-    learning: prefixes of the generators' parameters that learn besides adaptor and affines; None: all do.
+    learning: groups of the generators' parameters that learn; None: all do.
     kimg: at which stage 1 and stage 2 end at the latest.
     """
 
     name: str
     fewest: int
-    learning: tuple[str, ...] | None
+    learning: tuple[ParameterGroup, ...] | None
     kimg: tuple[float, float]
 
 
 PLANS = (
-    AdaptationPlan("adaptor and affines", 20, (), (20.0, 10.0)),
-    AdaptationPlan("adaptor, affines and last blocks", 60, LAST, (30.0, 15.0)),
+    AdaptationPlan("adaptor and affines", 20, ("adaptor",), (20.0, 10.0)),
+    AdaptationPlan("adaptor, affines and last blocks", 60, ("adaptor", "last_blocks"), (30.0, 15.0)),
     AdaptationPlan("everything", 250, None, (40.0, 20.0)),
 )
 
@@ -72,11 +68,12 @@ def adaptation_preset(stage: str) -> Preset:
     return replace(preset, config=milder)
 
 
-def freeze(generator: nn.Module, plan: AdaptationPlan) -> None:
-    """Lets only those parameters of a generator learn that the plan names."""
-    for name, parameter in generator.named_parameters():
-        adaptor = name.startswith(ADAPTOR) or AFFINE in name
-        parameter.requires_grad_(plan.learning is None or adaptor or name.startswith(plan.learning))
+def freeze(generator: Stage1Generator | Stage2Generator, plan: AdaptationPlan) -> None:
+    """Freezes all parameters of a generator but those that the plan lets learn."""
+    generator.requires_grad_(plan.learning is None)
+    for group in plan.learning or ():
+        for parameter in generator.parameter_group(group):
+            parameter.requires_grad_(True)
 
 
 def jitter(names: Tensor) -> Tensor:
@@ -138,8 +135,10 @@ class RegularizedStage:
     EVERY = 4  # steps of the stage to one of the rehearsal
 
     def __init__(self, stage: Stage, plan: AdaptationPlan, source: Path, composed: Tensor, batch: int) -> None:
-        self.stage, self.size, self.collapsed, self.latent_dim = stage, stage.size, stage.collapsed, stage.latent_dim
+        self.stage, self.name, self.size, self.latent_dim = stage, stage.name, stage.size, stage.latent_dim
+        self.collapsed = stage.collapsed
         generator = stage.modules()["generator"]
+        assert isinstance(generator, Stage1Generator | Stage2Generator)
         freeze(generator, plan)
         self.rehearsal = Rehearsal(generator, source, composed, batch)
         self.apart = torch.zeros((), device=composed.device)

@@ -20,7 +20,7 @@ from model.data.photos import Photos
 from model.evaluation import metrics
 from model.evaluation.evaluator import RESOLUTIONS
 from model.evaluation.metrics import Measure
-from model.features.backbone import Backbone
+from model.features.backbone import EVALUATION, Backbone
 from model.features.matching import image_features
 
 PICTURES = {64: 128, 256: 64}  # of either kind at most, by their size; a check is to take seconds
@@ -50,7 +50,7 @@ class HeldOutValidator:
     def __init__(
         self, size: int, shown: Photos, held: Photos, device: torch.device, pictures: int | None = None
     ) -> None:
-        self.backbone = Backbone("lite2", RESOLUTIONS[size]).to(device)
+        self.backbone = Backbone(EVALUATION, RESOLUTIONS[size]).to(device)
         self.shown, self.held = self.look(shown.images), self.look(held.images)
         self.threshold = float(self.nearest(self.held)[0].quantile(0.01))
         most = pictures or PICTURES[size]
@@ -61,7 +61,7 @@ class HeldOutValidator:
     def look(self, pictures: Pictures) -> Tensor:
         """(N, H, W, 3) → (N, 1280): the network's last layer."""
         features = image_features(Photos.unnamed(pictures), self.backbone)
-        return torch.from_numpy(features).float()[:, sum(self.backbone.channels) :]
+        return torch.from_numpy(features).float()[:, sum(self.backbone.spec.channels) :]
 
     def nearest(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """For each of (N, 1280) the distance to the nearest photograph that was shown, and its row."""

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from model.checkpoint import CheckpointError, load_weights, save_weights, weights_path
 from model.data.name_pairs import key
 from model.data.photos import Photos
-from model.features.backbone import Backbone
+from model.features.backbone import EVALUATION, Backbone
 from model.features.matching import MatchingHead, fit, image_features
 
 NETWORK = "EfficientNet-Lite2"
@@ -84,7 +84,7 @@ class Evaluator:
 
     def deep(self, features: Tensor) -> Tensor:
         """(N, F) → (N, 1280): the network's last layer, in which distances are measured."""
-        return features[:, sum(self.backbone.channels) :]
+        return features[:, sum(self.backbone.spec.channels) :]
 
     @torch.inference_mode()
     def see(self, features: Tensor) -> Tensor:
@@ -111,7 +111,7 @@ def fit_evaluator(
     Raises:
         ModuleNotFoundError: a package of the `train` extra is not installed.
     """
-    backbone = Backbone("lite2", resolution=RESOLUTIONS[size]).to(device)
+    backbone = Backbone(EVALUATION, resolution=RESOLUTIONS[size]).to(device)
     features = image_features(photos, backbone, cache)
     head = MatchingHead(features=backbone.features, embedding_dim=EMBEDDING).eval()
     reader = nn.Linear(BAG, EMBEDDING)

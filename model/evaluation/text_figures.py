@@ -14,7 +14,7 @@ from model.checkpoint import TOKENIZER, load_network, read_config
 from model.data.name_pairs import Pair, class_names, held_out, japanese_rows, key, read_names
 from model.data.photos import Photos, default_cache
 from model.features import text_teacher
-from model.features.backbone import Backbone
+from model.features.backbone import TRAINING, Backbone
 from model.features.matching import RESOLUTION, MatchingHead, fit, image_features, load_photos
 from model.features.retrieval import Embed, recall_among, retrieval
 from model.text_encoder import TextEncoder, Tokenizer, embed
@@ -72,7 +72,7 @@ def measure_student(
     resolution = read_config(checkpoint).get("features", {}).get("matching", {}).get("resolution", RESOLUTION)
     head = load_network(checkpoint, "matching", MatchingHead).eval()
     with torch.inference_mode():
-        features = image_features(photos, Backbone("lite0", resolution=resolution), cache or default_cache())
+        features = image_features(photos, Backbone(TRAINING, resolution=resolution), cache or default_cache())
         images = head(torch.from_numpy(features))
 
     def embedder(names: Sequence[str]) -> Tensor:
@@ -94,7 +94,7 @@ def measure_teacher(
     All of it is fit on training names and training photographs alone.
     """
     train = load_photos(data, "train", cache)
-    backbone = Backbone("lite0", resolution=RESOLUTION)
+    backbone = Backbone(TRAINING, resolution=RESOLUTION)
     features = torch.from_numpy(image_features(train, backbone, cache or default_cache()))
     validation = torch.from_numpy(image_features(photos, backbone, cache or default_cache()))
     forbidden = held_out(pairs, photos, class_names(train))

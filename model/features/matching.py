@@ -226,7 +226,7 @@ def has_bfloat16(device: torch.device) -> bool:
 def _key(photos: Photos, backbone: Backbone, view: int) -> str:
     how = "augmented" if view > 1 else ""
     digest = hashlib.sha256(
-        f"{backbone.features} {backbone.resolution} {photos.images.shape} {view} {how}".encode()
+        f"{backbone.spec.name} {backbone.resolution} {photos.images.shape} {view} {how}".encode()
     )
     for image in photos.images:  # all of them: a file that is replaced under its name changes one
         digest.update(image)

@@ -134,6 +134,7 @@ class Baseline:
         bf16: bool,
     ) -> None:
         self.config, self.device, self.bf16 = config, device, bf16
+        self.name = "stage1" if config.ours else "baseline"
         self.latent_dim = generator.latent_dim
         discriminator.apply(_initialise)
         if isinstance(generator, BaselineGenerator):
@@ -153,8 +154,7 @@ class Baseline:
         return {"generator": self.generator_optimizer, "discriminator": self.discriminator_optimizer}
 
     def shipped(self) -> dict[str, nn.Module]:
-        name = "stage1" if self.config.ours else "baseline"
-        return {name: self.average, "baseline-discriminator": self.discriminator}
+        return {self.name: self.average, "baseline-discriminator": self.discriminator}
 
     def step(self, photos: Tensor, names: Tensor, imagined: Tensor, kimg: float) -> dict[str, Tensor]:
         """As both papers: every fake has a photograph's name, and a photograph's other half is a mismatch."""

@@ -15,8 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-# Deviation of Lite0's taps over photographs of dishes. Raw, the first tap would outweigh the last by three to one.
-TAP_DEVIATIONS = (9.0, 8.0, 7.0, 3.0)
+from model.features.backbone import TRAINING
 
 
 class Heads(nn.Module):
@@ -32,7 +31,7 @@ class Heads(nn.Module):
     """
 
     def __init__(
-        self, *, channels: Sequence[int] = (24, 40, 112, 320), embedding_dim: int = 256, width: int = 64
+        self, *, channels: Sequence[int] = TRAINING.channels, embedding_dim: int = 256, width: int = 64
     ) -> None:
         super().__init__()
         self.config: dict[str, Any] = {
@@ -40,7 +39,7 @@ class Heads(nn.Module):
         }
         self.heads = nn.ModuleList(
             _Head(c, width, embedding_dim, halvings=len(channels) - 1 - i, deviation=d)
-            for i, (c, d) in enumerate(zip(channels, TAP_DEVIATIONS, strict=True))
+            for i, (c, d) in enumerate(zip(channels, TRAINING.deviations, strict=True))
         )
 
     def forward(self, taps: Sequence[Tensor]) -> list[Tensor]:

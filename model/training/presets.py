@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from model.checkpoint import CONFIG, CheckpointError, Network, load_network, read_config
-from model.features.backbone import Backbone
+from model.features.backbone import TRAINING, Backbone
 from model.features.matching import MatchingHead
 from model.generators import Stage1Generator, Stage2Generator
 from model.training import baselines, stage1, stage2
@@ -149,8 +149,8 @@ def build(
         made = network(name, kind, arguments)
         return widen(made, arguments["channels"]) if "channels" in arguments else made
 
-    backbone, matching = Backbone("lite0"), load_network(source, "matching-64", MatchingHead)
-    heads = {**embedding, "channels": backbone.channels}
+    backbone, matching = Backbone(TRAINING), load_network(source, "matching-64", MatchingHead)
+    heads = {**embedding, "channels": backbone.spec.channels}
     if isinstance(config, stage1.Stage1Config):
         generator1 = widened("stage1", Stage1Generator, {**embedding, **preset.generator})
         if not preset.everywhere:

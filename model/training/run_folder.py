@@ -159,5 +159,5 @@ def save_checkpoint(target: Path, stage: Stage, kimg: float, hours: float) -> No
         checkpoint.save_weights(target, name, module)
     sections: dict[str, Any] = {name: module.config for name, module in shipped.items()}
     training = checkpoint.read_config(target).get("training", {})
-    training[next(iter(shipped))] = {"kimg": round(kimg, 3), "hours": round(hours, 3)}
+    training[stage.name] = {"kimg": round(kimg, 3), "hours": round(hours, 3)}
     checkpoint.save_config(target, training=training, **sections)

@@ -34,6 +34,7 @@ class Stateful(Protocol):
 class Stage(Protocol):
     """What the training loop needs of a stage."""
 
+    name: str  # under which a checkpoint's config says how long it was trained
     size: int  # side of the photographs that it is shown
     collapsed: float  # a spread below this is a collapse
 

@@ -28,7 +28,7 @@ from model.features.backbone import Backbone
 from model.features.matching import MatchingHead
 from model.generators import SKETCH_SIZE, Stage1Generator
 from model.training.adversary import Adversary, DiscriminatorConfig, PixelAdversary
-from model.training.discriminator import TAP_DEVIATIONS, Heads, PixelDiscriminator
+from model.training.discriminator import Heads, PixelDiscriminator
 from model.training.gradient_balancer import GradientBalancer
 from model.training.losses import feature_distance, kl_divergence
 from model.training.stage import StackGANStage, Stateful, adam, optimizer_step, ramp, to_device
@@ -88,6 +88,7 @@ class Stage1(StackGANStage):
             convolutions are faster.
     """
 
+    name = "stage1"
     size = SKETCH_SIZE
     collapsed = 0.1
     generator: Stage1Generator
@@ -163,10 +164,11 @@ class Stage1(StackGANStage):
                 "g_loss": (config.adversary * entered, self.adversary.generator_loss(fake_taps, texts, kimg)),
                 "match": (config.match, self.text_match.loss(self.backbone.pool(fake_taps), texts)),
             }
+        deviations = self.backbone.spec.deviations
         losses |= {
             "reconstruction": (
                 config.reconstruction,
-                feature_distance([t[:half] for t in fake_taps], [t[:half] for t in real_taps], TAP_DEVIATIONS),
+                feature_distance([t[:half] for t in fake_taps], [t[:half] for t in real_taps], deviations),
             ),
             "colour": (config.colour, F.l1_loss(F.avg_pool2d(fakes[:half], 4), F.avg_pool2d(photos[:half], 4))),
         }

@@ -23,7 +23,7 @@ from model.features.backbone import Backbone
 from model.features.matching import MatchingHead
 from model.generators import PICTURE_SIZE, SKETCH_SIZE, Stage1Generator, Stage2Generator
 from model.training.adversary import Adversary, DiscriminatorConfig, PixelAdversary
-from model.training.discriminator import TAP_DEVIATIONS, Heads, PixelDiscriminator
+from model.training.discriminator import Heads, PixelDiscriminator
 from model.training.gradient_balancer import GradientBalancer
 from model.training.losses import feature_distance, grid_penalty, kl_divergence
 from model.training.stage import StackGANStage, Stateful, adam, optimizer_step, ramp, to_device
@@ -70,6 +70,7 @@ class Stage2(StackGANStage):
         bf16: as in stage 1.
     """
 
+    name = "stage2"
     size = PICTURE_SIZE
     collapsed = 0.1
     generator: Stage2Generator
@@ -163,8 +164,9 @@ class Stage2(StackGANStage):
                 "window_g_loss": (adversary, self.window.generator_loss(fake_window, texts, kimg)),
                 "match": (config.match, self.text_match.loss(self.backbone.pool(fake_whole), texts)),
             }
+        deviations = self.backbone.spec.deviations
         for name, fake, real in (("features", fake_whole, real_whole), ("window_features", fake_window, real_window)):
-            distance = feature_distance([t[:pairs] for t in fake], [t[:pairs] for t in real], TAP_DEVIATIONS)
+            distance = feature_distance([t[:pairs] for t in fake], [t[:pairs] for t in real], deviations)
             losses[name] = (config.features, distance)
         losses["pixels"] = (config.pixels, F.l1_loss(fakes[:pairs], photos[:pairs]))
         losses["grid"] = (config.grid, grid_penalty(fakes))

@@ -52,7 +52,7 @@ from model.data.name_pairs import (
 )
 from model.data.photos import Photos, default_cache, load
 from model.features import text_teacher
-from model.features.backbone import Backbone
+from model.features.backbone import TRAINING, Backbone
 from model.features.matching import (
     RESOLUTION,
     MatchingHead,
@@ -272,7 +272,7 @@ def fit_matching_head(
     """
     tokenizer, encoder = reader(run)
     encoder.to(device).eval()
-    backbone = Backbone("lite0", resolution=resolution).to(device)
+    backbone = Backbone(TRAINING, resolution=resolution).to(device)
     photos = load(data, size, "train", cache)
     features = np.stack([image_features(photos, backbone, cache or default_cache(), view) for view in range(views)], 1)
     embeddings = _both_languages(encoder, tokenizer, photos)
@@ -286,15 +286,15 @@ def fit_matching_head(
         images = torch.from_numpy(image_features(validation, backbone, cache or default_cache()))
         figures = validate(encoder, head, tokenizer, Validation([], validation, images))
     name = f"matching-{size}"
-    save_weights(run, name, head)
     save_config(run, **{name: head.config}, **_features_section(run, name, resolution, validation=figures))
+    save_weights(run, name, head)  # last: with this file the text stage is finished
     return figures
 
 
 def _features_section(run: Path, name: str, resolution: int, **more: Any) -> dict[str, dict[str, Any]]:
     """The section `features` of config.json, which says what each matching head looks at, with one more in it."""
     known = read_config(run).get("features", {}) if (run / CONFIG).exists() else {}
-    return {"features": {**known, name: {"backbone": "lite0", "resolution": resolution, **more}}}
+    return {"features": {**known, name: {"resolution": resolution, **more}}}
 
 
 def _both_languages(encoder: TextEncoder, tokenizer: Tokenizer, photos: Photos) -> Tensor:
@@ -359,7 +359,7 @@ def prepare(
         write_file(tokenizer_path, train_tokenizer(names))
     tokenizer = Tokenizer.load(tokenizer_path)
 
-    backbone = Backbone("lite0", resolution=RESOLUTION).to(device)
+    backbone = Backbone(TRAINING, resolution=RESOLUTION).to(device)
     keep = [i for i, n in enumerate(photos.names) if n in index]
     features = torch.from_numpy(image_features(photos, backbone, cache or default_cache()))[keep]
     photo_names = torch.tensor([[index[photos.names[i]], index.get(photos.names_ja[i] or "", -1)] for i in keep])

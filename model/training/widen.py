@@ -12,10 +12,9 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from model.generators import Stage1Generator, Stage2Generator
+from model.generators import GROUP, Stage1Generator, Stage2Generator
 
 Generator = TypeVar("Generator", Stage1Generator, Stage2Generator)
-GROUP = 16  # channels that `Affine` normalises together
 
 
 @torch.no_grad()
@@ -37,8 +36,9 @@ def widen(narrow: Generator, channels: Sequence[int]) -> Generator:
     old, new = narrow.state_dict(), wide.state_dict()
     if old.keys() != new.keys():
         raise ValueError(f"{now} cannot grow to {widths}: neighbours stay equally wide, or unequally")
+    parts = narrow.axis_parts()
     for name, tensor in old.items():
-        grown, (rows, columns) = new[name], _parts(name)
+        grown, (rows, columns) = new[name], parts.get(name, (1, 1))
         own = _places(tensor.shape[0], grown.shape[0], rows)
         if tensor.dim() == 1:
             grown[own] = tensor
@@ -49,16 +49,7 @@ def widen(narrow: Generator, channels: Sequence[int]) -> Generator:
     return wide
 
 
-def _parts(name: str) -> tuple[int, int]:
-    """Of how many equal parts a weight's rows and columns consist, each of which grows at its own end."""
-    rows = 2 if ".style." in name else 1  # an affine's scales, then its shifts
-    # Stage 2's block at 64 px hears what comes from below beside what was read on the way down.
-    if name.startswith("block64.affine1."):
-        return 2 * rows, 1
-    return rows, 2 if name.startswith(("block64.conv1.weight", "block64.skip.")) else 1
-
-
 def _places(old: int, new: int, parts: int) -> Tensor:
-    """Where among `new` rows or columns the old ones stand."""
+    """Where among `new` rows or columns the old ones stand: each of the equal parts grows at its own end."""
     before, after = old // parts, new // parts
     return torch.cat([torch.arange(before) + part * after for part in range(parts)])

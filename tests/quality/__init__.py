@@ -22,7 +22,7 @@ from model.checkpoint import load_network, write_file
 from model.data.photos import Photos
 from model.evaluation.evaluator import RESOLUTIONS
 from model.evaluation.metrics import kid, r_precision
-from model.features.backbone import Backbone
+from model.features.backbone import EVALUATION, TRAINING, Backbone
 from model.features.matching import MatchingHead, image_features
 from model.pipeline import SIZES, Pipeline
 
@@ -47,7 +47,7 @@ def measure(checkpoint: Path, names: list[str]) -> dict[str, dict[str, float]]:
     for size in SIZES:
         pictures = pipeline.generate(names, range(len(names)), size)
         with torch.inference_mode():
-            seen = head(look(pictures, Backbone("lite0")))
+            seen = head(look(pictures, Backbone(TRAINING)))
         figures[str(size)] = {
             "kid": round(kid(photographs(size), deep(pictures, size))[0].value, 4),
             "r_precision": round(r_precision(seen, range(len(names)), read).value, 4),
@@ -57,8 +57,8 @@ def measure(checkpoint: Path, names: list[str]) -> dict[str, dict[str, float]]:
 
 def deep(pictures: np.ndarray, size: int) -> Tensor:
     """(N, H, W, 3) uint8 -> (N, 1280): Lite2's last layer."""
-    backbone = Backbone("lite2", resolution=RESOLUTIONS[size])
-    return look(pictures, backbone)[:, sum(backbone.channels) :]
+    backbone = Backbone(EVALUATION, resolution=RESOLUTIONS[size])
+    return look(pictures, backbone)[:, sum(backbone.spec.channels) :]
 
 
 def look(pictures: np.ndarray, backbone: Backbone) -> Tensor:
