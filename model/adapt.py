@@ -19,6 +19,7 @@ from pathlib import Path
 
 import click
 import torch
+from click.core import ParameterSource
 
 from model.adaptation import run as adaptation
 from model.adaptation.loop import Stopped, adapt
@@ -36,15 +37,19 @@ MINUTES = 30.0
 @click.option("--from", "source", help="Checkpoint folder to adapt.",                       type=click.Path(path_type=Path, file_okay=False), default=CHECKPOINT, show_default="the one that ships", metavar="DIR")
 @click.option("--seed",    help="Of the photographs held back and of every draw.",          type=click.IntRange(0, 2**32 - 1), default=0)
 @click.option("--device",  help="auto, cpu, cuda or cuda:N.",                               default="auto")
+@click.pass_context
 def main(
-    photos: Path, out: Path, minutes: float | None, resume: bool, source: Path, seed: int, device: str
-) -> None:
+    context: click.Context, photos: Path, out: Path, minutes: float | None, resume: bool, source: Path, seed: int,
+    device: str,
+) -> None:  # fmt: skip
     """Adapts a checkpoint to a folder of PHOTOS: of phones as they are, named after their dishes, or with a
     metadata.csv (file_name, name). A kill at any moment loses minutes; --resume goes on."""
     try:
         with plain_errors(out), adaptation.lock(out):
             if resume:
-                run = adaptation.resume_run(photos, out, minutes, device)
+                stated = {flag: value for name, flag, value in (("seed", "seed", seed), ("source", "from", source))
+                          if context.get_parameter_source(name) is not ParameterSource.DEFAULT}  # fmt: skip
+                run = adaptation.resume_run(photos, out, minutes, device, stated)
             else:
                 run = adaptation.start(photos, out, source, minutes or MINUTES, seed, device)
             adapt(run)

@@ -20,11 +20,14 @@ A run folder holds `log.csv`, `samples/`, `state.pt` (what --resume reads) and `
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 import torch
+from click.core import ParameterSource
 
 from model.commands import plain_errors
 from model.data.name_pairs import read_names
@@ -33,60 +36,86 @@ from model.pipeline import choose_device
 from model.training import text_stage
 from model.training.gan_loop import SMALLEST, TrainingStopped, train
 from model.training.losses import ADVERSARIAL_LOSSES
-from model.training.presets import ABLATIONS, PRESETS, TEXT_ABLATIONS
+from model.training.options import read as read_options
+from model.training.presets import ABLATIONS, PRESETS, TEXT_ABLATIONS, find, from_record
 from model.training.run_folder import check_run
+
+# What is said of one call and not of the run.
+OF_THIS_CALL = {"out", "resume", "dry_run"}
+# What may be another when a run goes on; the photographs are compared by their names.
+CHANGEABLE = {"data", "kimg", "minutes", "every", "seed", "device", "teacher"}
+TEXT_OPTIONS = ("stage", "data", "minutes", "seed", "device", "without", "teacher")
 
 
 @click.command(context_settings={"show_default": True, "max_content_width": 110})
 @click.option("--stage",   help="What to train.",                                            type=click.Choice(["text", "1", "2"]), required=True)
 @click.option("--data",    help="Parquet shards, a folder of photos, or Food-101.",          type=click.Path(path_type=Path), required=True)
 @click.option("--out",     help="Run folder.",                                               type=click.Path(path_type=Path, file_okay=False), required=True)
-@click.option("--from",    help="Checkpoint folder with what this stage builds on; where it has this stage too, training goes on from it. Not looked at by --resume.", type=click.Path(path_type=Path, file_okay=False), default=Path("checkpoints"), metavar="DIR")
+@click.option("--from",    help="Checkpoint folder with what this stage builds on; where it has this stage too, training goes on from it; --resume needs none.", type=click.Path(path_type=Path, file_okay=False), default=Path("checkpoints"), metavar="DIR")
 @click.option("--preset",  help="Widths, batch and recipe; stackgan-v1 and dcgan are the original recipes.", type=click.Choice(list(PRESETS)), default="cpu")
 @click.option("--loss",    help="Adversarial loss; otherwise the preset's: bce for the original recipes, hinge for ours.", type=click.Choice(list(ADVERSARIAL_LOSSES)))
 @click.option("--augment", help="Share of the pictures that the discriminator sees augmented; otherwise the preset's. 1 for a few hundred photographs.", type=click.FloatRange(0, 1))
 @click.option("--without", help="Take one thing away, to see what it is good for: order or pictures from the text stage, the others from our stage 1.", type=click.Choice([*ABLATIONS, *TEXT_ABLATIONS]))
 @click.option("--kimg",    help="Stop when this run has shown so many thousands of photographs.", type=click.FloatRange(min=0, min_open=True))
 @click.option("--minutes", help="Stop after so many minutes of this run, earlier parts of it included.", type=click.FloatRange(min=0, min_open=True))
-@click.option("--resume",  help="Go on where the run in --out stopped.",                     is_flag=True)
+@click.option("--resume",  help="Go on where the run in --out stopped, with the options that it was begun with.",                     is_flag=True)
 @click.option("--batch",   help="Photographs a step, over all processes; otherwise the preset's.", type=click.IntRange(min=SMALLEST))
 @click.option("--every",   help="Minutes between checkpoints and grids.",                    type=click.FloatRange(min=0), default=5.0)
 @click.option("--seed",    help="Of initial weights and every draw.",                        type=click.IntRange(0, 2**32 - 1), default=0)
 @click.option("--device",  help="auto, cpu, cuda or cuda:N.",                                default="auto")
 @click.option("--teacher", help="Folder of the teacher's vectors, for --stage text; otherwise OUT/teacher.", type=click.Path(path_type=Path, file_okay=False), metavar="DIR")
 @click.option("--dry-run", help="Print what would be trained, on what and from where, and stop.", is_flag=True)
-def main(**options: Any) -> None:
+@click.pass_context
+def main(context: click.Context, /, **options: Any) -> None:
     """Trains one stage; a kill at any moment loses at most --every minutes."""
-    options["source"] = options.pop("from")
-    stage, teacher = options.pop("stage"), options.pop("teacher")
     if options["kimg"] is None and options["minutes"] is None:
         raise click.UsageError("say when to stop: --kimg or --minutes")
-    if stage == "text" and options["minutes"] is None:
+    if options["stage"] == "text" and options["minutes"] is None:
         raise click.UsageError("--stage text stops by --minutes")
+    stated = {name: value for name, value in options.items() if name not in OF_THIS_CALL
+              and context.get_parameter_source(name) is not ParameterSource.DEFAULT}  # fmt: skip
     try:
         with plain_errors(options["out"]):
-            if stage == "text":
-                names = ("data", "out", "minutes", "seed", "device", "resume", "without", "dry_run")
-                train_text(**{name: options[name] for name in names}, teacher=teacher)
-            else:
-                train(stage, **options)
+            (train_text if options["stage"] == "text" else train_stage)(options, stated)
     except (TrainingStopped, FloatingPointError, ValueError) as error:
         raise click.ClickException(str(error)) from error
     except torch.cuda.OutOfMemoryError as error:
         raise click.ClickException(f"the GPU's memory is full: try a smaller --batch ({error})") from error
 
 
-def train_text(
-    data: Path, out: Path, minutes: float, seed: int, device: str, resume: bool, without: str | None, dry_run: bool,
-    teacher: Path | None,
-) -> None:  # fmt: skip
-    """Trains the text stage, see `model.training.text_stage`, under the same manners as the others."""
+def train_stage(options: Mapping[str, Any], stated: Mapping[str, Any]) -> None:
+    """Trains stage 1 or 2, see `model.training.gan_loop`. `stated`: options that are not only defaults."""
+    out, begun = options["out"], None
+    check_run(out, out / "state.pt", options["resume"])
+    given = {name: value for name, value in options.items() if name not in OF_THIS_CALL}
+    if options["resume"]:
+        begun = read_options(out).resumed(stated, CHANGEABLE, out)
+        preset, given = from_record(begun.config), begun.given
+    else:
+        preset = find(options["preset"], options["stage"], options["loss"], options["augment"], options["without"])
+        preset = replace(preset, batch=options["batch"] or preset.batch)
+    train(
+        options["stage"], options["data"], out, options["from"], preset, kimg=options["kimg"],
+        minutes=options["minutes"], every=options["every"], seed=given["seed"], device=options["device"],
+        given=given, begun=begun, dry_run=options["dry_run"],
+    )  # fmt: skip
+
+
+def train_text(options: Mapping[str, Any], stated: Mapping[str, Any]) -> None:
+    """Trains the text stage, see `model.training.text_stage`, as `train_stage` does the others."""
+    data, out, resume, without = (options[name] for name in ("data", "out", "resume", "without"))
     if without not in (None, *TEXT_ABLATIONS):
         raise ValueError(f"--without {without} is for our own stage 1")
     state_file = out / text_stage.STATE
     check_run(out, state_file, resume)
-    where = choose_device(device)
-    if dry_run:
+    given = {name: value for name, value in options.items() if name in TEXT_OPTIONS}
+    begun = None
+    if resume:
+        begun = read_options(out).resumed(stated, CHANGEABLE, out)
+        given, without = begun.given, begun.given["without"]
+    minutes, seed = options["minutes"], given["seed"]
+    where = choose_device(options["device"])
+    if options["dry_run"]:
         photos, pairs = load_photos(data, "train", None), read_names(data, "train")
         print(f"stage text into {out}, on {where}")
         print(f"data: {len(photos):,} photographs and {len(pairs):,} pairs of names in {data}")
@@ -94,8 +123,9 @@ def train_text(
         return
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     text_stage.train(
-        data, out, minutes=minutes, seed=seed, device=where, resume=resume, teacher_store=teacher, without=without
-    )
+        data, out, minutes=minutes, seed=seed, device=where, resume=resume, teacher_store=options["teacher"],
+        without=without, given=given, begun=begun,
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -79,7 +79,7 @@ Run = Callable[..., Result]
 
 def invoke(source: Path, out: Path, expect: int = 0, photos: Path = EXAMPLE, **options: Any) -> Result:
     """The command in this process."""
-    values = {"out": out, "from": source, **options}
+    values = {"out": out, **({} if options.get("resume") else {"from": source}), **options}
     flags = [f"--{name}" if value is True else f"--{name}={value}" for name, value in values.items()]
     result = CliRunner().invoke(adapt.main, [str(photos), *flags])
     assert result.exit_code == expect, result.output
@@ -346,6 +346,8 @@ def test_a_stopped_adaptation_goes_on_without_photos_or_source(
     checkpoint.write_file(out / "adaptation" / "run.json", json.dumps(known).encode())
     shutil.rmtree(photos), shutil.rmtree(base)
     assert f"holds an adaptation to {photos}: for {EXAMPLE}, name another --out" in run(1, resume=True).output
+    for other in ({"seed": 4}, {"from": source}):
+        assert "was begun with" in run(1, photos=photos, resume=True, **other).output
     steps: list[int] = []
     with monkeypatch.context() as patch:
         taken = RegularizedStage.step

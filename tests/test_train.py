@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import shutil
 import signal
@@ -219,8 +220,6 @@ def test_what_a_preset_trains_can_be_packed(preset: str) -> None:
 
 def forget(folder: Path, *names: str) -> None:
     """Removes networks from a checkpoint folder."""
-    import json
-
     config = read_config(folder)
     for name in names:
         weights_path(folder, name).unlink()
@@ -487,9 +486,58 @@ def test_a_state_that_is_damaged_or_of_another_run_is_named(run: Run, tmp_path: 
         file.write_bytes(damaged)
         assert f"{file} is not the state of such a run" in run(1, kimg=0.008, resume=True).output
     file.write_bytes(whole)
-    for other in ({"stage": 2}, {"preset": "dcgan"}):
-        assert f"{file} is not the state of such a run" in run(1, kimg=0.008, resume=True, **other).output
     assert file.read_bytes() == whole
+
+
+@pytest.mark.parametrize(("other", "message"), [
+    ({"stage": 2}, "--stage 2: the run in {out} was begun with --stage 1"),
+    ({"preset": "gpu"}, "--preset gpu: the run in {out} was begun with --preset cpu"),
+    ({"loss": "bce"}, "--loss bce: the run in {out} was begun without --loss"),
+    ({"batch": 8}, "--batch 8: the run in {out} was begun with --batch 4"),
+])  # fmt: skip
+def test_options_that_contradict_a_run_are_refused(
+    run: Run, tmp_path: Path, other: dict[str, Any], message: str
+) -> None:
+    run(kimg=0.004)
+    file = tmp_path / "run" / "state.pt"
+    before = file.read_bytes()
+    output = " ".join(run(1, kimg=0.008, resume=True, **other).output.split())
+    assert message.format(out=tmp_path / "run") in output
+    assert file.read_bytes() == before
+
+
+def test_a_run_records_its_options_and_goes_on_with_them(run: Run, tmp_path: Path, data: Path, source: Path) -> None:
+    out = tmp_path / "run"
+    run(kimg=0.004, loss="bce", seed=5)
+    record = json.loads((out / "options.json").read_text())
+    assert record["given"]["from"] == str(source.resolve()) and record["given"]["loss"] == "bce"
+    assert record["config"]["batch"] == 4 and record["config"]["config"]["discriminator"]["loss"] == "bce"
+    assert record["data"] == {**record["data"], "path": str(data.resolve()), "photographs": 6}
+    assert record["versions"]["torch"] == torch.__version__
+    # Without a word of it, it goes on with the loss and the seed that it was begun with.
+    run(kimg=0.008, batch=None, resume=True)
+    whole = tmp_path / "whole"
+    run(out=whole, kimg=0.008, loss="bce", seed=5, every=0)
+    assert same_training(state(out), state(whole))
+    again = json.loads((out / "options.json").read_text())
+    assert again["config"] == record["config"] and again["given"]["seed"] == 5 and again["given"]["kimg"] == 0.008
+
+
+def test_a_run_goes_on_with_its_photographs_wherever_they_are(run: Run, tmp_path: Path, data: Path) -> None:
+    run(kimg=0.004)
+    moved = Path(shutil.copytree(data, tmp_path / "moved"))
+    run(kimg=0.008, resume=True, data=moved)
+    (moved / "metadata.csv").write_text("file_name,name\n0.png,another dish\n")
+    assert f"{moved} holds other photographs" in run(1, kimg=0.012, resume=True, data=moved).output
+
+
+def test_a_run_without_a_record_is_refused(run: Run, tmp_path: Path) -> None:
+    run(kimg=0.004)
+    file = tmp_path / "run" / "options.json"
+    file.unlink()
+    assert "options.json does not exist" in run(1, kimg=0.008, resume=True).output
+    file.write_text("{}")
+    assert "options.json is damaged" in run(1, kimg=0.008, resume=True).output
 
 
 def test_a_batch_that_processes_cannot_share_is_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -520,7 +568,7 @@ def test_the_text_stage_is_started_and_refused_alike(
         raise FloatingPointError("the loss is not finite after 2 steps")
 
     monkeypatch.setattr(text_stage, "train", diverge)
-    assert "not finite" in run(1, stage="text", minutes=2, resume=True).output
+    assert "not finite" in run(1, stage="text", minutes=2, out=tmp_path / "diverged").output
 
 
 # ---- real processes ---------------------------------------------------------------------------------------

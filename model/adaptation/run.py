@@ -8,11 +8,12 @@ import math
 import random
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from PIL import Image
 
 from model import checkpoint
 from model.adaptation.recombine import recombine
-from model.adaptation.regularization import AdaptationPlan, choose_plan
+from model.adaptation.regularization import AdaptationPlan, adaptation_preset, choose_plan
 from model.checkpoint import SHIPPED
 from model.data.inspection import SMALL, look
 from model.data.layouts import DataError
@@ -30,6 +31,9 @@ from model.generators import PICTURE_SIZE
 from model.pipeline import Pipeline, choose_device
 from model.text_encoder import Tokenizer
 from model.training.name_sampler import NameSampler
+from model.training.options import Options, describe, plain
+from model.training.options import read as read_options
+from model.training.presets import to_record
 from model.training.run_folder import start_checkpoint
 
 SHARE = 0.45  # of the time for stage 1; what it leaves is stage 2's
@@ -183,12 +187,22 @@ def start(data: Path, out: Path, source: Path, minutes: float, seed: int, device
              "sources": photos.sources}  # fmt: skip
     np.savez(buffer, images=photos.images, held=held, small=small, texts=np.array(json.dumps(texts)))
     checkpoint.write_file(run.folder / "photos.npz", buffer.getvalue())
+    given = {"photos": data, "minutes": minutes, "seed": seed, "from": source, "device": device}
+    stages = {stage: to_record(adaptation_preset(stage)) for stage in ("1", "2")}
+    Options(plain(given), {"plan": asdict(run.plan), "stages": stages}, describe(photos, data)).write(run.folder)
     run.save()
     return run
 
 
-def resume_run(data: Path, out: Path, minutes: float | None, device: str) -> AdaptationRun:
-    """A run that was interrupted, as it was. `data`, which may be gone, is what it was begun with, or ValueError."""
+def resume_run(
+    data: Path, out: Path, minutes: float | None, device: str, stated: Mapping[str, Any] | None = None
+) -> AdaptationRun:
+    """A run that was interrupted, as it was. `data`, which may be gone, is what it was begun with, or ValueError.
+
+    Args:
+        minutes: for all of it; None keeps the run's own.
+        stated: other options that were given, under the names of the command; ValueError where they contradict it.
+    """
     file = out / "adaptation" / "run.json"
     if not file.exists():
         raise ValueError(f"{file} does not exist: there is nothing to resume")
@@ -204,6 +218,8 @@ def resume_run(data: Path, out: Path, minutes: float | None, device: str) -> Ada
         raise ValueError(f"{out} holds an adaptation to {known['data']}: for {data}, {another}")
     if finished:
         raise ValueError(f"{out} is finished: nothing is left to do. To adapt once more, {another}")
+    asked = {**(stated or {}), "device": device, "minutes": known["minutes"]}
+    read_options(file.parent).resumed(asked, {"device", "minutes"}, out).write(file.parent)
     with np.load(file.with_name("photos.npz")) as stored:
         texts = json.loads(str(stored["texts"]))
         names_ja = [name or None for name in texts["names_ja"]]

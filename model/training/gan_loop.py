@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,11 +20,11 @@ from model.features.text_reader import embed
 from model.pipeline import choose_device
 from model.training import distributed
 from model.training.name_sampler import NameSampler
-from model.training.presets import build, find
+from model.training.options import Options, check_data, describe, plain
+from model.training.presets import Preset, build, to_record
 from model.training.run_folder import (
     Log,
     SampleGrid,
-    check_run,
     read_state,
     resume_hint,
     save_checkpoint,
@@ -53,39 +55,48 @@ def train(
     data: Path,
     out: Path,
     source: Path,
-    preset: str,
+    preset: Preset,
+    *,
     kimg: float | None,
     minutes: float | None,
-    resume: bool,
-    batch: int | None,
     every: float,
     seed: int,
     device: str,
-    loss: str | None = None,
-    augment: float | None = None,
-    without: str | None = None,
+    given: Mapping[str, Any] | None = None,
+    begun: Options | None = None,
     dry_run: bool = False,
 ) -> None:
-    """Trains stage "1" or "2". The arguments are the command's; raises TrainingStopped, DataError, CheckpointError,
-    and ValueError for arguments that do not go together."""
-    state_file, target = out / "state.pt", out / "checkpoint"
-    check_run(out, state_file, resume)
+    """Trains stage "1" or "2".
+
+    Args:
+        data, out, source: photographs, run folder, and checkpoint folder that training starts from.
+        preset: resolved.
+        kimg, minutes: when to stop, whichever comes first.
+        every: minutes between saves.
+        given: the command's options, for the run's record.
+        begun: the record of the run that goes on, see `Options.resumed`; None begins one.
+        dry_run: print what would be done and write nothing.
+
+    Raises TrainingStopped, DataError, CheckpointError, and ValueError for arguments that do not go together.
+    """
+    state_file, target, resume = out / "state.pt", out / "checkpoint", begun is not None
     if resume:
         source = target  # it has all that the run began with, whatever became of that since
-    plan = find(preset, stage_name, loss, augment, without)
     where, rank, processes = distributed.start(choose_device(device))
     main_process = rank == 0
-    batch, rest = divmod(batch or plan.batch, processes)
+    batch, rest = divmod(preset.batch, processes)
     if rest or batch < SMALLEST:
         raise ValueError(f"--batch has to be shared evenly by {processes} processes, at least {SMALLEST} each")
     torch.manual_seed(seed)  # the same first weights on every process
-    stage, past = build(stage_name, plan, source, where, has_bfloat16(where))
+    stage, past = build(stage_name, preset, source, where, has_bfloat16(where))
     shown, spent = 0, 0.0  # photographs, seconds
     if resume:
         shown, spent, past = read_state(state_file, stage)
     before, hours = past.get("kimg", 0.0), past.get("hours", 0.0)
 
     photos = load(data, stage.size, min_pixels=150 if stage.size > 64 else 0)
+    if begun is not None:
+        check_data(begun.data, photos, data)
     if main_process:
         print(f"stage {stage_name} · {len(photos):,} photographs · batch {batch} × {processes} · {where} · {out}")
     if dry_run:
@@ -115,13 +126,16 @@ def train(
     bar = tqdm(unit="img", unit_scale=True, initial=shown, disable=not main_process, dynamic_ncols=True,
                mininterval=calm)  # fmt: skip
     with bar, stop_on_signal() as stop:
-        if main_process and not resume:
-            start_checkpoint(target, source)
+        if main_process:
+            if begun is None:
+                start_checkpoint(target, source)
+                begun = Options(plain(given or {}), to_record(preset), describe(photos, data))
+            begun.write(out)
         done = False
         while not done:
             index = torch.multinomial(name_sampler.weights, batch, replacement=True)
             names, half = name_sampler.names(index), batch - batch // 2
-            imagined = name_sampler.imagined(half) if plan.imagined else names[-half:]
+            imagined = name_sampler.imagined(half) if preset.imagined else names[-half:]
             log.add(step(flip(pictures[index]), names, imagined, before + shown / 1000))
             shown += batch * processes
             spent = time.monotonic() - began

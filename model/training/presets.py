@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
+from pydantic import TypeAdapter, ValidationError
 from torch import nn
 
 from model.checkpoint import CONFIG, CheckpointError, Network, load_network, read_config
@@ -76,6 +78,26 @@ def find(
     if loss is not None:
         preset = replace(preset, config=_with_loss(preset.config, loss))
     return preset if without is None else _without(preset, without)
+
+
+def to_record(preset: Preset) -> dict[str, Any]:
+    """A preset as JSON has it."""
+    record = asdict(preset)
+    return json.loads(json.dumps({**record, "config": {"type": type(preset.config).__name__, **record["config"]}}))
+
+
+def from_record(record: Mapping[str, Any]) -> Preset:
+    """The preset of `to_record`. Raises ValueError where this version cannot read all of it."""
+    kinds = {kind.__name__: kind for kind in get_args(StageConfig)}
+    try:
+        config = dict(record["config"])
+        config = TypeAdapter(kinds[config.pop("type")]).validate_python(config)
+        preset = Preset(**{**record, "config": config})
+    except (KeyError, TypeError, ValidationError) as error:
+        raise ValueError(f"its recorded configuration is of another version ({error!r})") from error
+    if to_record(preset) != record:
+        raise ValueError("its recorded configuration has what this version does not know")
+    return preset
 
 
 def _with_loss(config: StageConfig, loss: str) -> StageConfig:

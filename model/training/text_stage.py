@@ -18,7 +18,7 @@ import io
 import logging
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,7 @@ from model.features.matching import (
 from model.features.retrieval import recall_among, retrieval
 from model.features.text_reader import reader
 from model.text_encoder import TextEncoder, Tokenizer, embed, pad
+from model.training.options import Options, check_data, describe, plain
 from model.training.run_folder import reading_state
 from model.training.signals import stop_on_signal
 from model.words import compose
@@ -139,6 +140,8 @@ def train(
     composed: int = COMPOSED,
     cache: Path | None = None,
     without: str | None = None,
+    given: Mapping[str, Any] | None = None,
+    begun: Options | None = None,
 ) -> dict[str, float]:
     """Trains tokenizer, text encoder and matching head, and writes them into the run folder `out`.
 
@@ -157,6 +160,7 @@ def train(
         cache: of decoded photographs and of image features; `model.data.photos.default_cache` by default.
         without: "pictures" leaves the photographs out of what the encoder learns from; "order" makes it a bag of
             pieces, which sees neither where a piece stands nor what stands beside it. For the experiments.
+        given, begun: the command's options, and the record of the run that goes on; see `model.training.gan_loop`.
 
     Returns:
         The last validation figures, by name; empty without a validation split.
@@ -173,6 +177,12 @@ def train(
     torch.manual_seed(seed)
     Tokenizer.seed_samples(seed)
     rng = random.Random(seed)
+    photos = load_photos(data, "train", cache)
+    if begun is not None:
+        check_data(begun.data, photos, data)
+    if begun is None:
+        begun = Options(plain(given or {}), {"composed": composed, "without": without}, describe(photos, data))
+    begun.write(out)
     corpus, validation, tokenizer = prepare(data, out, seed, teacher_store or out / "teacher", composed, cache, device)
 
     encoder = (bag_of_pieces if without == "order" else TextEncoder)(vocabulary=len(tokenizer)).to(device)

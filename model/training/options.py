@@ -1,0 +1,120 @@
+"""A run's record of its options, `options.json` in its folder: what --resume and a model card go by."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import subprocess
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import TypeAdapter, ValidationError
+
+from model import checkpoint
+from model.data.photos import Photos
+
+FILE = "options.json"
+PACKAGES = ("torchvision", "numpy", "sentencepiece", "safetensors")
+
+
+@dataclass(frozen=True)
+class Options:
+    """All that a run was begun with.
+
+    given: the command's options by name, defaults included; paths are absolute.
+    config: the resolved configuration, nested dataclasses as objects.
+    data: `describe` of the photographs.
+    versions: see the function.
+    commit: of this repository, with `-dirty` behind it where files differ; None outside a Git checkout.
+    earlier: versions and commit of the parts before the last --resume that changed them, the oldest first.
+    """
+
+    given: dict[str, Any]
+    config: dict[str, Any]
+    data: dict[str, Any]
+    versions: dict[str, str] = field(default_factory=lambda: versions())
+    commit: str | None = field(default_factory=lambda: commit())
+    earlier: list[dict[str, Any]] = field(default_factory=list)
+
+    def write(self, folder: Path) -> None:
+        """Writes the record, atomically."""
+        text = json.dumps(asdict(self), indent=2, ensure_ascii=False, allow_nan=False)
+        checkpoint.write_file(folder / FILE, text.encode() + b"\n")
+
+    def resumed(self, given: Mapping[str, Any], changeable: Collection[str], folder: Path) -> Options:
+        """The record of the run when it goes on.
+
+        Args:
+            given: the options on the command line of --resume, without those that are only defaults.
+            changeable: names of those that may differ from the record, which they replace then.
+            folder: of the run, for the message.
+
+        Raises:
+            ValueError: another option contradicts the record.
+        """
+        given = plain(given)
+        for name, value in given.items():
+            if name not in changeable and (name not in self.given or self.given[name] != value):
+                was = self.given.get(name)
+                begun = f"with --{name} {was}" if was is not None else f"without --{name}"
+                raise ValueError(f"--{name} {value}: the run in {folder} was begun {begun}, and goes on only as it was")
+        merged = {**self.given, **{name: value for name, value in given.items() if name in changeable}}
+        now = {"versions": versions(), "commit": commit()}
+        before = {"versions": self.versions, "commit": self.commit}
+        earlier = self.earlier if now == before else [*self.earlier, before]
+        return Options(merged, self.config, self.data, earlier=earlier)
+
+
+def read(folder: Path) -> Options:
+    """The record of the run in a folder. Raises ValueError, naming the file, where it is missing or damaged."""
+    path = folder / FILE
+    if not path.exists():
+        raise ValueError(
+            f"{path} does not exist: the run was begun by an older version. Begin another --from its checkpoint folder"
+        )
+    try:
+        return TypeAdapter(Options).validate_json(path.read_bytes(), strict=True)
+    except ValidationError as error:
+        raise ValueError(f"{path} is damaged: {error.errors()[0]['msg']}") from error
+
+
+def plain(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Options as JSON has them; paths absolute."""
+    return {name: str(value.resolve()) if isinstance(value, Path) else value for name, value in given.items()}
+
+
+def describe(photos: Photos, data: Path) -> dict[str, Any]:
+    """What is recorded of photographs: where they are, how many, and a digest of their names in order."""
+    digest = hashlib.sha256("\n".join([*photos.names, *(name or "" for name in photos.names_ja)]).encode())
+    return {"path": str(data.resolve()), "photographs": len(photos), "names": digest.hexdigest()[:16]}
+
+
+def check_data(recorded: Mapping[str, Any], photos: Photos, data: Path) -> None:
+    """Raises ValueError where a run would go on with other photographs; they may have moved."""
+    found = describe(photos, data)
+    if any(found[name] != recorded.get(name) for name in ("photographs", "names")):
+        raise ValueError(
+            f"{data} holds other photographs ({len(photos):,}) than the {recorded.get('photographs'):,} of "
+            f"{recorded.get('path')} that the run was begun with"
+        )
+
+
+def versions() -> dict[str, str]:
+    """The versions of Python and of what decides numbers; torch's says which CUDA it is built for."""
+    others = {name: metadata.version(name) for name in PACKAGES}
+    return {"python": platform.python_version(), "torch": str(torch.__version__), **others}
+
+
+def commit() -> str | None:
+    """The commit of this repository, see `Options`."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        found = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return found.stdout.strip()
