@@ -58,6 +58,7 @@ RECIPES = {
 # Measured by --recipe alone: it comes to show dishes, but not in a quarter of an hour.
 SLOW = {"DCGAN, hinge, DiffAugment": Preset(32, baselines.BaselineConfig(conditional=False, loss="hinge", augment=1.0))}
 BASE, ADAPTED, PHOTOGRAPHS = "shipped, not adapted", "adapted", "photographs"
+ADAPTATION = adaptation.AdaptationConfig()
 PICTURES = {64: 400, 256: 200}  # a figure
 AMONG = 100  # names that a picture's own competes with
 RECOMBINED = 100
@@ -178,7 +179,7 @@ class Fold:
             shutil.rmtree(leftover, ignore_errors=True)
         leave(self.shown, photos)
         began = time.monotonic()
-        adapt(adaptation.start(photos, out, self.source, self.minutes, 0, str(self.device)))
+        adapt(adaptation.start(photos, out, self.source, self.minutes, 0, str(self.device), ADAPTATION))
         return out, (time.monotonic() - began) / 60
 
     def evaluate(self, size: int, sampler: Sampler) -> dict[str, float]:

@@ -44,14 +44,15 @@ def main(
 ) -> None:  # fmt: skip
     """Adapts a checkpoint to a folder of PHOTOS: of phones as they are, named after their dishes, or with a
     metadata.csv (file_name, name). A kill at any moment loses minutes; --resume goes on."""
+    config = context.obj or adaptation.AdaptationConfig()  # a test's, otherwise the usual one
     try:
         with plain_errors(out), adaptation.lock(out):
             if resume:
                 stated = {flag: value for name, flag, value in (("seed", "seed", seed), ("source", "from", source))
                           if context.get_parameter_source(name) is not ParameterSource.DEFAULT}  # fmt: skip
-                run = adaptation.resume_run(photos, out, minutes, device, stated)
+                run = adaptation.resume_run(photos, out, minutes, device, stated, config)
             else:
-                run = adaptation.start(photos, out, source, minutes or MINUTES, seed, device)
+                run = adaptation.start(photos, out, source, minutes or MINUTES, seed, device, config)
             adapt(run)
     except Stopped as stopped:
         command = shlex.join(["python", "-m", "model.adapt", str(photos), "--out", str(out), "--resume"])

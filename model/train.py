@@ -34,7 +34,8 @@ from model.data.name_pairs import read_names
 from model.features.matching import load_photos
 from model.pipeline import choose_device
 from model.training import text_stage
-from model.training.gan_loop import SMALLEST, TrainingStopped, train
+from model.training.gan_loop import SMALLEST, LoopConfig, train
+from model.training.loop import TrainingStopped
 from model.training.losses import ADVERSARIAL_LOSSES
 from model.training.options import read as read_options
 from model.training.presets import ABLATIONS, PRESETS, TEXT_ABLATIONS, find, from_record
@@ -76,14 +77,17 @@ def main(context: click.Context, /, **options: Any) -> None:
               and context.get_parameter_source(name) is not ParameterSource.DEFAULT}  # fmt: skip
     try:
         with plain_errors(options["out"]):
-            (train_text if options["stage"] == "text" else train_stage)(options, stated)
+            if options["stage"] == "text":
+                train_text(options, stated)
+            else:
+                train_stage(options, stated, context.obj)  # a test's configuration of the loop, if any
     except (TrainingStopped, FloatingPointError, ValueError) as error:
         raise click.ClickException(str(error)) from error
     except torch.cuda.OutOfMemoryError as error:
         raise click.ClickException(f"the GPU's memory is full: try a smaller --batch ({error})") from error
 
 
-def train_stage(options: Mapping[str, Any], stated: Mapping[str, Any]) -> None:
+def train_stage(options: Mapping[str, Any], stated: Mapping[str, Any], config: LoopConfig | None) -> None:
     """Trains stage 1 or 2, see `model.training.gan_loop`. `stated`: options that are not only defaults."""
     out, begun = options["out"], None
     check_run(out, out / "state.pt", options["resume"])
@@ -97,7 +101,7 @@ def train_stage(options: Mapping[str, Any], stated: Mapping[str, Any]) -> None:
     train(
         options["stage"], options["data"], out, options["from"], preset, kimg=options["kimg"],
         minutes=options["minutes"], every=options["every"], seed=given["seed"], device=options["device"],
-        given=given, begun=begun, dry_run=options["dry_run"],
+        given=given, begun=begun, dry_run=options["dry_run"], config=config,
     )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ import re
 import shutil
 import signal
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 from model import adapt, checkpoint
-from model.adaptation import loop, regularization, validation
+from model.adaptation import regularization, validation
 from model.adaptation import run as adaptation
 from model.adaptation.loop import best, stop_reason
 from model.adaptation.regularization import PLANS, AdaptationPlan, RegularizedStage, choose_plan, freeze
@@ -32,7 +33,7 @@ from model.evaluation.metrics import Measure
 from model.generators import Stage1Generator, Stage2Generator
 from model.nearest import NamesIndex
 from model.pipeline import Pipeline
-from model.training import gan_loop, name_sampler, presets, run_folder
+from model.training import presets
 from model.training.discriminator import Heads
 from tests.conftest import make_checkpoint
 from tests.training import add_networks, backbone, hurry
@@ -51,37 +52,38 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module", autouse=True)
 def _quick() -> Iterator[None]:
-    """Two steps a stage, in batches of four, and a check after each."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(name_sampler, "COMPOSED", name_sampler.COMPOSED)
-        patch.setattr(gan_loop, "SAMPLES", gan_loop.SAMPLES)
-        patch.setattr(run_folder, "LATENTS", 1)
         patch.setattr(os, "fsync", os.fsync)
         hurry()
         patch.setattr(presets, "Backbone", lambda _variant: backbone())
         patch.setattr(validation, "Backbone", functools.cache(validation.Backbone))
-        patch.setattr(validation, "PICTURES", {64: 6, 256: 4})
         patch.setattr(validation, "RESOLUTIONS", {64: 64, 256: 64})
-        patch.setattr(loop, "CHECKS", STEPS)
-        patch.setattr(loop, "TICK", 1)
-        patch.setattr(loop, "GRID", 3)
-        patch.setattr(loop.report, "GIVEN", 3)
-        patch.setattr(adaptation, "RECOMBINED", 3)
-        for stage, preset in presets.PRESETS["cpu"].items():
-            patch.setitem(presets.PRESETS["cpu"], stage, presets.replace(preset, batch=4))
-        plans = tuple(AdaptationPlan(p.name, p.fewest, p.learning, (KIMG, KIMG)) for p in PLANS)
-        patch.setattr(regularization, "PLANS", plans)
         yield
+
+
+def plans(kimg: float) -> tuple[AdaptationPlan, ...]:
+    return tuple(replace(plan, kimg=(kimg, kimg)) for plan in PLANS)
+
+
+# Two steps a stage, in batches of four, and a check after each.
+QUICK = adaptation.AdaptationConfig(
+    plans=plans(KIMG), batch=4, checks=STEPS, pictures={64: 6, 256: 4}, tick=1, grid=3, latents=1, recombined=3,
+    report_names=3, composed=40,
+)  # fmt: skip
+NO_REPORT = replace(QUICK, report=False)
 
 
 Run = Callable[..., Result]
 
 
-def invoke(source: Path, out: Path, expect: int = 0, photos: Path = EXAMPLE, **options: Any) -> Result:
+def invoke(
+    source: Path, out: Path, expect: int = 0, photos: Path = EXAMPLE, config: adaptation.AdaptationConfig = QUICK,
+    **options: Any,
+) -> Result:  # fmt: skip
     """The command in this process."""
     values = {"out": out, **({} if options.get("resume") else {"from": source}), **options}
     flags = [f"--{name}" if value is True else f"--{name}={value}" for name, value in values.items()]
-    result = CliRunner().invoke(adapt.main, [str(photos), *flags])
+    result = CliRunner().invoke(adapt.main, [str(photos), *flags], obj=config)
     assert result.exit_code == expect, result.output
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     return result
@@ -187,9 +189,7 @@ def test_the_best_check_is_kept_and_not_the_last(run: Run, tmp_path: Path, monke
     halfway: list[Tensor] = []
     key = "augmentation.project.weight"
     at_step(monkeypatch, 1, lambda trained: halfway.append(trained.modules()["average"].state_dict()[key].clone()))
-    with monkeypatch.context() as patch:
-        patch.setattr(loop, "finish", lambda _run: None)
-        result = run()
+    result = run(config=NO_REPORT)
     kept = load_network(out, "stage1", Stage1Generator).state_dict()[key]
     torch.testing.assert_close(kept, halfway[0].half().float(), rtol=0, atol=0)
     assert weights(out, "stage2") == weights(out / "adaptation" / "base", "stage2")
@@ -208,22 +208,18 @@ def test_that_nothing_got_better_is_said(
 def test_a_copy_is_not_the_best_however_near_it_comes() -> None:
     checks = [{"kid": kid, "copies": copies} for kid, copies in ((0.9, 0.0), (0.7, 0.02), (0.2, 0.5), (0.1, 0.6))]
     assert best(checks) == 1
-    assert "copy" in stop_reason(checks) and not stop_reason(checks[:3])
+    assert "copy" in stop_reason(checks, 4) and not stop_reason(checks[:3], 4)
     assert best([{"kid": 0.9, "copies": 0.1}, {"kid": 0.5, "copies": 0.3}]) == 0  # the only other copies: as it was
     # What the checkpoint does before it has seen a photograph is no copying.
     near = [{"kid": kid, "copies": copies} for kid, copies in ((0.9, 0.25), (0.8, 0.24), (0.7, 0.27), (0.6, 0.26))]
-    assert best(near) == 3 and not stop_reason(near)
-    worse = [{"kid": 0.1 * n, "copies": 0.0} for n in range(1, loop.PATIENCE + 2)]
-    assert "no nearer" in stop_reason(worse) and not stop_reason(worse[:-1])
+    assert best(near) == 3 and not stop_reason(near, 4)
+    worse = [{"kid": 0.1 * n, "copies": 0.0} for n in range(1, 4 + 2)]
+    assert "no nearer" in stop_reason(worse, 4) and not stop_reason(worse[:-1], 4)
 
 
 def test_the_time_bounds_both_stages(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     figures(monkeypatch, [0.9], [0.0])
-    plans = tuple(AdaptationPlan(p.name, p.fewest, p.learning, (100.0, 100.0)) for p in PLANS)
-    monkeypatch.setattr(regularization, "PLANS", plans)
-    monkeypatch.setattr(loop, "finish", lambda _run: None)
-    monkeypatch.setattr(loop, "PATIENCE", 99)
-    result = run(minutes=0.03)
+    result = run(minutes=0.03, config=replace(NO_REPORT, plans=plans(100.0), patience=99))
     assert result.output.count("its time was up") == 2
     assert record(tmp_path / "mine")["seconds"] > 0.9 * 0.03 * 60
 
@@ -373,13 +369,12 @@ def test_a_kill_between_saves_loses_only_what_came_since(
     with monkeypatch.context() as patch:
         at_step(patch, 2, die)
         arguments = [EXAMPLE, "--out", tmp_path / "mine", "--from", source]
-        assert CliRunner().invoke(adapt.main, list(map(str, arguments))).exit_code == 1
+        assert CliRunner().invoke(adapt.main, list(map(str, arguments)), obj=QUICK).exit_code == 1
     steps: list[float] = []
     with monkeypatch.context() as patch:
         taken = RegularizedStage.step
         patch.setattr(RegularizedStage, "step", lambda self, *args: (steps.append(args[-1]), taken(self, *args))[1])
-        patch.setattr(loop, "finish", lambda _run: None)
-        run(resume=True)
+        run(resume=True, config=NO_REPORT)
     assert steps[0] == pytest.approx(800.004)  # the second step again, after the check behind the first
     assert len(steps) == 2 * STEPS - 1
 
@@ -392,9 +387,8 @@ def test_numbers_that_are_none_end_a_stage_and_keep_what_was_before(
             trained.modules()["generator"].augmentation.project.bias[0] = torch.nan  # type: ignore[index,union-attr]
 
     figures(monkeypatch, [0.9, 0.8, 0.7], [0.0] * 3)
-    monkeypatch.setattr(loop, "finish", lambda _run: None)
     at_step(monkeypatch, 2, lose)
-    result = run()
+    result = run(config=NO_REPORT)
     assert "stage 1: a number was none any more" in result.output
     assert f"stage 2: {KIMG:g} kimg were shown" in result.output
     assert Pipeline.load(tmp_path / "mine", "cpu")

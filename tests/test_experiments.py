@@ -21,10 +21,10 @@ from model.evaluation import evaluator
 from model.features import text_reader, text_teacher
 from model.features.matching import MatchingHead
 from model.generators import Stage1Generator
-from model.training import baselines, gan_loop, name_sampler, presets, stage1, text_stage
+from model.training import baselines, name_sampler, presets, stage1, text_stage
 from tests.conftest import make_checkpoint
 from tests.test_text_stage import HELD_OUT, TRAIN, FakeE5, folder_of
-from tests.training import CPU, add_networks, backbone
+from tests.training import CPU, QUICK, add_networks, backbone
 
 
 def stage1_config(**options: object) -> stage1.Stage1Config:
@@ -172,7 +172,7 @@ def test_the_page_says_whether_the_gradient_saturates(tmp_path: Path, fake: floa
 
 def here(name: str, *arguments: str) -> int:
     """Runs a module's command in this process."""
-    result = CliRunner().invoke(importlib.import_module(name).main, arguments)
+    result = CliRunner().invoke(importlib.import_module(name).main, arguments, obj=QUICK)
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     return result.exit_code
 
@@ -185,8 +185,6 @@ def test_a_row_is_trained_on_few_photographs_and_evaluated_by_those_held_back(
     for module in (validation, evaluator):
         monkeypatch.setattr(module, "RESOLUTIONS", {64: 32, 256: 32})
     monkeypatch.setattr(inspection, "FEWEST", 10)
-    monkeypatch.setattr(name_sampler, "COMPOSED", 4)
-    monkeypatch.setattr(gan_loop, "SAMPLES", gan_loop.SAMPLES[:2])
     monkeypatch.setattr(experiments, "STEPS", 2)
     for name, value in {"PICTURES": {64: 6}, "RECOMBINED": 6, "AMONG": 5}.items():
         monkeypatch.setattr(small_data, name, value)
@@ -235,6 +233,7 @@ def test_a_reader_of_names_is_trained_once_and_goes_on(tmp_path: Path, monkeypat
         experiments.leave_text(experiments.ROWS[row].text, setting(tmp_path))
         assert "--resume" in calls[1]
         save_config(bare, **{"matching-64": {"b": 2}})
+        (bare / "matching-64.safetensors").touch()
         assert experiments.leave_text(experiments.ROWS[row].text, setting(tmp_path)) == bare
         assert len(calls) == 2
 

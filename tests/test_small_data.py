@@ -11,11 +11,12 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks import results, small_data
-from model.adaptation import loop, regularization, validation
+from model.adaptation import validation
 from model.adaptation.regularization import AdaptationPlan
+from model.adaptation.run import AdaptationConfig
 from model.data import inspection
 from model.evaluation import evaluator
-from model.training import gan_loop, name_sampler, presets, run_folder
+from model.training import name_sampler, presets
 from tests.conftest import make_checkpoint
 from tests.training import add_networks, backbone, hurry
 
@@ -27,26 +28,23 @@ EXAMPLE = Path(__file__).parent.parent / "examples" / "cafeteria"
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(name_sampler, "COMPOSED", name_sampler.COMPOSED)
-    monkeypatch.setattr(gan_loop, "SAMPLES", gan_loop.SAMPLES)
+    monkeypatch.setattr(name_sampler, "COMPOSED", 40)
     monkeypatch.setattr(os, "fsync", os.fsync)
     hurry()
     monkeypatch.setattr(presets, "Backbone", lambda _variant: backbone())
     monkeypatch.setattr(validation, "Backbone", functools.cache(validation.Backbone))
     monkeypatch.setattr(evaluator, "Backbone", validation.Backbone)
-    monkeypatch.setattr(run_folder, "LATENTS", 1)
-    monkeypatch.setattr(loop, "finish", lambda _run: None)  # the report is tested elsewhere
-    monkeypatch.setattr(validation, "PICTURES", {64: 4, 256: 2})
     for module in (validation, evaluator):
         monkeypatch.setattr(module, "RESOLUTIONS", {64: 32, 256: 32})
     monkeypatch.setattr(inspection, "FEWEST", 10)
-    monkeypatch.setattr(regularization, "PLANS", (AdaptationPlan("little", 10, ("adaptor",), (0.016, 0.008)),))
-    monkeypatch.setattr(loop, "CHECKS", 1)
+    plan = AdaptationPlan("little", 10, ("adaptor",), (0.016, 0.008))
+    quick = AdaptationConfig(plans=(plan,), checks=1, latents=1, report=False, pictures={64: 4, 256: 2}, composed=40)
+    monkeypatch.setattr(small_data, "ADAPTATION", quick)
     for name, value in {"PICTURES": {64: 6, 256: 4}, "STEPS": 2, "RECOMBINED": 6, "AMONG": 5}.items():
         monkeypatch.setattr(small_data, name, value)
     few = ("DCGAN", "StackGAN from scratch, hinge, DiffAugment")
-    quick = {name: replace(small_data.RECIPES[name], batch=4) for name in few}
-    monkeypatch.setattr(small_data, "RECIPES", quick)
+    recipes = {name: replace(small_data.RECIPES[name], batch=4) for name in few}
+    monkeypatch.setattr(small_data, "RECIPES", recipes)
     monkeypatch.setattr(small_data, "SLOW", {SLOW: replace(small_data.SLOW[SLOW], batch=4)})
 
 

@@ -116,10 +116,11 @@ def test_a_run_leaves_a_readable_encoder_and_goes_on(
     run(data, out, steps=6, resume=True)
     assert len(fake.asked) == asked  # the teacher is asked once
     state = torch.load(out / "text-state.pt", weights_only=True)
-    assert {float(moments["step"]) for moments in state["optimizer"]["state"].values()} == {6.0}
+    moments = state["optimizers"]["adamw"]["state"].values()
+    assert {float(each["step"]) for each in moments} == {6.0}
     run(data, out, steps=6, resume=True)  # as behind a kill while the matching head was fit: no step is left
     with (out / "text.csv").open() as file:
-        steps = [int(row["step"]) for row in csv.DictReader(file)]
+        steps = [float(row["step"]) for row in csv.DictReader(file)]
     assert steps == [4, 6]
 
 
@@ -130,7 +131,8 @@ def test_going_on_counts_the_minutes_before(
     monkeypatch.setattr(text_stage, "fit_matching_head", lambda *_, **__: {})
     run(data, out, steps=2)
     state = torch.load(out / "text-state.pt", weights_only=True)
-    torch.save({**state, "spent": 5 * 60.0}, out / "text-state.pt")
+    state["state"]["seconds"] = 5 * 60.0
+    torch.save(state, out / "text-state.pt")
     monkeypatch.setattr(text_stage, "_losses", lambda *_: pytest.fail("its minutes were over"))
     run(data, out, minutes=5.0, resume=True)
 
@@ -158,7 +160,7 @@ def test_sigterm_keeps_the_steps_that_were_made(
 
     monkeypatch.setattr(text_stage, "_losses", told_to_stop)
     run(data, out, steps=4)
-    assert torch.load(out / "text-state.pt", weights_only=True)["step"] == 1
+    assert torch.load(out / "text-state.pt", weights_only=True)["state"]["shown"] == 1
     assert not (out / "matching-64.safetensors").exists()  # what comes after the loop is left to --resume
 
     monkeypatch.setattr(text_stage, "_losses", losses)
@@ -182,7 +184,7 @@ def test_the_loss_falls(data: Path, tmp_path: Path, small: None, fake: type[Fake
     monkeypatch.setattr(text_stage, "VALIDATE_SECONDS", -1.0)
     monkeypatch.setattr(text_stage, "validate", lambda *_: {})
     monkeypatch.setattr(text_stage, "_save", lambda *_: None)
-    monkeypatch.setattr(text_stage, "_save_state", lambda *_: None)
+    monkeypatch.setattr(text_stage, "write_state", lambda *_: None)
     monkeypatch.setattr(text_stage, "fit_matching_head", lambda *_, **__: {})
     run(data, tmp_path / "run", steps=25)
     with (tmp_path / "run" / "text.csv").open() as file:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +27,13 @@ from model.features.matching import MatchingHead
 from model.generators import Stage1Generator, Stage2Generator
 from model.pipeline import Pipeline
 from model.text_encoder import TextEncoder
-from model.training import distributed, gan_loop, name_sampler, presets, run_folder, text_stage
+from model.training import distributed, gan_loop, presets, run_folder, text_stage
 from model.training.discriminator import Heads
+from model.training.gan_loop import LoopConfig
 from model.training.presets import PRESETS
 from model.training.stage1 import LatentEncoder, Stage1
 from tests.conftest import make_checkpoint
-from tests.training import ROOT, add_networks, backbone, hurry, make_photos
+from tests.training import QUICK, ROOT, add_networks, backbone, hurry, make_photos
 
 pytest.importorskip("efficientnet_lite_pytorch")
 
@@ -51,9 +53,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module", autouse=True)
 def _quick() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(name_sampler, "COMPOSED", name_sampler.COMPOSED)
-        patch.setattr(gan_loop, "SAMPLES", gan_loop.SAMPLES)
-        patch.setattr(os, "fsync", os.fsync)  # put back behind these tests, as the others are
+        patch.setattr(os, "fsync", os.fsync)  # put back behind these tests
         hurry()
         patch.setattr(presets, "Backbone", lambda _variant: backbone())  # frozen: one is enough for all runs
         yield
@@ -79,11 +79,11 @@ def arguments(data: Path, source: Path, out: Path, **options: Any) -> list[str]:
 def run(data: Path, source: Path, tmp_path: Path) -> Run:
     """Runs the command in this process, in batches of four from `source` into tmp_path/run unless told otherwise."""
 
-    def invoke(expect: int = 0, **options: Any) -> Result:
+    def invoke(expect: int = 0, config: LoopConfig = QUICK, **options: Any) -> Result:
         values = {"data": data, "source": source, "out": tmp_path / "run", **options}
         if "from" in values:
             values["source"] = values.pop("from")
-        result = CliRunner().invoke(train.main, arguments(**values))
+        result = CliRunner().invoke(train.main, arguments(**values), obj=config)
         assert result.exit_code == expect, result.output
         assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
         return result
@@ -91,9 +91,15 @@ def run(data: Path, source: Path, tmp_path: Path) -> Run:
     return invoke
 
 
-def state(out: Path) -> dict[str, Any]:
+def content(out: Path) -> dict[str, Any]:
     loaded: dict[str, Any] = torch.load(out / "state.pt", weights_only=True)
     return loaded
+
+
+def state(out: Path) -> dict[str, Any]:
+    """What a run's state file has, with how far it is on the same level."""
+    loaded = content(out)
+    return {**loaded.pop("state"), **loaded}
 
 
 def log(out: Path) -> list[dict[str, float]]:
@@ -342,21 +348,20 @@ def test_it_saves_every_so_many_minutes(run: Run, tmp_path: Path, monkeypatch: p
 
     saves: list[int] = []
     write_state = run_folder.write_state
-    monkeypatch.setattr(gan_loop, "write_state", lambda *a: (saves.append(a[2]), write_state(*a)))
-    monkeypatch.setattr(gan_loop.time, "monotonic", monotonic)
+    monkeypatch.setattr(gan_loop, "write_state", lambda *a: (saves.append(a[2].shown), write_state(*a)))
+    monkeypatch.setattr(time, "monotonic", monotonic)
     at_step(monkeypatch, 1, minute_passes)
     run(kimg=0.032, every=3)
     assert saves == [12, 24, 32]  # photographs: at the third and the sixth minute, and at the end
 
 
-def test_the_log_of_a_resumed_run_has_no_row_twice(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gan_loop, "TICK", 0.004)
-    out = tmp_path / "run"
-    run(kimg=0.012, every=0)
-    saved = state(out)
-    run(kimg=0.024, resume=True)
+def test_the_log_of_a_resumed_run_has_no_row_twice(run: Run, tmp_path: Path) -> None:
+    out, config = tmp_path / "run", replace(QUICK, tick=0.004)
+    run(kimg=0.012, every=0, config=config)
+    saved = content(out)
+    run(kimg=0.024, resume=True, config=config)
     torch.save(saved, out / "state.pt")  # as a kill after the first part's save would have left it
-    run(kimg=0.016, resume=True)
+    run(kimg=0.016, resume=True, config=config)
     assert [row["kimg"] for row in log(out)] == pytest.approx([KIMG + n / 1000 for n in (4, 8, 12, 16)])
 
 
@@ -376,11 +381,10 @@ def lose_a_loss(_stage: Stage1, stats: dict[str, Tensor]) -> None:
 def test_what_is_not_a_number_stops_the_run_and_keeps_what_was_before(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lose: Callable[[Stage1, dict[str, Tensor]], None]
 ) -> None:
-    monkeypatch.setattr(gan_loop, "TICK", 0.004)
     out = tmp_path / "run"
     with monkeypatch.context() as patch:
         at_step(patch, 3, lose)
-        result = run(1, kimg=0.04, every=0)
+        result = run(1, kimg=0.04, every=0, config=replace(QUICK, tick=0.004))
     assert "not a number any more at 800.0 kimg" in result.output and str(out) in result.output
     assert state(out)["shown"] == 8
     assert all(value.isfinite().all() for _, value in tensors(state(out)["modules"]))
@@ -401,14 +405,11 @@ def test_a_run_that_fails_before_its_first_save_says_so(
 def test_collapse_stops_the_run_and_keeps_what_was_before(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in {"TICK": 0.004, "GRACE": 0.0, "PATIENCE": 3}.items():
-        monkeypatch.setattr(gan_loop, name, value)
-
     def collapse(trained: Stage1, stats: dict[str, Tensor]) -> None:
         stats["spread"] = torch.tensor(0.01)
 
     at_step(monkeypatch, 4, collapse)
-    result = run(1, kimg=1, every=0)
+    result = run(1, kimg=1, every=0, config=replace(QUICK, tick=0.004, grace=0.0, patience=3))
     out = tmp_path / "run"
     assert "collapse at 800.0 kimg" in result.output and "0.010" in result.output
     assert state(out)["shown"] == 12  # the last step before it narrowed
@@ -417,15 +418,13 @@ def test_collapse_stops_the_run_and_keeps_what_was_before(
 
 
 def test_pictures_that_recover_are_no_collapse(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"TICK": 0.004, "GRACE": 0.0, "PATIENCE": 2}.items():
-        monkeypatch.setattr(gan_loop, name, value)
     spreads = iter([0.3, 0.01, 0.3, 0.01, 0.3, 0.3])
 
     def waver(_stage: Stage1, stats: dict[str, Tensor]) -> None:
         stats["spread"] = torch.tensor(next(spreads))
 
     at_step(monkeypatch, 1, waver)
-    run(kimg=0.024, every=0)
+    run(kimg=0.024, every=0, config=replace(QUICK, tick=0.004, grace=0.0, patience=2))
     assert state(tmp_path / "run")["shown"] == 24
 
 

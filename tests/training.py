@@ -1,6 +1,6 @@
 """What the tests of GAN training share: photographs, a checkpoint to train from, and the command as a script.
 
-As a script this is `python -m model.train` in a hurry, see `hurry`.
+As a script this is `python -m model.train` in a hurry, see `QUICK` and `hurry`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from PIL import Image
 from model import checkpoint, train
 from model.features.backbone import TRAINING, Backbone
 from model.features.matching import MatchingHead
-from model.training import gan_loop, name_sampler
+from model.training import gan_loop
 from model.training.discriminator import Heads, PixelDiscriminator
 from model.training.stage1 import LatentEncoder
 
@@ -65,11 +65,12 @@ def add_networks(folder: Path, kimg: float) -> Path:
     return folder
 
 
+# Without what takes longer than the steps of a test: embedding 20,000 composed names, drawing 48 pictures a grid.
+QUICK = gan_loop.LoopConfig(samples=gan_loop.SAMPLES[:2], composed=40)
+
+
 def hurry() -> None:
-    """Leaves out what takes longer than the steps of a test: embedding 20,000 composed names, drawing 48 pictures a
-    grid, and waiting for the disk."""
-    name_sampler.COMPOSED = 40
-    gan_loop.SAMPLES = gan_loop.SAMPLES[:2]
+    """Does not wait for the disk."""
     os.fsync = lambda _file: None
 
 
@@ -79,7 +80,7 @@ if __name__ == "__main__":
     build = gan_loop.build
     gan_loop.build = lambda *arguments: (stages.append(build(*arguments)), stages[-1])[1]
     try:
-        train.main()
+        train.main(obj=QUICK)
     finally:
         if folder := os.environ.get("KEEP_WEIGHTS"):  # of every process, for those that should agree
             weights = {name: module.state_dict() for name, module in stages[0][0].modules().items()}

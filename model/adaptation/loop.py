@@ -5,20 +5,18 @@ from __future__ import annotations
 import math
 import shlex
 import shutil
-import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from model import checkpoint
 from model.adaptation import report
-from model.adaptation.regularization import RegularizedStage, adaptation_preset
+from model.adaptation.regularization import RegularizedStage
 from model.adaptation.run import AdaptationRun
 from model.adaptation.validation import Check, HeldOutValidator, Sampler, spread
 from model.features.augment import flip
@@ -27,27 +25,21 @@ from model.features.text_reader import embed
 from model.generators import PICTURE_SIZE, SKETCH_SIZE
 from model.nearest import write_index
 from model.pipeline import Pipeline, to_uint8
-from model.training.gan_loop import PhotoBatches, finite, reseed
+from model.training import loop
+from model.training.gan_loop import GanState, PhotoBatches, finite, reseed
+from model.training.loop import TrainingStopped
 from model.training.presets import build
 from model.training.run_folder import (
     Log,
     SampleGrid,
     read_state,
-    reading_state,
     save_checkpoint,
     start_checkpoint,
     write_state,
 )
-from model.training.signals import stop_on_signal
 from model.training.stage import Stage
 
-CHECKS = 10  # a stage, spread over its kimg or over half of the minutes, whichever comes sooner
-CHECK_SHARE = 0.1  # of the time that checks may take, on whatever machine
-PATIENCE = 4  # checks without a better one
-COPIES = 0.03  # of the pictures at most, above the share of a checkpoint that has seen none of the photographs
-TICK = 50  # steps between rows of the log
 BATCH = 16  # pictures generated at once in a check
-GRID = 12  # names on a grid, a third of them recombined
 
 
 class Stopped(Exception):
@@ -67,98 +59,133 @@ def adapt(run: AdaptationRun) -> None:
         start_checkpoint(run.out, run.base)
     for stage_name in ("1", "2"):
         adapt_stage(run, stage_name)
-    finish(run)
+    if run.config.report:
+        finish(run)
 
 
 # ---- one stage --------------------------------------------------------------------------------------------------
 
 
+@dataclass
+class AdaptationState(GanState):
+    """checks: what each found: `kimg` of the stage, `kid` and `copies`. finished: why the stage has ended, or empty.
+    began: seconds of the whole run at which the stage began."""
+
+    checks: list[dict[str, float]] = field(default_factory=list)
+    finished: str = ""
+    began: float = 0.0
+
+
+class StageAdaptation:
+    """A stage that is adapted, as the loop sees it. See `model.training.loop.Training`."""
+
+    def __init__(self, run: AdaptationRun, stage_name: str, stage: Stage, state: AdaptationState, batch: int) -> None:
+        self.run, self.stage_name, self.stage, self.state, self.batch = run, stage_name, stage, state, batch
+        self.config, self.last = run.config, run.plan.kimg[int(stage_name) - 1]
+        self.state_file = run.folder / f"stage{stage_name}.pt"
+        photos = run.part(~run.held, stage.size)
+        held = run.part(run.held, stage.size)
+        pictures = self.config.pictures[stage.size] if self.config.pictures else None
+        self.validator = HeldOutValidator(stage.size, photos, held, run.device, at_most=pictures)
+        self.weights = run.name_sampler.weights.clone()
+        if stage_name == "2":
+            self.weights[torch.from_numpy(run.small[~run.held]).to(self.weights.device)] = 0
+        names = grid_names(photos.names, run.recombined, self.config.grid)
+        embeddings = embed(names, run.base, run.device)
+        self.grid = SampleGrid(stage, names, embeddings, run.device, run.seed, self.config.latents)
+        self.sampler = sampler(stage, {*self.validator.held_names, *self.validator.known}, run.base, run.device)
+        self.batches = PhotoBatches(photos, run.device)
+        self.checked, self.checked_at, self.ticked = time.monotonic(), state.shown, state.shown
+        self.every = 60 * run.minutes / (2 * self.config.checks)
+
+    def position(self) -> float:
+        return self.state.position
+
+    def time_share(self) -> float:
+        run, began = self.run, self.state.began
+        return (run.spent() - began) / max(1e-6, run.until(self.stage_name) - began)
+
+    def progress(self) -> float:
+        return 1.0 if self.state.finished else max(self.state.shown / 1000 / self.last, self.time_share())
+
+    def step(self) -> dict[str, Tensor]:
+        names_of = self.run.name_sampler
+        index = torch.multinomial(self.weights, self.batch, replacement=True)
+        imagined = names_of.imagined(self.batch - self.batch // 2)
+        return self.stage.step(flip(self.batches[index]), names_of.names(index), imagined, self.state.position)
+
+    def ticks(self) -> bool:
+        return self.state.shown - self.ticked >= self.config.tick * self.batch
+
+    def tick(self, row: dict[str, float], stopping: bool) -> str:
+        self.ticked = self.state.shown
+        if not all(map(math.isfinite, row.values())) or not finite(self.stage):
+            raise TrainingStopped("a number was none any more")
+        return progress(self.state.checks, self.run.minutes - self.run.spent() / 60)
+
+    def saves(self) -> bool:
+        state = self.state
+        if state.shown == self.checked_at:
+            return not state.checks
+        due = state.shown - self.checked_at >= 1000 * self.last / self.config.checks
+        return due or time.monotonic() - self.checked >= self.every
+
+    def save(self, ended: bool, stopping: bool) -> None:
+        state = self.state
+        if ended and not stopping and not state.finished:
+            state.finished = "its time was up" if self.time_share() >= 1 else f"{self.last:g} kimg were shown"
+        if not stopping and (state.shown > self.checked_at or not state.checks):
+            self.check()
+        self.write()
+
+    def check(self) -> None:
+        """Validates, keeps the checkpoint where it is the best yet, and draws the grid."""
+        run, state, began = self.run, self.state, time.monotonic()
+        found = self.validator.check(self.sampler)
+        checks = state.checks
+        checks.append({"kimg": state.shown / 1000, "kid": found.kid.value, "copies": found.copies.value})
+        if len(checks) > 1 and best(checks) == len(checks) - 1:
+            save_checkpoint(run.out, self.stage, state.position, state.hours + (run.spent() - state.began) / 3600)
+        state.finished = state.finished or stop_reason(checks, self.config.patience)
+        self.grid.draw(run.folder / "samples" / f"stage{self.stage_name}-{state.shown:06d}.png")
+        self.checked, self.checked_at = time.monotonic(), state.shown
+        self.every = max(self.every, (self.checked - began) / self.config.check_share)
+        reseed(run.seed, state.shown, 0)
+
+    def write(self) -> None:
+        """Writes what --resume needs."""
+        self.state.seconds = self.run.spent()
+        write_state(self.state_file, self.stage, self.state)
+        self.run.save()
+
+
 def adapt_stage(run: AdaptationRun, stage_name: str) -> None:
     """Adapts one stage, from where it was."""
     state_file = run.folder / f"stage{stage_name}.pt"
-    history = read_history(state_file)
-    if history.get("finished"):
+    resumed = state_file.exists()
+    if resumed and read_state(state_file, AdaptationState).finished:
         return
-    preset, last = adaptation_preset(stage_name), run.plan.kimg[int(stage_name) - 1]
+    preset = run.preset(stage_name)
     source = run.base if stage_name == "1" else run.out
     built, past = build(stage_name, preset, source, run.device, has_bfloat16(run.device))
     stage = RegularizedStage(built, run.plan, run.base, run.name_sampler.composed, preset.batch)
-    shown = 0
-    history = {"kimg": past.get("kimg", 0.0), "hours": past.get("hours", 0.0), "checks": [], "finished": "",
-               "began": run.spent()}  # fmt: skip
-    resumed = state_file.exists()
     if resumed:
-        shown, _, history = read_state(state_file, stage)
-    checks, before, entered = history["checks"], history["kimg"], history["began"]
-
-    photos = run.part(~run.held, stage.size)
-    validator = HeldOutValidator(stage.size, photos, run.part(run.held, stage.size), run.device)
-    weights = run.name_sampler.weights.clone()
-    if stage_name == "2":
-        weights[torch.from_numpy(run.small[~run.held]).to(weights.device)] = 0
-    shown_names = grid_names(photos.names, run.recombined)
-    grid = SampleGrid(stage, shown_names, embed(shown_names, run.base, run.device), run.device, run.seed)
-    sample = sampler(stage, {*validator.held_names, *validator.known}, run.base, run.device)
-    log = Log(run.folder / f"stage{stage_name}.csv", before + shown / 1000 if resumed else None)
-    batches, saved, seen = PhotoBatches(photos, run.device), time.monotonic(), shown
-    every = 60 * run.minutes / (2 * CHECKS)
-
-    def validate() -> None:
-        """A check: keeps the checkpoint where it is the best yet, and saves all."""
-        nonlocal saved, seen, every
-        began = time.monotonic()
-        found = validator.check(sample)
-        checks.append({"kimg": shown / 1000, "kid": found.kid.value, "copies": found.copies.value})
-        if len(checks) > 1 and best(checks) == len(checks) - 1:
-            save_checkpoint(run.out, stage, before + shown / 1000, history["hours"] + (run.spent() - entered) / 3600)
-        history["finished"] = history["finished"] or stop_reason(checks)
-        grid.draw(run.folder / "samples" / f"stage{stage_name}-{shown:06d}.png")
-        write_state(state_file, stage, shown, run.spent(), history)
-        run.save()
-        saved, seen = time.monotonic(), shown
-        every = max(every, (saved - began) / CHECK_SHARE)
-        reseed(run.seed, shown, 0)
-
-    calm = 0.1 if sys.stderr.isatty() else 10.0
-    bar = tqdm(desc=f"stage {stage_name}", unit="img", unit_scale=True, initial=shown, dynamic_ncols=True,
-               mininterval=calm)  # fmt: skip
-    with bar, stop_on_signal() as stop:
-        if not checks:
-            validate()
-        reseed(run.seed, shown, 0)
-        steps = 0
-        while not history["finished"]:
-            time_share = (run.spent() - entered) / max(1e-6, run.until(stage_name) - entered)
-            done = max(shown / 1000 / last, time_share)
-            if done >= 1:
-                history["finished"] = "its time was up" if time_share >= 1 else f"{last:g} kimg were shown"
-            elif not stop:
-                index = torch.multinomial(weights, preset.batch, replacement=True)
-                imagined = run.name_sampler.imagined(preset.batch - preset.batch // 2)
-                names = run.name_sampler.names(index)
-                log.add(stage.step(flip(batches[index]), names, imagined, before + shown / 1000))
-                shown, steps = shown + preset.batch, steps + 1
-                bar.total = max(shown, round(shown / max(done, 1e-3)))
-                bar.set_postfix_str(progress(checks, run.minutes - run.spent() / 60), refresh=False)
-                bar.update(preset.batch)
-            ends = bool(history["finished"] or stop)
-            if log.steps and (ends or steps % TICK == 0):
-                row = log.write(before + shown / 1000, run.spent(), True)
-                if not all(map(math.isfinite, row.values())) or not finite(stage):
-                    history["finished"] = "a number was none any more"
-                    write_state(state_file, stage, shown, run.spent(), history)
-                    break
-            due = time.monotonic() - saved >= every or shown - seen >= 1000 * last / CHECKS
-            if seen < shown and (history["finished"] or due) and not stop:
-                validate()
-            elif ends:
-                write_state(state_file, stage, shown, run.spent(), history)
-                run.save()
-            if stop:
-                raise Stopped(stop[0])
-    kept = checks[best(checks)]
-    why, end = history["finished"], f"{shown / 1000:.3g} kimg"
-    print(f"stage {stage_name}: {why} after {end}; kept what it was at {kept['kimg']:.3g}")
+        state = read_state(state_file, AdaptationState, stage)
+    else:
+        state = AdaptationState(kimg=past.get("kimg", 0.0), hours=past.get("hours", 0.0), began=run.spent())
+    state.seconds = run.spent()
+    adaptation = StageAdaptation(run, stage_name, stage, state, preset.batch)
+    log = Log(run.folder / f"stage{stage_name}.csv", state.position if resumed else None)
+    reseed(run.seed, state.shown, 0)
+    try:
+        stopped = loop.run(adaptation, log, title=f"stage {stage_name}")
+    except TrainingStopped as error:
+        state.finished, stopped = str(error), 0
+        adaptation.write()
+    if stopped:
+        raise Stopped(stopped)
+    kept, end = state.checks[best(state.checks)], f"{state.shown / 1000:.3g} kimg"
+    print(f"stage {stage_name}: {state.finished} after {end}; kept what it was at {kept['kimg']:.3g}")
 
 
 def progress(checks: Sequence[dict[str, float]], minutes: float) -> str:
@@ -168,27 +195,21 @@ def progress(checks: Sequence[dict[str, float]], minutes: float) -> str:
     return f"{kids} copies {last['copies']:.0%} · {left} min left in all"
 
 
-def read_history(state_file: Path) -> dict[str, Any]:
-    """What a stage's state says of its past: `checks`, and `finished`, which is the reason or empty."""
-    if not state_file.exists():
-        return {}
-    with reading_state(state_file):
-        history: dict[str, Any] = torch.load(state_file, map_location="cpu", weights_only=True)["past"]
-        return history
-
-
 def best(checks: Sequence[dict[str, float]]) -> int:
     """Which check is nearest to the photographs held back, of those that do not copy."""
     return min((i for i, check in enumerate(checks) if not _copies(check, checks)), key=lambda i: checks[i]["kid"])
 
 
-def stop_reason(checks: Sequence[dict[str, float]]) -> str:
-    """Why a stage should end by itself, or nothing."""
+def stop_reason(checks: Sequence[dict[str, float]], patience: int) -> str:
+    """Why a stage should end by itself, or nothing. `patience`: checks without a better one."""
     if len(checks) > 2 and all(_copies(check, checks) for check in checks[-2:]):
         return "it began to copy photographs"
-    if len(checks) - 1 - best(checks) >= PATIENCE:
+    if len(checks) - 1 - best(checks) >= patience:
         return "it came no nearer to the photographs held back"
     return ""
+
+
+COPIES = 0.03  # of the pictures at most, above the share of a checkpoint that has seen none of the photographs
 
 
 def _copies(check: dict[str, float], checks: Sequence[dict[str, float]]) -> bool:
@@ -198,10 +219,10 @@ def _copies(check: dict[str, float], checks: Sequence[dict[str, float]]) -> bool
     return check["copies"] > checks[0]["copies"] + COPIES
 
 
-def grid_names(names: Sequence[str], recombined: Sequence[str]) -> list[str]:
-    """A dozen names for the grids: some of the photographs', spread evenly, and some that no photograph has."""
-    made_up = list(recombined[: GRID // 3])
-    return [*spread(list(dict.fromkeys(names)), GRID - len(made_up)), *made_up]
+def grid_names(names: Sequence[str], recombined: Sequence[str], count: int) -> list[str]:
+    """Names for the grids: some of the photographs', spread evenly, and up to a third that no photograph has."""
+    made_up = list(recombined[: count // 3])
+    return [*spread(list(dict.fromkeys(names)), count - len(made_up)), *made_up]
 
 
 def sampler(stage: Stage, names: set[str], source: Path, device: torch.device) -> Sampler:
@@ -232,17 +253,19 @@ def finish(run: AdaptationRun) -> None:
     before, after = Pipeline.load(run.base, run.device), Pipeline.load(run.out, run.device)
     # What is new is what this cafeteria has no photograph of.
     write_index(run.out, run.part(run.held | True, SKETCH_SIZE), after.embed)
-    stages = {stage_name: read_history(run.folder / f"stage{stage_name}.pt") for stage_name in ("1", "2")}
+    stages = {name: read_state(run.folder / f"stage{name}.pt", AdaptationState) for name in ("1", "2")}
     shown, held = run.part(~run.held), run.part(run.held)
     facts = report.ReportFacts(
         data=run.data, found=run.found, plan=run.plan.name, minutes=run.spent() / 60, shown=len(shown), held=len(held),
         versions=(run.version, after.version),
-        curves={stage_name: report.curves(run.folder / f"stage{stage_name}.csv", stages[stage_name]["checks"],
-                                           best(stages[stage_name]["checks"])) for stage_name in stages},
-        ends={stage_name: history["finished"] for stage_name, history in stages.items()},
+        curves={name: report.curves(run.folder / f"stage{name}.csv", state.checks, best(state.checks))
+                for name, state in stages.items()},
+        ends={name: state.finished for name, state in stages.items()},
     )  # fmt: skip
-    validator = HeldOutValidator(PICTURE_SIZE, shown, held, run.device)
-    checks = report.write(run.out / "report.html", facts, validator, (before, after), shown, run.recombined)
+    pictures = run.config.pictures[PICTURE_SIZE] if run.config.pictures else None
+    validator = HeldOutValidator(PICTURE_SIZE, shown, held, run.device, at_most=pictures)
+    checks = report.write(run.out / "report.html", facts, validator, (before, after), shown, run.recombined,
+                          run.config.report_names)  # fmt: skip
     describe(run, checks, after.version)
     run.save(finished=True)
     shutil.rmtree(run.base)

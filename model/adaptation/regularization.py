@@ -7,6 +7,7 @@ and what the checkpoint generated for dishes that are in no photograph is rehear
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -50,9 +51,9 @@ PLANS = (
 )
 
 
-def choose_plan(photos: int) -> AdaptationPlan:
-    """The plan for so many photographs."""
-    return [plan for plan in PLANS if plan.fewest <= photos or plan is PLANS[0]][-1]
+def choose_plan(photos: int, plans: Sequence[AdaptationPlan] = PLANS) -> AdaptationPlan:
+    """The plan for so many photographs; `plans` in the order of `fewest`."""
+    return [plan for plan in plans if plan.fewest <= photos or plan is plans[0]][-1]
 
 
 def adaptation_preset(stage: str) -> Preset:

@@ -18,7 +18,6 @@ from model.evaluation.report import Picture, page
 from model.generators import PICTURE_SIZE
 from model.pipeline import Pipeline
 
-GIVEN = 24  # names of photographs in the report
 SEED = 7  # of the first picture; each has its own
 WIDTH, HEIGHT = 320, 120  # of a curve, in the units of its SVG
 LOSSES = ("d_loss", "g_loss", "match", "reconstruction", "pixels", "rehearsal")
@@ -71,6 +70,7 @@ def write(
     pipelines: tuple[Pipeline, Pipeline],
     shown: Photos,
     recombined: Sequence[str],
+    names: int,
 ) -> tuple[Check, Check]:
     """Writes the report; the figures before and after.
 
@@ -79,9 +79,10 @@ def write(
         pipelines: before and after.
         shown: (N, 256, 256, 3), the photographs that were trained on.
         recombined: made-up names.
+        names: of photographs, at most so many in the report.
     """
     before, after = (validator.check(partial(_paint, pipeline)) for pipeline in pipelines)
-    given = spread(list(dict.fromkeys(shown.names)), GIVEN)
+    given = spread(list(dict.fromkeys(shown.names)), names)
     html = page(
         Path(__file__).with_name("report.html"),
         facts=facts,

@@ -22,7 +22,7 @@ from PIL import Image
 
 from model import checkpoint
 from model.adaptation.recombine import recombine
-from model.adaptation.regularization import AdaptationPlan, adaptation_preset, choose_plan
+from model.adaptation.regularization import PLANS, AdaptationPlan, adaptation_preset, choose_plan
 from model.checkpoint import SHIPPED
 from model.data.inspection import SMALL, look
 from model.data.layouts import DataError
@@ -30,10 +30,10 @@ from model.data.photos import Photos
 from model.generators import PICTURE_SIZE
 from model.pipeline import Pipeline, choose_device
 from model.text_encoder import Tokenizer
-from model.training.name_sampler import NameSampler
+from model.training.name_sampler import COMPOSED, NameSampler
 from model.training.options import Options, describe, plain
 from model.training.options import read as read_options
-from model.training.presets import to_record
+from model.training.presets import Preset, to_record
 from model.training.run_folder import start_checkpoint
 
 SHARE = 0.45  # of the time for stage 1; what it leaves is stage 2's
@@ -41,8 +41,41 @@ REPORT = 90.0  # seconds kept for the report at most, or a tenth of the time
 HELD_BACK = 0.2  # of the photographs, and of their groups
 FEWEST = 2  # photographs held back, and shown: a distance between sets of one is none
 LARGE = 0.3  # of the photographs: a group of more is not held back
-RECOMBINED = 20  # made-up names, for grids and the report
 RECORDED = ("minutes", "seed", "data", "version", "found")
+
+
+@dataclass(frozen=True)
+class AdaptationConfig:
+    """How much an adaptation does, looks at and shows.
+
+    plans: what may learn, by the number of photographs.
+    batch: photographs a step; None: as the preset has it.
+    checks: of a stage, spread over its kimg or over half of the minutes, whichever comes sooner.
+    check_share: of the time that checks may take, on whatever machine.
+    patience: checks without a better one, after which a stage ends.
+    pictures: of either kind in a check at most, by their size; None: as `model.adaptation.validation` has it.
+    tick: steps between rows of the log.
+    grid: names on a grid, a third of them recombined.
+    latents: of each name on a grid.
+    recombined: made-up names, for grids and the report.
+    report_names: names of photographs in the report.
+    report: whether there is one; without it, what --resume needs stays too.
+    composed: names of dishes that do not exist held ready.
+    """
+
+    plans: tuple[AdaptationPlan, ...] = PLANS
+    batch: int | None = None
+    checks: int = 10
+    check_share: float = 0.1
+    patience: int = 4
+    pictures: Mapping[int, int] | None = None
+    tick: int = 50
+    grid: int = 12
+    latents: int = 4
+    recombined: int = 20
+    report_names: int = 24
+    report: bool = True
+    composed: int = COMPOSED
 
 
 @dataclass
@@ -66,6 +99,7 @@ class AdaptationRun:
     small: np.ndarray
     device: torch.device
     seconds: float = 0.0
+    config: AdaptationConfig = AdaptationConfig()
 
     def __post_init__(self) -> None:
         self.began = time.monotonic() - self.seconds
@@ -81,18 +115,23 @@ class AdaptationRun:
 
     @property
     def plan(self) -> AdaptationPlan:
-        return choose_plan(len(self.photos))
+        return choose_plan(len(self.photos), self.config.plans)
+
+    def preset(self, stage: str) -> Preset:
+        """How a stage, "1" or "2", is trained."""
+        preset = adaptation_preset(stage)
+        return replace(preset, batch=self.config.batch or preset.batch)
 
     @cached_property
     def name_sampler(self) -> NameSampler:
-        return NameSampler(self.part(~self.held), self.base, self.device, self.seed)
+        return NameSampler(self.part(~self.held), self.base, self.device, self.seed, self.config.composed)
 
     @cached_property
     def recombined(self) -> list[str]:
         """Made-up names of the photographs' words, for the report and the grids. Nothing trains on them."""
         names = [*self.photos.names, *filter(None, self.photos.names_ja)]
         tokenizer = Tokenizer.load(self.base / checkpoint.TOKENIZER)
-        return recombine(names, RECOMBINED, self.seed, tokenizer.pieces)
+        return recombine(names, self.config.recombined, self.seed, tokenizer.pieces)
 
     def part(self, chosen: np.ndarray, size: int = PICTURE_SIZE) -> Photos:
         """The chosen (N,) photographs, at 256 or 64 px."""
@@ -139,7 +178,15 @@ def lock(out: Path) -> Iterator[None]:
         raise ValueError(f"another adaptation is at work in {out}") from None
 
 
-def start(data: Path, out: Path, source: Path, minutes: float, seed: int, device: str) -> AdaptationRun:
+def start(
+    data: Path,
+    out: Path,
+    source: Path,
+    minutes: float,
+    seed: int,
+    device: str,
+    config: AdaptationConfig = AdaptationConfig(),  # it is frozen
+) -> AdaptationRun:
     """A new run: looks at the photographs, says what was found, and writes its folder."""
     if (out / "adaptation" / "run.json").exists():
         raise ValueError(f"{out} holds an adaptation already: go on with --resume, or name another --out")
@@ -158,9 +205,9 @@ def start(data: Path, out: Path, source: Path, minutes: float, seed: int, device
     where = choose_device(device)
     # What is missing is said before anything is looked at.
     version = Pipeline.load(source, "cpu").version
-    config = checkpoint.read_config(source)
+    sections = checkpoint.read_config(source)
     for part in SHIPPED:
-        if part not in config or not checkpoint.weights_path(source, part).exists():
+        if part not in sections or not checkpoint.weights_path(source, part).exists():
             raise checkpoint.CheckpointError(f"{source} has no {part}: adapting needs what training goes on from")
     began = time.monotonic()
     findings = look(data, Tokenizer.load(source / checkpoint.TOKENIZER))
@@ -178,7 +225,7 @@ def start(data: Path, out: Path, source: Path, minutes: float, seed: int, device
         )
     run = AdaptationRun(
         out, minutes, seed, str(data.resolve()), version, findings.lines(), findings.photos, held, small, where,
-        time.monotonic() - began,
+        time.monotonic() - began, config,
     )  # fmt: skip
     start_checkpoint(run.base, source)
     buffer = io.BytesIO()
@@ -188,14 +235,19 @@ def start(data: Path, out: Path, source: Path, minutes: float, seed: int, device
     np.savez(buffer, images=photos.images, held=held, small=small, texts=np.array(json.dumps(texts)))
     checkpoint.write_file(run.folder / "photos.npz", buffer.getvalue())
     given = {"photos": data, "minutes": minutes, "seed": seed, "from": source, "device": device}
-    stages = {stage: to_record(adaptation_preset(stage)) for stage in ("1", "2")}
+    stages = {stage: to_record(run.preset(stage)) for stage in ("1", "2")}
     Options(plain(given), {"plan": asdict(run.plan), "stages": stages}, describe(photos, data)).write(run.folder)
     run.save()
     return run
 
 
 def resume_run(
-    data: Path, out: Path, minutes: float | None, device: str, stated: Mapping[str, Any] | None = None
+    data: Path,
+    out: Path,
+    minutes: float | None,
+    device: str,
+    stated: Mapping[str, Any] | None = None,
+    config: AdaptationConfig = AdaptationConfig(),
 ) -> AdaptationRun:
     """A run that was interrupted, as it was. `data`, which may be gone, is what it was begun with, or ValueError.
 
@@ -225,7 +277,7 @@ def resume_run(
         names_ja = [name or None for name in texts["names_ja"]]
         photos = Photos(stored["images"], texts["names"], names_ja, texts["kinds"], texts["sources"])
         masks = {"held": stored["held"], "small": stored["small"]}
-    return AdaptationRun(out=out, photos=photos, device=choose_device(device), **masks, **known)
+    return AdaptationRun(out=out, photos=photos, device=choose_device(device), config=config, **masks, **known)
 
 
 def hold_out(groups: Sequence[int], seed: int) -> np.ndarray:

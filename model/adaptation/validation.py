@@ -44,16 +44,23 @@ class HeldOutValidator:
     Args:
         size: 64 or 256.
         shown, held: the photographs that are trained on, and those held back, at that size.
-        pictures: of either kind in a check at most; otherwise as `PICTURES` has it.
+        pictures: of either kind in a check, names being repeated where there are fewer.
+        at_most: of either kind in a check where `pictures` does not say; otherwise as `PICTURES` has it.
     """
 
     def __init__(
-        self, size: int, shown: Photos, held: Photos, device: torch.device, pictures: int | None = None
+        self,
+        size: int,
+        shown: Photos,
+        held: Photos,
+        device: torch.device,
+        pictures: int | None = None,
+        at_most: int | None = None,
     ) -> None:
         self.backbone = Backbone(EVALUATION, RESOLUTIONS[size]).to(device)
         self.shown, self.held = self.look(shown.images), self.look(held.images)
         self.threshold = float(self.nearest(self.held)[0].quantile(0.01))
-        most = pictures or PICTURES[size]
+        most = pictures or at_most or PICTURES[size]
         self.held_names = list(islice(cycle(spread(held.names, most)), most))
         known = spread(list(dict.fromkeys(shown.names)), most)
         self.known = list(islice(cycle(known), most)) if pictures else known

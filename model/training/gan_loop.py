@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import math
-import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from model.data.photos import Photos, load
 from model.features.augment import flip
 from model.features.matching import has_bfloat16
 from model.features.text_reader import embed
 from model.pipeline import choose_device
-from model.training import distributed
-from model.training.name_sampler import NameSampler
+from model.training import distributed, loop
+from model.training.loop import TrainingState, TrainingStopped
+from model.training.name_sampler import COMPOSED, NameSampler
 from model.training.options import Options, check_data, describe, plain
 from model.training.presets import Preset, build, to_record
 from model.training.run_folder import (
+    CHECKPOINT,
+    STATE,
     Log,
     SampleGrid,
     read_state,
@@ -31,7 +33,6 @@ from model.training.run_folder import (
     start_checkpoint,
     write_state,
 )
-from model.training.signals import stop_on_signal
 from model.training.stage import StackGANStage, Stage
 from model.training.step_graphs import GraphedStep
 
@@ -40,14 +41,133 @@ SAMPLES = (
     "トマトラーメン", "blueberry sushi", "かぼちゃグラタン", "fried egg salad", "黒ごまアイスクリーム",
     "grilled salmon bowl",
 )  # fmt: skip
-TICK = 1.0  # kimg between rows of log.csv
-PATIENCE = 5  # ticks that the spread may stay under the stage's mark
-GRACE = 10.0  # kimg, before which a narrow spread is no collapse
 SMALLEST = 4  # photographs a process and step: half of them are for dishes that do not exist, and one has no spread
 
 
-class TrainingStopped(RuntimeError):
-    """The run cannot go on: its numbers are no numbers, or its pictures have collapsed into one."""
+@dataclass(frozen=True)
+class LoopConfig:
+    """How a run is watched, which decides nothing about what is learned.
+
+    tick: kimg between rows of log.csv.
+    patience: ticks that the spread may stay under the stage's mark.
+    grace: kimg, before which a narrow spread is no collapse.
+    samples: names on the grids.
+    latents: of each name on a grid.
+    composed: names of dishes that do not exist held ready, half of them Japanese.
+    """
+
+    tick: float = 1.0
+    patience: int = 5
+    grace: float = 10.0
+    samples: tuple[str, ...] = SAMPLES
+    latents: int = 4
+    composed: int = COMPOSED
+
+
+@dataclass
+class GanState(TrainingState):
+    """kimg, hours: behind the weights that the run began with."""
+
+    kimg: float = 0.0
+    hours: float = 0.0
+
+    @property
+    def position(self) -> float:
+        """kimg behind the weights."""
+        return self.kimg + self.shown / 1000
+
+
+class GanTraining:
+    """Stage 1 or 2, or a baseline, as the loop sees it. See `model.training.loop.Training`.
+
+    Args:
+        draw: a batch: photographs, embeddings of their names, and embeddings of dishes that do not exist.
+        batch: photographs a step, over all processes.
+        kimg, minutes: of the run, whichever comes first.
+        every: seconds between saves.
+    """
+
+    def __init__(
+        self,
+        out: Path,
+        stage: Stage,
+        state: GanState,
+        draw: Callable[[], tuple[Tensor, Tensor, Tensor]],
+        grid: SampleGrid,
+        *,
+        batch: int,
+        kimg: float | None,
+        minutes: float | None,
+        every: float,
+        seed: int,
+        rank: int,
+        config: LoopConfig,
+    ) -> None:
+        self.out, self.stage, self.state, self.draw, self.grid, self.batch = out, stage, state, draw, grid, batch
+        self.kimg, self.minutes, self.every, self.seed, self.rank = kimg, minutes, every, seed, rank
+        self.config = config
+        self.update = stage.step
+        if isinstance(stage, StackGANStage) and stage.device.type == "cuda" and distributed.count() == 1:
+            self.update = GraphedStep(stage).step
+        self.narrow, self.spread = 0, 0.0
+        self.ticked = self.saved_at = state.shown
+        self.saved = time.monotonic()
+        reseed(seed, state.shown, rank)
+
+    def position(self) -> float:
+        return self.state.position
+
+    def progress(self) -> float:
+        state = self.state
+        return progress(state, self.kimg, self.minutes)
+
+    def step(self) -> dict[str, Tensor]:
+        photos, names, imagined = self.draw()
+        return self.update(photos, names, imagined, self.state.position)
+
+    def ticks(self) -> bool:
+        return self.state.shown - self.ticked >= self.config.tick * 1000
+
+    def tick(self, row: dict[str, float], stopping: bool) -> str:
+        state, now = self.state, self.now()
+        self.ticked, self.spread = state.shown, row["spread"]
+        if not all(map(math.isfinite, row.values())):
+            raise TrainingStopped(f"a loss is not a number any more at {now}: {self.hint()}")
+        narrow = self.spread < self.stage.collapsed and state.shown > self.config.grace * 1000
+        self.narrow = self.narrow + 1 if narrow else 0
+        if self.narrow >= self.config.patience:
+            raise TrainingStopped(
+                f"collapse at {now}: the spread of a pixel over a batch is {self.spread:.3f} "
+                f"(photographs have 0.5). From before it narrowed, {self.hint()}"
+            )
+        return f"{now} d {row['d_loss']:.2f} spread {self.spread:.2f}"
+
+    def saves(self) -> bool:
+        return self.state.shown > self.saved_at and time.monotonic() - self.saved >= self.every
+
+    def save(self, ended: bool, stopping: bool) -> None:
+        if self.narrow:
+            return
+        if not finite(self.stage):
+            raise TrainingStopped(f"a weight is not a number any more at {self.now()}: {self.hint()}")
+        state = self.state
+        self.saved, self.saved_at = time.monotonic(), state.shown
+        if self.rank == 0:
+            write_state(self.out / STATE, self.stage, state)
+            save_checkpoint(self.out / CHECKPOINT, self.stage, state.position, state.hours + state.seconds / 3600)
+            self.grid.draw(self.out / "samples" / f"{round(state.position):06d}.png")
+        reseed(self.seed, state.shown, self.rank)  # so that a resumed run draws what an uninterrupted one would
+
+    def now(self) -> str:
+        return f"{self.state.position:.1f} kimg"
+
+    def hint(self) -> str:
+        return resume_hint(self.out / STATE)
+
+
+def progress(state: TrainingState, kimg: float | None, minutes: float | None) -> float:
+    """The share of a run that is done: of its kimg or of its minutes, whichever is more."""
+    return max(state.shown / 1000 / kimg if kimg else 0.0, state.seconds / 60 / minutes if minutes else 0.0)
 
 
 def train(
@@ -65,6 +185,7 @@ def train(
     given: Mapping[str, Any] | None = None,
     begun: Options | None = None,
     dry_run: bool = False,
+    config: LoopConfig | None = None,
 ) -> None:
     """Trains stage "1" or "2".
 
@@ -76,11 +197,13 @@ def train(
         given: the command's options, for the run's record.
         begun: the record of the run that goes on, see `Options.resumed`; None begins one.
         dry_run: print what would be done and write nothing.
+        config: how the run is watched.
 
     Raises TrainingStopped, DataError, CheckpointError, and ValueError for arguments that do not go together.
     """
-    state_file, target, resume = out / "state.pt", out / "checkpoint", begun is not None
-    if resume:
+    config = config or LoopConfig()
+    state_file, target = out / STATE, out / CHECKPOINT
+    if begun is not None:
         source = target  # it has all that the run began with, whatever became of that since
     where, rank, processes = distributed.start(choose_device(device))
     main_process = rank == 0
@@ -89,10 +212,10 @@ def train(
         raise ValueError(f"--batch has to be shared evenly by {processes} processes, at least {SMALLEST} each")
     torch.manual_seed(seed)  # the same first weights on every process
     stage, past = build(stage_name, preset, source, where, has_bfloat16(where))
-    shown, spent = 0, 0.0  # photographs, seconds
-    if resume:
-        shown, spent, past = read_state(state_file, stage)
-    before, hours = past.get("kimg", 0.0), past.get("hours", 0.0)
+    if begun is None:
+        state = GanState(kimg=past.get("kimg", 0.0), hours=past.get("hours", 0.0))
+    else:
+        state = read_state(state_file, GanState, stage)
 
     photos = load(data, stage.size, min_pixels=150 if stage.size > 64 else 0)
     if begun is not None:
@@ -101,75 +224,40 @@ def train(
         print(f"stage {stage_name} · {len(photos):,} photographs · batch {batch} × {processes} · {where} · {out}")
     if dry_run:
         if main_process:
-            print_plan(stage, photos, data, state_file if resume else source, before + shown / 1000, kimg, minutes)
+            print_plan(stage, photos, data, source if begun is None else state_file, state.position, kimg, minutes)
         return distributed.finish()
-
-    def progress() -> float:
-        return max(shown / 1000 / kimg if kimg else 0.0, spent / 60 / minutes if minutes else 0.0)
-
-    if progress() >= 1:
-        print(f"{out} has {shown / 1000:.1f} kimg in {spent / 60:.0f} minutes already: nothing is left to do")
+    if progress(state, kimg, minutes) >= 1:
+        done = f"{state.shown / 1000:.1f} kimg in {state.seconds / 60:.0f} minutes"
+        print(f"{out} has {done} already: nothing is left to do")
         return distributed.finish()
-    name_sampler = NameSampler(photos, source, where, seed)
-    grid = SampleGrid(stage, SAMPLES, embed(SAMPLES, source, where), where, seed)
+    if main_process:
+        if begun is None:
+            start_checkpoint(target, source)
+            Options(plain(given or {}), to_record(preset), describe(photos, data)).write(out)
+        else:
+            begun.write(out)
+    name_sampler = NameSampler(photos, source, where, seed, config.composed)
+    grid = SampleGrid(stage, config.samples, embed(config.samples, source, where), where, seed, config.latents)
     for module in stage.modules().values():
         distributed.broadcast(module)
     pictures = PhotoBatches(photos, where)
-    step = stage.step
-    if where.type == "cuda" and processes == 1 and isinstance(stage, StackGANStage):
-        step = GraphedStep(stage).step
-    log, narrow = Log(out / "log.csv", before + shown / 1000 if resume else None), 0
-    began, saved, ticked = time.monotonic() - spent, time.monotonic(), shown
-    reseed(seed, shown, rank)
-    # A terminal sees every step; a log file need not.
-    calm = 0.1 if sys.stderr.isatty() else 10.0
-    bar = tqdm(unit="img", unit_scale=True, initial=shown, disable=not main_process, dynamic_ncols=True,
-               mininterval=calm)  # fmt: skip
-    with bar, stop_on_signal() as stop:
-        if main_process:
-            if begun is None:
-                start_checkpoint(target, source)
-                begun = Options(plain(given or {}), to_record(preset), describe(photos, data))
-            begun.write(out)
-        done = False
-        while not done:
-            index = torch.multinomial(name_sampler.weights, batch, replacement=True)
-            names, half = name_sampler.names(index), batch - batch // 2
-            imagined = name_sampler.imagined(half) if preset.imagined else names[-half:]
-            log.add(step(flip(pictures[index]), names, imagined, before + shown / 1000))
-            shown += batch * processes
-            spent = time.monotonic() - began
-            bar.total = max(shown, round(shown / progress()))
-            bar.update(batch * processes)
-            done = distributed.agree(progress() >= 1 or bool(stop))
-            now = f"{before + shown / 1000:.1f} kimg"
 
-            if shown - ticked >= TICK * 1000 or done:
-                ticked = shown
-                row = log.write(before + shown / 1000, spent, main_process)
-                bar.set_postfix_str(f"{now} d {row['d_loss']:.2f} spread {row['spread']:.2f}")
-                if not all(map(math.isfinite, row.values())):
-                    raise TrainingStopped(f"a loss is not a number any more at {now}: {resume_hint(state_file)}")
-                narrow = narrow + 1 if row["spread"] < stage.collapsed and shown > GRACE * 1000 else 0
-                if narrow >= PATIENCE:
-                    raise TrainingStopped(
-                        f"collapse at {now}: the spread of a pixel over a batch is {row['spread']:.3f} "
-                        f"(photographs have 0.5). From before it narrowed, {resume_hint(state_file)}"
-                    )
-            if (done or distributed.agree(time.monotonic() - saved >= every * 60)) and not narrow:
-                if not finite(stage):
-                    raise TrainingStopped(f"a weight is not a number any more at {now}: {resume_hint(state_file)}")
-                saved = time.monotonic()
-                if main_process:
-                    write_state(state_file, stage, shown, spent, past)
-                    save_checkpoint(target, stage, before + shown / 1000, hours + spent / 3600)
-                    grid.draw(out / "samples" / f"{round(before + shown / 1000):06d}.png")
-                reseed(seed, shown, rank)  # so that a resumed run draws what an uninterrupted one would have drawn
+    def draw() -> tuple[Tensor, Tensor, Tensor]:
+        index = torch.multinomial(name_sampler.weights, batch, replacement=True)
+        names, half = name_sampler.names(index), batch - batch // 2
+        imagined = name_sampler.imagined(half) if preset.imagined else names[-half:]
+        return flip(pictures[index]), names, imagined
+
+    log = Log(out / "log.csv", None if begun is None else state.position)
+    training = GanTraining(
+        out, stage, state, draw, grid, batch=preset.batch, kimg=kimg, minutes=minutes, every=60 * every, seed=seed,
+        rank=rank, config=config,
+    )  # fmt: skip
+    loop.run(training, log, speaks=main_process)
     if main_process:
-        print(f"{now} in {spent / 60:.0f} minutes · {target}")
-        if narrow:
-            narrowing = f"the pictures were narrowing (spread {row['spread']:.3f})"
-            print(f"Not saved, since {narrowing}: {resume_hint(state_file)}")
+        print(f"{training.now()} in {state.seconds / 60:.0f} minutes · {target}")
+        if training.narrow:
+            print(f"Not saved, since the pictures were narrowing (spread {training.spread:.3f}): {training.hint()}")
     distributed.finish()
 
 

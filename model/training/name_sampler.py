@@ -25,9 +25,12 @@ class NameSampler:
         checkpoint: folder with the tokenizer and the text encoder.
         device: where embeddings are kept.
         seed: of the composed names.
+        count: how many of them are held ready; COMPOSED by default.
     """
 
-    def __init__(self, photos: Photos, checkpoint: Path, device: torch.device, seed: int = 0) -> None:
+    def __init__(
+        self, photos: Photos, checkpoint: Path, device: torch.device, seed: int = 0, count: int | None = None
+    ) -> None:
         # A photograph without a Japanese name gets its English one again.
         japanese = [ja or en for en, ja in zip(photos.names, photos.names_ja, strict=True)]
         unique = list(dict.fromkeys([*photos.names, *japanese]))
@@ -35,7 +38,7 @@ class NameSampler:
         self.english = torch.tensor([index[name] for name in photos.names], device=device)
         self.japanese = torch.tensor([index[name] for name in japanese], device=device)
         self.embeddings = embed(unique, checkpoint, device)
-        self.composed = embed(composed(seed), checkpoint, device)
+        self.composed = embed(composed(seed, count), checkpoint, device)
         self.weights = name_weights(photos.names).to(device)
         """(N,): how often each photograph is shown. Photographs of one class share the square root of their number."""
 
@@ -54,7 +57,7 @@ class NameSampler:
         return mixed
 
 
-def composed(seed: int) -> list[str]:
+def composed(seed: int, count: int | None = None) -> list[str]:
     """Names of dishes that do not exist, English and Japanese by turns."""
     rng = random.Random(seed)
-    return [compose(rng)[i % 2] for i in range(COMPOSED)]
+    return [compose(rng)[i % 2] for i in range(COMPOSED if count is None else count)]

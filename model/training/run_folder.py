@@ -5,21 +5,21 @@ from __future__ import annotations
 import csv
 import io
 import pickle
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from model import checkpoint
 from model.contact_sheet import ContactSheet
 from model.pipeline import to_uint8
 from model.training import distributed
-from model.training.stage import Stage
+from model.training.stage import Stage, Stateful
 
-LATENTS = 4  # of each name on a grid
+STATE, CHECKPOINT = "state.pt", "checkpoint"  # in a run's folder
 
 
 def check_run(out: Path, state_file: Path, resume: bool) -> None:
@@ -34,17 +34,17 @@ class SampleGrid:
     """The same names and latents at every checkpoint."""
 
     def __init__(
-        self, stage: Stage, names: Sequence[str], embeddings: Tensor, device: torch.device, seed: int
+        self, stage: Stage, names: Sequence[str], embeddings: Tensor, device: torch.device, seed: int, columns: int
     ) -> None:
-        self.stage, self.names = stage, names
-        self.embeddings = embeddings.repeat_interleave(LATENTS, 0)
+        self.stage, self.names, self.columns = stage, names, columns
+        self.embeddings = embeddings.repeat_interleave(columns, 0)
         generator = torch.Generator().manual_seed(seed)
-        self.latents = torch.randn(LATENTS, stage.latent_dim, generator=generator).repeat(len(names), 1).to(device)
+        self.latents = torch.randn(columns, stage.latent_dim, generator=generator).repeat(len(names), 1).to(device)
 
     def draw(self, path: Path) -> None:
         """Writes the grid: each name's pictures side by side, one column a latent."""
-        sheet = ContactSheet(self.names, [""] * len(self.names), LATENTS)
-        pairs = zip(self.embeddings.split(LATENTS), self.latents.split(LATENTS), strict=True)
+        sheet = ContactSheet(self.names, [""] * len(self.names), self.columns)
+        pairs = zip(self.embeddings.split(self.columns), self.latents.split(self.columns), strict=True)
         for group, (embedding, latent) in enumerate(pairs):
             for variant, picture in enumerate(to_uint8(self.stage.sample(embedding, latent).cpu())):
                 sheet.paste(group, variant, picture)
@@ -54,39 +54,44 @@ class SampleGrid:
 
 
 class Log:
-    """`log.csv`: a row a tick, the means of what every step returned since the last.
+    """A CSV file with a row a tick: the means of what every step returned since the last.
 
     Args:
-        kimg: where a resumed run goes on. Rows beyond it are of steps that a kill undid, and are dropped.
+        position: where a resumed run goes on. Rows beyond it are of steps that a kill undid, and are dropped. None
+            begins the file anew.
+        column: the first, which says how far training was.
     """
 
-    def __init__(self, path: Path, kimg: float | None) -> None:
-        self.path = path
+    def __init__(self, path: Path, position: float | None, column: str = "kimg") -> None:
+        self.path, self.column = path, column
         self.steps: list[dict[str, Tensor]] = []
         self.columns: list[str] = []
-        self.resume_hint: list[dict[str, str]] = []
-        if kimg is not None and path.exists():
+        self.earlier: list[dict[str, str]] = []
+        if position is not None and path.exists():
             with path.open(newline="") as file:
                 reader = csv.DictReader(file)
-                self.resume_hint = [row for row in reader if float(row["kimg"]) <= kimg + 1e-3]
+                self.earlier = [row for row in reader if float(row[column]) <= position + 1e-3]
                 self.columns = list(reader.fieldnames or ())
 
     def add(self, stats: dict[str, Tensor]) -> None:
         self.steps.append(stats)
 
-    def write(self, kimg: float, seconds: float, on_disk: bool) -> dict[str, float]:
+    def means(self, position: float, seconds: float) -> dict[str, float]:
+        """The next row, over all processes."""
         steps = torch.stack([torch.stack([s.float() for s in step.values()]) for step in self.steps])
         means = distributed.mean(steps.mean(0))
-        row = {"kimg": kimg, "seconds": seconds, "steps": len(self.steps)}
+        row = {self.column: position, "seconds": seconds, "steps": float(len(self.steps))}
         row |= dict(zip(self.steps[0], means.tolist(), strict=True))
         self.steps = []
-        if on_disk:
-            written = {name: f"{value:.6g}" for name, value in row.items()}
-            self._append(written | {"kimg": f"{kimg:.3f}"})  # to the photograph, however long a run is
         return row
 
+    def write(self, row: dict[str, float]) -> None:
+        """Adds a row to the file."""
+        written = {name: f"{value:.6g}" for name, value in row.items()}
+        self._append(written | {self.column: f"{row[self.column]:.3f}"})  # to the photograph, however long a run is
+
     def _append(self, row: dict[str, str]) -> None:
-        if list(row) == self.columns and not self.resume_hint:
+        if list(row) == self.columns and not self.earlier:
             with self.path.open("a", newline="") as file:
                 csv.DictWriter(file, self.columns).writerow(row)
             return
@@ -95,41 +100,46 @@ class Log:
         text = io.StringIO(newline="")
         writer = csv.DictWriter(text, self.columns, restval="")
         writer.writeheader()
-        writer.writerows([*self.resume_hint, row])
-        self.resume_hint = []
+        writer.writerows([*self.earlier, row])
+        self.earlier = []
         checkpoint.write_file(self.path, text.getvalue().encode())
 
 
-def write_state(path: Path, stage: Stage, shown: int, seconds: float, past: dict[str, Any]) -> None:
-    """Everything that --resume needs, in one file, replaced atomically."""
-    state = {
-        "shown": shown,
-        "seconds": seconds,
-        "past": past,
-        "modules": {name: module.state_dict() for name, module in stage.modules().items()},
-        "optimizers": {name: optimizer.state_dict() for name, optimizer in stage.optimizers().items()},
+class Trained(Protocol):
+    """What has weights and optimisers to go on with: a `Stage`, or the text stage."""
+
+    def modules(self) -> Mapping[str, nn.Module]: ...
+
+    def optimizers(self) -> Mapping[str, Stateful]: ...
+
+
+State = TypeVar("State")  # a dataclass of numbers, strings, and lists and dicts of them
+
+
+def write_state(path: Path, trained: Trained, state: Any) -> None:
+    """Writes everything that --resume needs into one file, replaced atomically. `state`: a dataclass."""
+    content = {
+        "state": asdict(state),
+        "modules": {name: module.state_dict() for name, module in trained.modules().items()},
+        "optimizers": {name: optimizer.state_dict() for name, optimizer in trained.optimizers().items()},
     }
     buffer = io.BytesIO()
-    torch.save(state, buffer)
+    torch.save(content, buffer)
     checkpoint.write_file(path, buffer.getvalue())
 
 
-def read_state(path: Path, stage: Stage) -> tuple[int, float, dict[str, Any]]:
-    """Puts a run's state back into the stage: photographs shown, seconds spent, and what `build` said of the past."""
-    with reading_state(path):
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        for name, module in stage.modules().items():
-            module.load_state_dict(state["modules"][name])
-        for name, optimizer in stage.optimizers().items():
-            optimizer.load_state_dict(state["optimizers"].get(name, {}))
-        return state["shown"], state["seconds"], state.get("past", {})
+def read_state(path: Path, kind: type[State], trained: Trained | None = None) -> State:
+    """Reads a run's state and, where `trained` is given, puts weights and optimisers back into it.
 
-
-@contextmanager
-def reading_state(path: Path) -> Iterator[None]:
-    """What a run goes on from is read: ValueError names the file where it is another run's, or damaged."""
+    Raises ValueError, naming the file, where it is another run's, or damaged.
+    """
     try:
-        yield
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        for name, module in trained.modules().items() if trained else ():
+            module.load_state_dict(content["modules"][name])
+        for name, optimizer in trained.optimizers().items() if trained else ():
+            optimizer.load_state_dict(content["optimizers"][name])
+        return kind(**content["state"])
     except (KeyError, TypeError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
         raise ValueError(f"{path} is not the state of such a run, or is damaged: {error}") from error
 

@@ -130,7 +130,7 @@ class Stage1(StackGANStage):
     def optimizers(self) -> dict[str, Stateful]:
         return {
             "generator": self.optimizer, "heads": self.adversary.optimizer, "pixels": self.pixels.optimizer,
-            "balancer": self.balancer, "naming": self.text_match,
+            "balancer": self.balancer, "text_match": self.text_match,
         }  # fmt: skip
 
     def shipped(self) -> dict[str, nn.Module]:

@@ -115,7 +115,7 @@ class Stage2(StackGANStage):
         return {
             "generator": self.optimizer, "heads": self.whole.optimizer, "window-heads": self.window.optimizer,
             "pixels": self.pixels.optimizer,
-            "balancer": self.balancer, "naming": self.text_match,
+            "balancer": self.balancer, "text_match": self.text_match,
         }  # fmt: skip
 
     def shipped(self) -> dict[str, nn.Module]:

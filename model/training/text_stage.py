@@ -13,7 +13,6 @@ Three signals in every step (their weights are below):
 
 from __future__ import annotations
 
-import csv
 import io
 import logging
 import random
@@ -66,9 +65,11 @@ from model.features.matching import (
 from model.features.retrieval import recall_among, retrieval
 from model.features.text_reader import reader
 from model.text_encoder import TextEncoder, Tokenizer, embed, pad
+from model.training import loop
+from model.training.loop import TrainingState
 from model.training.options import Options, check_data, describe, plain
-from model.training.run_folder import reading_state
-from model.training.signals import stop_on_signal
+from model.training.run_folder import Log, read_state, write_state
+from model.training.stage import Stateful
 from model.words import compose
 
 log = logging.getLogger(__name__)
@@ -189,75 +190,122 @@ def train(
     head = MatchingHead(features=corpus.features.shape[1], embedding_dim=encoder.embedding_dim).to(device)
     head.standardize(corpus.features.to(device))
     helper = _Helper(encoder.embedding_dim, corpus.targets.shape[1]).to(device)
-    modules = nn.ModuleDict({"encoder": encoder, "head": head, "helper": helper})
-    optimizer = torch.optim.AdamW(_groups(modules), lr=LEARNING_RATE, betas=(0.9, 0.98), fused=True)
-    step, spent, best = 0, 0.0, -1.0
-    state = out / STATE
-    if resume and state.exists():
-        with reading_state(state):
-            saved = torch.load(state, map_location=device, weights_only=True)
-            modules.load_state_dict(saved["modules"])
-            optimizer.load_state_dict(saved["optimizer"])
-            step, spent, best = saved["step"], saved["spent"], saved["best"]
-        rng.seed(seed + step)
-        torch.manual_seed(seed + step)
-    else:
-        (out / LOG).unlink(missing_ok=True)
-
-    figures: dict[str, float] = {}
-    started, validated = time.monotonic() - spent, time.monotonic()
-    limit = minutes * 60
-    bar = tqdm(desc="text", unit=" steps", initial=step, total=steps, disable=None)
-    running: dict[str, float] = {}
-    done = False
-    with bar, stop_on_signal() as stop:
-        while not done:
-            spent = time.monotonic() - started
-            progress = step / steps if steps else spent / limit
-            if progress < 1:
-                for group in optimizer.param_groups:
-                    group["lr"] = LEARNING_RATE * _schedule(progress)
-                modules.train()
-                losses = _losses(corpus, tokenizer, encoder, head, helper, rng, device)
-                if without == "pictures":
-                    losses.pop("pictures")
-                total = sum(losses.values(), torch.zeros((), device=device))
-                if not torch.isfinite(total):
-                    raise FloatingPointError(
-                        f"the loss is not finite after {step} steps; the best weights so far are in {out}"
-                    )
-                optimizer.zero_grad()
-                total.backward()
-                nn.utils.clip_grad_norm_(modules.parameters(), 1.0)
-                optimizer.step()
-                step += 1
-                for name, loss in losses.items():
-                    value = float(loss.detach())
-                    running[name] = 0.95 * running.get(name, value) + 0.05 * value
-                bar.update()
-                left = (limit - spent) / 60 if not steps else (steps - step) * spent / step / 60
-                bar.set_postfix_str(
-                    " ".join(f"{name} {loss:.3f}" for name, loss in running.items()) + f", {left:.1f} min left"
-                )
-            done = (step >= steps) if steps else (time.monotonic() - started >= limit)
-            if stop:
-                _save_state(state, modules, optimizer, step, spent, best)
-                tqdm.write(f"stopped after {step} steps; --resume goes on from there")
-                return figures
-            if done or time.monotonic() - validated > VALIDATE_SECONDS:
-                figures = validate(encoder, head, tokenizer, validation)
-                score = sum(figures.values())
-                if running:  # a resumed run whose time was up has no losses
-                    _log(out / LOG, {"step": step, "minutes": spent / 60, **running, **figures})
-                if figures:
-                    tqdm.write(f"step {step}: " + ", ".join(f"{k} {v:.3f}" for k, v in figures.items()))
-                if score >= best:
-                    best = score
-                    _save(out, encoder, head, step, spent, figures)
-                _save_state(state, modules, optimizer, step, spent, best)
-                validated = time.monotonic()
+    networks = _Networks(encoder, head, helper)
+    state, file = TextState(), out / STATE
+    resumed = resume and file.exists()
+    if resumed:
+        state = read_state(file, TextState, networks)
+        rng.seed(seed + state.shown)
+        torch.manual_seed(seed + state.shown)
+    training = TextTraining(
+        out, networks, state, corpus, validation, tokenizer, rng, minutes=minutes, steps=steps, without=without
+    )
+    if loop.run(training, Log(out / LOG, state.shown if resumed else None, "step"), unit=" steps", title="text"):
+        tqdm.write(f"stopped after {state.shown} steps; --resume goes on from there")
+        return training.figures
     fit_matching_head(data, out, seed=seed, device=device, cache=cache)
-    return figures
+    return training.figures
+
+
+@dataclass
+class TextState(TrainingState):
+    """best: of the validation figures' sums."""
+
+    best: float = -1.0
+
+
+class _Networks:
+    """What is trained, and its optimiser."""
+
+    def __init__(self, encoder: TextEncoder, head: MatchingHead, helper: _Helper) -> None:
+        self.encoder, self.head, self.helper = encoder, head, helper
+        self.all = nn.ModuleDict(self.modules())
+        self.optimizer = torch.optim.AdamW(_groups(self.all), lr=LEARNING_RATE, betas=(0.9, 0.98), fused=True)
+
+    def modules(self) -> dict[str, nn.Module]:
+        return {"encoder": self.encoder, "head": self.head, "helper": self.helper}
+
+    def optimizers(self) -> dict[str, Stateful]:
+        return {"adamw": self.optimizer}
+
+
+class TextTraining:
+    """The text stage as the loop sees it. See `model.training.loop.Training`."""
+
+    batch = 1  # its state counts steps
+
+    def __init__(
+        self,
+        out: Path,
+        networks: _Networks,
+        state: TextState,
+        corpus: Corpus,
+        validation: Validation | None,
+        tokenizer: Tokenizer,
+        rng: random.Random,
+        *,
+        minutes: float,
+        steps: int | None,
+        without: str | None,
+    ) -> None:
+        self.out, self.networks, self.state, self.corpus, self.validation = out, networks, state, corpus, validation
+        self.tokenizer, self.rng, self.minutes, self.steps, self.without = tokenizer, rng, minutes, steps, without
+        self.device = next(networks.encoder.parameters()).device
+        self.figures: dict[str, float] = {}
+        self.validated = time.monotonic()
+        self.unsaved = False
+
+    def position(self) -> float:
+        return self.state.shown
+
+    def progress(self) -> float:
+        return self.state.shown / self.steps if self.steps else self.state.seconds / 60 / self.minutes
+
+    def step(self) -> dict[str, Tensor]:
+        networks = self.networks
+        for group in networks.optimizer.param_groups:
+            group["lr"] = LEARNING_RATE * _schedule(self.progress())
+        networks.all.train()
+        losses = _losses(
+            self.corpus, self.tokenizer, networks.encoder, networks.head, networks.helper, self.rng, self.device
+        )
+        if self.without == "pictures":
+            losses.pop("pictures")
+        total = sum(losses.values(), torch.zeros((), device=self.device))
+        if not torch.isfinite(total):
+            raise FloatingPointError(
+                f"the loss is not finite after {self.state.shown} steps; the best weights so far are in {self.out}"
+            )
+        networks.optimizer.zero_grad()
+        total.backward()
+        nn.utils.clip_grad_norm_(networks.all.parameters(), 1.0)
+        networks.optimizer.step()
+        return {name: loss.detach() for name, loss in losses.items()}
+
+    def ticks(self) -> bool:
+        return time.monotonic() - self.validated > VALIDATE_SECONDS
+
+    def tick(self, row: dict[str, float], stopping: bool) -> str:
+        losses = " ".join(f"{name} {value:.3f}" for name, value in list(row.items())[3:])
+        if not stopping:
+            networks = self.networks
+            self.figures = validate(networks.encoder, networks.head, self.tokenizer, self.validation)
+            row |= self.figures
+            found = ", ".join(f"{name} {value:.3f}" for name, value in self.figures.items())
+            if found:
+                tqdm.write(f"step {self.state.shown}: {found}")
+            if (score := sum(self.figures.values())) >= self.state.best:
+                self.state.best = score
+                _save(self.out, networks.encoder, networks.head, self.state, self.figures)
+        self.validated, self.unsaved = time.monotonic(), True
+        return losses
+
+    def saves(self) -> bool:
+        return self.unsaved
+
+    def save(self, ended: bool, stopping: bool) -> None:
+        write_state(self.out / STATE, self.networks, self.state)
+        self.unsaved = False
 
 
 def fit_matching_head(
@@ -566,7 +614,7 @@ def validate(
 
 
 def _save(
-    out: Path, encoder: TextEncoder, head: MatchingHead, step: int, spent: float, figures: dict[str, float]
+    out: Path, encoder: TextEncoder, head: MatchingHead, state: TextState, figures: dict[str, float]
 ) -> None:
     save_weights(out, "text", encoder)
     save_weights(out, "matching", head)
@@ -575,31 +623,7 @@ def _save(
         text=encoder.config,
         matching=head.config,
         **_features_section(out, "matching", RESOLUTION),
-        training={"text": {"steps": step, "minutes": round(spent / 60, 2), "validation": figures}},
-    )
-
-
-def _save_state(
-    path: Path, modules: nn.Module, optimizer: torch.optim.Optimizer, step: int, spent: float, best: float
-) -> None:
-    buffer = io.BytesIO()
-    torch.save(
-        {
-            "modules": modules.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "step": step,
-            "spent": spent,
-            "best": best,
+        training={
+            "text": {"steps": state.shown, "minutes": round(state.seconds / 60, 2), "validation": figures}
         },
-        buffer,
     )
-    write_file(path, buffer.getvalue())
-
-
-def _log(path: Path, row: dict[str, float]) -> None:
-    new = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, list(row))
-        if new:
-            writer.writeheader()
-        writer.writerow({name: f"{value:.6g}" for name, value in row.items()})

@@ -1,0 +1,107 @@
+"""The loop of every training: step, log, save, stop. What is trained, and when, is a `Training`'s."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+from tqdm import tqdm
+
+from model.training import distributed
+from model.training.run_folder import Log
+from model.training.signals import stop_on_signal
+
+
+class TrainingStopped(RuntimeError):
+    """The run cannot go on: its numbers are not finite, or its pictures have collapsed into one."""
+
+
+@dataclass
+class TrainingState:
+    """How far a run is: what its state file holds besides weights and optimisers.
+
+    shown: photographs, or steps of the text stage.
+    seconds: of this run, earlier parts included.
+    """
+
+    shown: int = 0
+    seconds: float = 0.0
+
+
+class Training(Protocol):
+    """What differs between the loops."""
+
+    @property
+    def state(self) -> TrainingState: ...
+
+    @property
+    def batch(self) -> int:
+        """By how much `state.shown` grows in a step, over all processes."""
+
+    def position(self) -> float:
+        """The first column of the log."""
+
+    def progress(self) -> float:
+        """The share of the run that is done; it ends at 1."""
+
+    def step(self) -> dict[str, Tensor]:
+        """Draws a batch and makes one step; scalars for the log, always the same ones."""
+
+    def ticks(self) -> bool:
+        """Whether a row of the log is due."""
+
+    def tick(self, row: dict[str, float], stopping: bool) -> str:
+        """Looks at the means since the last row, and may add to them; what the progress bar says. Raises
+        TrainingStopped. `stopping`: a signal has asked for the end."""
+
+    def saves(self) -> bool:
+        """Whether it is time to save; asked before the first step too."""
+
+    def save(self, ended: bool, stopping: bool) -> None:
+        """Saves what --resume and a checkpoint need."""
+
+
+def run(training: Training, log: Log, unit: str = "img", title: str = "", speaks: bool = True) -> int:
+    """Makes steps until the training's progress is 1, or a signal asks for the end; saves before it returns.
+
+    Args:
+        unit, title: of the progress bar.
+        speaks: whether this process writes the log and shows the bar.
+
+    Returns:
+        The signal's number, or 0.
+    """
+    state = training.state
+    began = time.monotonic() - state.seconds
+    # A terminal sees every step; a log file need not.
+    calm = 0.1 if sys.stderr.isatty() else 10.0
+    bar = tqdm(desc=title or None, unit=unit, unit_scale=True, initial=state.shown, disable=not speaks,
+               dynamic_ncols=True, mininterval=calm)  # fmt: skip
+    with bar, stop_on_signal() as stop:
+        if training.saves():
+            training.save(False, False)
+        ended = training.progress() >= 1
+        while True:
+            if not ended:
+                log.add(training.step())
+                state.shown += training.batch
+                state.seconds = time.monotonic() - began
+                progress = training.progress()
+                bar.total = max(state.shown, round(state.shown / max(progress, 1e-6)))
+                bar.update(training.batch)
+                ended = distributed.agree(progress >= 1 or bool(stop))
+            if log.steps and (ended or training.ticks()):
+                row = log.means(training.position(), state.seconds)
+                try:
+                    bar.set_postfix_str(training.tick(row, bool(stop)))
+                finally:
+                    if speaks:
+                        log.write(row)
+            if ended or distributed.agree(training.saves()):
+                training.save(ended, bool(stop))
+                ended = ended or training.progress() >= 1
+            if ended:
+                return stop[0] if stop else 0
