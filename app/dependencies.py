@@ -12,7 +12,7 @@ from starlette.requests import Request
 from app import responses, texts
 from app.engine import QueueFull, Ticket
 from app.errors import ApiError
-from app.pictures import Novelty, Pictures
+from app.pictures import Format, Novelty, Pictures
 from app.rate_limit import Allowance
 from model.dishes import Dish
 
@@ -30,12 +30,17 @@ def of(request: Request) -> Pictures:
 
 
 def order(
-    request: Request, dishes: Sequence[Dish], *, sketches: bool = False, further: bool = False
+    request: Request,
+    dishes: Sequence[Dish],
+    *,
+    format: Format = "png",
+    sketches: bool = False,
+    further: bool = False,
 ) -> list[Ticket]:
     """A ticket a dish, in order; pictures in memory are free. ApiError 429, QueueFull, EngineClosed."""
     allowance: Allowance = request.app.state.allowance
     pay = partial(allowance.spend, request.client.host if request.client else "")
-    tickets = of(request).order(dishes, pay, sketches=sketches, further=further)
+    tickets = of(request).order(dishes, pay, format=format, sketches=sketches, further=further)
     logger.debug("ordered", extra={"dishes": [dish.query() for dish in dishes]})
     return tickets
 

@@ -66,7 +66,7 @@ class Metrics(Watch):
             "cafeteria_forward_seconds", "A forward pass", ["step"], buckets=SECONDS, registry=registry
         )
         self._encode = Histogram(
-            "cafeteria_encode_seconds", "Encoding a PNG", buckets=SECONDS, registry=registry
+            "cafeteria_encode_seconds", "Encoding a picture", buckets=SECONDS, registry=registry
         )
         self._refusals = Counter(
             "cafeteria_refusals", "Pictures refused, or dropped unmade", ["reason"], registry=registry

@@ -19,7 +19,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from app import featured, negotiation, texts
 from app.dish_editor import Counter
 from app.errors import ApiError, from_exception
-from app.pictures import Novelty, Pictures
+from app.pictures import Format, Novelty, Pictures
 from app.request_parsing import MAX_MENU, Order
 from model.dishes import MAX_MIXED, Dish
 
@@ -47,9 +47,9 @@ def home_url(request: Request) -> str:
     return f"{_root(request)}/"
 
 
-def dish_url(request: Request, dish: Dish, model: str = "") -> str:
+def dish_url(request: Request, dish: Dish, model: str = "", format: Format = "png") -> str:
     """The address that makes this picture again, as a path on this server; with a model's version, by no other."""
-    address = f"{_root(request)}/dish.png?{dish.query()}"
+    address = f"{_root(request)}/dish.{format}?{dish.query()}"
     return f"{address}&model={model}" if model else address
 
 

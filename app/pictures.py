@@ -1,4 +1,4 @@
-"""Dishes to PNG files: the pipeline behind the engine, and a memory of what was just made."""
+"""Dishes to picture files: the pipeline behind the engine, and a memory of what was just made."""
 
 from __future__ import annotations
 
@@ -7,19 +7,35 @@ import io
 import math
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from PIL import Image
 
 from app.engine import Engine, Ticket, Watch, served
-from model import dishes, png
+from model import dishes, png, webp
 from model.dishes import Dish
 from model.nearest import NamesIndex, Nearest
 from model.pipeline import to_uint8
+
+Format = Literal["png", "webp"]
+ENCODERS: dict[Format, Callable[[np.ndarray, Mapping[str, str]], bytes]] = {"png": png.encode, "webp": webp.encode}
+MEDIA_TYPES: dict[Format, str] = {key: f"image/{key}" for key in ENCODERS}
+
+
+@dataclass(frozen=True)
+class PictureFile:
+    """A dish's picture in one format."""
+
+    dish: Dish
+    format: Format = "png"
+
+    @property
+    def sketch_only(self) -> bool:
+        return self.dish.sketch_only
 
 
 class Pipeline(Protocol):
@@ -107,17 +123,19 @@ class PipelineModel:
         if self._threads:
             _take_the_cpus(self._threads)
         self._pipeline.record()
-        dish = Dish("warm-up", 0)
-        pictures = self.refine([dish], self.sketch([dish]))
-        self.encode(dish, pictures[0])
+        files = [PictureFile(Dish("warm-up", 0), format) for format in ENCODERS]
+        pictures = self.refine(files[:1], self.sketch(files[:1]))
+        for file in files:
+            self.encode(file, pictures[0])
 
-    def sketch(self, items: Sequence[Dish]) -> list[_Sketch]:
-        embeddings = dishes.embeddings(self._words, items)
-        latents = dishes.latents(self._pipeline, items)
+    def sketch(self, items: Sequence[PictureFile]) -> list[_Sketch]:
+        ordered = [item.dish for item in items]
+        embeddings = dishes.embeddings(self._words, ordered)
+        latents = dishes.latents(self._pipeline, ordered)
         images = self._pipeline.sketch(embeddings, latents)
         return [_Sketch(*row) for row in zip(embeddings, latents, images, strict=True)]
 
-    def refine(self, items: Sequence[Dish], sketches: Sequence[_Sketch]) -> Any:
+    def refine(self, items: Sequence[PictureFile], sketches: Sequence[_Sketch]) -> Any:
         import torch
 
         return self._pipeline.refine(
@@ -126,36 +144,37 @@ class PipelineModel:
             torch.stack([sketch.latent for sketch in sketches]),
         )
 
-    def encode_sketch(self, item: Dish, sketch: _Sketch) -> bytes:
+    def encode_sketch(self, item: PictureFile, sketch: _Sketch) -> bytes:
         return self.encode(item, sketch.image)
 
-    def encode(self, item: Dish, picture: Any) -> bytes:
+    def encode(self, item: PictureFile, picture: Any) -> bytes:
+        dish = item.dish
         pixels: np.ndarray[Any, Any] = to_uint8(picture[None])[0]
-        metadata = png.describe(item.name, item.seed, self._pipeline.version)
-        if not item.plain:
-            metadata["Recipe"] = item.query(size=False)
-        return png.encode(pixels, metadata)
+        metadata = png.describe(dish.name, dish.seed, self._pipeline.version)
+        if not dish.plain:
+            metadata["Recipe"] = dish.query(size=False)
+        return ENCODERS[item.format](pixels, metadata)
 
 
 class _Recent:
-    """Finished PNGs, the least recently used out first. Thread-safe."""
+    """Finished files, the least recently used out first. Thread-safe."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._size = 0
-        self._data: OrderedDict[Dish, bytes] = OrderedDict()
+        self._data: OrderedDict[PictureFile, bytes] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, dish: Dish) -> bytes | None:
+    def get(self, file: PictureFile) -> bytes | None:
         with self._lock:
-            if dish in self._data:
-                self._data.move_to_end(dish)
-            return self._data.get(dish)
+            if file in self._data:
+                self._data.move_to_end(file)
+            return self._data.get(file)
 
-    def put(self, dish: Dish, data: bytes) -> None:
+    def put(self, file: PictureFile, data: bytes) -> None:
         with self._lock:
-            self._size += len(data) - len(self._data.pop(dish, b""))
-            self._data[dish] = data
+            self._size += len(data) - len(self._data.pop(file, b""))
+            self._data[file] = data
             while self._size > self._limit:
                 self._size -= len(self._data.popitem(last=False)[1])
 
@@ -190,7 +209,7 @@ class Pictures:
         # On a CPU an encoder takes one of the model's cores, and the threads on the others wait for that one: beside a
         # forward pass an encoding costs three times what it costs by itself (docs/benchmarks.md).
         encoders = 2 if pipeline.batch_size > 1 else 0
-        self.engine: Engine[Dish] = Engine(
+        self.engine: Engine[PictureFile] = Engine(
             [PipelineModel(pipeline, threads)], capacity=queue, max_wait=max_wait, encoders=encoders, watch=watch
         )
 
@@ -216,6 +235,7 @@ class Pictures:
         items: Sequence[Dish],
         pay: Callable[[int], None],
         *,
+        format: Format = "png",
         sketches: bool = False,
         further: bool = False,
     ) -> list[Ticket]:
@@ -223,24 +243,25 @@ class Pictures:
 
         `pay` hears how many of them are not in memory, and so have to be made, once there is room for them; when it
         raises, none is."""
-        known = {dish: data for dish in items if (data := self._recent.get(dish)) is not None}
-        missing = [dish for dish in items if dish not in known]
+        files = [PictureFile(dish, format) for dish in items]
+        known = {file: data for file in files if (data := self._recent.get(file)) is not None}
+        missing = [file for file in files if file not in known]
         made = iter(
             self.engine.submit(missing, sketches=sketches, further=further, pay=lambda: pay(len(missing)))
             if missing
             else ()
         )
-        return [served(known[dish]) if dish in known else self._remember(dish, next(made)) for dish in items]
+        return [served(known[file]) if file in known else self._remember(file, next(made)) for file in files]
 
-    def etag(self, dish: Dish) -> str:
-        """A strong entity tag: the same dish from the same model has the same bytes."""
-        key = f"{self.version}\n{dish.query()}"
+    def etag(self, dish: Dish, format: Format = "png") -> str:
+        """A strong entity tag: the same dish from the same model has the same bytes in the same format."""
+        key = f"{self.version}\n{format}\n{dish.query()}"
         return f'"{hashlib.sha256(key.encode()).hexdigest()[:24]}"'
 
-    def _remember(self, dish: Dish, ticket: Ticket) -> Ticket:
+    def _remember(self, file: PictureFile, ticket: Ticket) -> Ticket:
         def keep(future: Future[bytes]) -> None:
             if not future.cancelled() and future.exception() is None:
-                self._recent.put(dish, future.result())
+                self._recent.put(file, future.result())
 
         ticket.picture.add_done_callback(keep)
         return ticket

@@ -18,7 +18,7 @@ from python_multipart.multipart import File
 from starlette.requests import Request
 
 from app.errors import ApiError
-from app.pictures import Pictures
+from app.pictures import ENCODERS, Format, Pictures
 from model.dishes import MAX_CHILD, MAX_DEPTH, MAX_MIXED, MAX_WEIGHT, Dish
 from model.names import InvalidName, normalize
 from model.pipeline import MAX_SEED
@@ -112,18 +112,24 @@ class Fields(BaseModel):
         None, description="A seed to morph into, along with the name or by itself."
     )
     t: Text = Field(None, description="How far the morph has got: 0 to 1.")
+    format: Annotated[Format | None, BeforeValidator(_text)] = Field(
+        None,
+        description="What the pictures in JSON and in a stream are: png (default), or webp, an eighth of its bytes. "
+        "One picture by itself comes as Accept says.",
+    )
 
 
 @dataclass(frozen=True)
 class Order:
     """An order that can be carried out: the dish's name normalised, with notices on what was changed in it, and whether
-    the seed was asked for."""
+    the seed was asked for. `format` is None where none was."""
 
     name: str
     notices: tuple[str, ...]
     model: str
     dishes: tuple[Dish, ...]
     numbered: bool
+    format: Format | None = None
 
 
 async def read_body(request: Request) -> dict[str, Any]:
@@ -180,7 +186,7 @@ def check(
         dish = replace(dish, t=t)
     strip = dish.morphs and t is None
     dishes = tuple(_several(dish, valid.n or default_n, strip))
-    return Order(name, notices, pictures.version, dishes, numbered=valid.seed is not None)
+    return Order(name, notices, pictures.version, dishes, valid.seed is not None, valid.format)
 
 
 def draw_seed() -> int:
@@ -281,6 +287,8 @@ def _fault(error: ValidationError, fields: dict[str, Any]) -> ApiError:
             return ApiError(422, "invalid_seed", field=str(field), most=MAX_SEED)
         case "size":
             return ApiError(422, "invalid_size", field="size")
+        case "format":
+            return ApiError(422, "invalid_format", field="format", formats=", ".join(ENCODERS))
         case "path":
             return ApiError(422, "invalid_path", field="path", most=MAX_CHILD, depth=MAX_DEPTH)
         case "off":

@@ -21,6 +21,7 @@ from app import texts
 from app.engine import Ticket
 from app.errors import ApiError, from_exception
 from app.pages import dish_url
+from app.pictures import MEDIA_TYPES, Format
 from app.request_parsing import Order
 from model.dishes import Dish
 
@@ -32,7 +33,7 @@ class ClientGone(Exception):
 
 
 async def made(request: Request, tickets: Sequence[Ticket]) -> list[bytes | ApiError]:
-    """Each ticket's PNG, or what went wrong with it. ClientGone."""
+    """Each ticket's file, or what went wrong with it. ClientGone."""
     work = asyncio.gather(*(asyncio.wrap_future(t.picture) for t in tickets), return_exceptions=True)
     # A gathering that is cancelled holds that as an exception, and asyncio complains of one that nobody has read.
     work.add_done_callback(lambda done: done.cancelled() or done.exception())
@@ -56,15 +57,17 @@ def notices(request: Request, order: Order) -> list[str]:
     return [texts.notice(texts.of(request), notice) for notice in order.notices]
 
 
-def png(request: Request, order: Order, dish: Dish, data: bytes, headers: dict[str, str]) -> Response:
+def picture(
+    request: Request, order: Order, dish: Dish, data: bytes, headers: dict[str, str], format: Format = "png"
+) -> Response:
     """One picture. Header values are percent-encoded, since HTTP's headers hold no Japanese."""
-    filename = quote(file_name(dish), safe="")
     disposition = headers.pop("Content-Disposition", "inline")
+    names = f"filename=\"dish-{dish.seed}.{format}\"; filename*=UTF-8''{quote(file_name(dish, format), safe='')}"
     return Response(
         data,
-        media_type="image/png",
+        media_type=MEDIA_TYPES[format],
         headers={
-            "Content-Disposition": f"{disposition}; filename=\"dish-{dish.seed}.png\"; filename*=UTF-8''{filename}",
+            "Content-Disposition": f"{disposition}; {names}",
             "Cafeteria-Name": quote(dish.name),
             "Cafeteria-Seed": str(dish.seed),
             "Cafeteria-Model": order.model,
@@ -74,10 +77,10 @@ def png(request: Request, order: Order, dish: Dish, data: bytes, headers: dict[s
     )
 
 
-def file_name(dish: Dish) -> str:
+def file_name(dish: Dish, format: Format = "png") -> str:
     """A name for the picture's file: without what some file systems refuse, and never over 255 bytes."""
     title = dish.title if len(dish.title) <= 50 else f"{dish.title[:49]}…"
-    return re.sub(r'[\\/:*?"<>|]', "-", f"{title}-{dish.number}.png")
+    return re.sub(r'[\\/:*?"<>|]', "-", f"{title}-{dish.number}.{format}")
 
 
 def packed(dishes: Sequence[Dish], made: Sequence[bytes]) -> Response:
@@ -90,9 +93,9 @@ def packed(dishes: Sequence[Dish], made: Sequence[bytes]) -> Response:
     return Response(file.getvalue(), media_type="application/zip", headers=headers)
 
 
-def described(request: Request, order: Order, dish: Dish) -> dict[str, Any]:
+def described(request: Request, order: Order, dish: Dish, format: Format = "png") -> dict[str, Any]:
     """What tells this picture from the order's others, and where it is."""
-    url = dish_url(request, dish, order.model)
+    url = dish_url(request, dish, order.model, format)
     details: dict[str, Any] = {"seed": dish.seed, "size": dish.size, "url": url}
     if dish.path:
         details["path"] = ".".join(map(str, dish.path))
@@ -101,11 +104,11 @@ def described(request: Request, order: Order, dish: Dish) -> dict[str, Any]:
     return details
 
 
-def result(request: Request, value: bytes | ApiError) -> dict[str, Any]:
-    """A picture in JSON: `png`, or `error` where it alone failed."""
+def result(request: Request, value: bytes | ApiError, format: Format = "png") -> dict[str, Any]:
+    """A picture in JSON: `png` or `webp`, or `error` where it alone failed."""
     if isinstance(value, ApiError):
         return value.body(texts.of(request))
-    return {"png": base64.b64encode(value).decode("ascii")}
+    return {format: base64.b64encode(value).decode("ascii")}
 
 
 class Stream(StreamingResponse):
@@ -114,11 +117,10 @@ class Stream(StreamingResponse):
     When the client leaves, or the server has no one to write to, the work that is left is dropped.
     """
 
-    def __init__(self, request: Request, order: Order, tickets: Sequence[Ticket]) -> None:
+    def __init__(self, request: Request, order: Order, tickets: Sequence[Ticket], format: Format = "png") -> None:
         self._tickets = tickets
-        super().__init__(
-            _lines(request, order, tickets), media_type=NDJSON, headers={"Cache-Control": "no-store"}
-        )
+        lines = _lines(request, order, tickets, format)
+        super().__init__(lines, media_type=NDJSON, headers={"Cache-Control": "no-store"})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -128,7 +130,7 @@ class Stream(StreamingResponse):
                 ticket.cancel()
 
 
-async def _lines(request: Request, order: Order, tickets: Sequence[Ticket]) -> AsyncIterator[str]:
+async def _lines(request: Request, order: Order, tickets: Sequence[Ticket], format: Format) -> AsyncIterator[str]:
     began = time.monotonic()
     yield _line(
         event="order",
@@ -136,7 +138,7 @@ async def _lines(request: Request, order: Order, tickets: Sequence[Ticket]) -> A
         notices=notices(request, order),
         model=order.model,
         ahead=max(ticket.ahead for ticket in tickets),
-        pictures=[described(request, order, dish) for dish in order.dishes],
+        pictures=[described(request, order, dish, format) for dish in order.dishes],
     )
     waiting: dict[asyncio.Future[Any], tuple[str, int]] = {}
     for index, ticket in enumerate(tickets):
@@ -152,11 +154,11 @@ async def _lines(request: Request, order: Order, tickets: Sequence[Ticket]) -> A
             value = from_exception(fault) if fault else future.result()
             if event == "sketch":
                 if isinstance(value, bytes):
-                    yield _line(event=event, index=index, **result(request, value))
+                    yield _line(event=event, index=index, **result(request, value, format))
             else:
-                shown = described(request, order, order.dishes[index])
+                shown = described(request, order, order.dishes[index], format)
                 event = "error" if isinstance(value, ApiError) else event
-                yield _line(event=event, index=index, **shown, **result(request, value))
+                yield _line(event=event, index=index, **shown, **result(request, value, format))
     yield _line(event="done", seconds=round(time.monotonic() - began, 3))
 
 

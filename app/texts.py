@@ -230,6 +230,7 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "「seed」は0から{most}までの整数です。",
     ),
     "error.invalid_size": ("“size” must be 64 or 256.", "「size」は64か256です。"),
+    "error.invalid_format": ("“format” must be one of {formats}.", "「format」は次のどれかです：{formats}"),
     "error.invalid_path": (
         "“path” is up to {depth} numbers from 1 to {most} with full stops between them, such as 3.1.",
         "「path」は1から{most}までの数を点でつないだものです（{depth}個まで）。例：3.1",
@@ -262,8 +263,8 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "このチェックポイントには、学んだものの索引がありません。",
     ),
     "error.unknown_field": (
-        "There is no such field. Known are name, n, seed, size, path, off, mix, to, to_seed and t.",
-        "そのような項目はありません。使えるのはname、n、seed、size、path、off、mix、to、to_seed、tです。",
+        "There is no such field. Known are name, n, seed, size, path, off, mix, to, to_seed, t and format.",
+        "そのような項目はありません。使えるのはname、n、seed、size、path、off、mix、to、to_seed、t、formatです。",
     ),
     "error.missing_prompt": (
         "“prompt” is missing: the dish’s name.",

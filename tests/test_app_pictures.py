@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from app.engine import EngineClosed, Watch
-from app.pictures import Pictures, PipelineModel
+from app.pictures import PictureFile, Pictures, PipelineModel
 from model.dishes import Dish
 from tests.serving import FakePipeline
 
@@ -49,7 +49,7 @@ def test_a_gpu_is_given_all_that_waits_and_a_cpu_one_picture_at_a_time() -> None
 
 def test_every_dish_of_a_batch_gets_its_own_picture() -> None:
     model = PipelineModel(OnGpu())
-    items = [Dish(name, seed) for seed, name in enumerate(["tea", "鮭", "tea"])]
+    items = [PictureFile(Dish(name, seed)) for seed, name in enumerate(["tea", "鮭", "tea"])]
     pictures = model.refine(items, model.sketch(items))
     for item, picture in zip(items, pictures, strict=True):
         assert torch.equal(picture, model.refine([item], model.sketch([item]))[0])

@@ -337,7 +337,7 @@ def test_notices_reach_the_page_the_json_and_the_header(client: httpx.Client) ->
 
 
 def test_an_unacceptable_accept_is_406(client: httpx.Client) -> None:
-    for accept, n in (("audio/ogg", 1), ("image/png", 2), ("image/webp", 1)):
+    for accept, n in (("audio/ogg", 1), ("image/png", 2), ("image/webp", 2), ("image/avif", 1)):
         answer = client.post("/generate", data={"name": NAME, "n": n}, headers={"Accept": accept})
         assert (answer.status_code, answer.json()["error"]["code"]) == (406, "not_acceptable")
     assert client.get("/dish.png?name=x", headers={"Accept": "text/plain"}).status_code == 406
@@ -379,6 +379,7 @@ def part(name: str, value: bytes, more: str = "") -> bytes:
         (FORM, b"name=a&seed=4294967296", 422, "invalid_seed"),
         (FORM, b"name=a&seed=" + b"9" * 5000, 422, "invalid_seed"),
         (FORM, b"name=a&size=128", 422, "invalid_size"),
+        (FORM, b"name=a&format=avif", 422, "invalid_format"),
         (MULTIPART, part("name", "ピリ辛".encode("shift_jis")) + b"\r\n--x--\r\n", 400, "not_utf8"),
         (MULTIPART, part("name", b"tea", '; filename="tea.txt"') + b"\r\n--x--\r\n", 422, "unexpected_file"),
         (MULTIPART, b"nothing of the kind", 400, "invalid_form"),
@@ -549,10 +550,11 @@ def test_health(client: httpx.Client, pipeline: Pipeline) -> None:
 def test_openapi_describes_every_route(client: httpx.Client) -> None:
     schema = client.get("/openapi.json").json()
     assert set(schema["paths"]) == {
-        "/generate", "/dish.png", "/menu.zip", "/nearest", "/surprise", "/healthz", "/readyz", "/metrics",
+        "/generate", "/dish.png", "/dish.webp", "/menu.zip", "/nearest", "/surprise", "/healthz", "/readyz", "/metrics",
         "/v1/images/generations",
     }  # fmt: skip
-    assert set(schema["paths"]["/dish.png"]) == {"get"}
+    for path in ("/dish.png", "/dish.webp"):
+        assert set(schema["paths"][path]) == {"get"}
     generate = schema["paths"]["/generate"]["post"]
     assert set(generate["requestBody"]["content"]) == {MULTIPART.partition(";")[0], FORM, "application/json"}
     assert {"200", "400", "403", "406", "413", "415", "422", "503"} <= set(generate["responses"])

@@ -13,9 +13,10 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from app import dependencies, negotiation, pages, responses, texts
+from app import dependencies, negotiation, pages, permalinks, responses, texts
 from app.engine import EngineClosed, QueueFull
 from app.errors import ApiError, from_exception
+from app.pictures import MEDIA_TYPES, Format
 from app.request_parsing import (
     MAX_MENU,
     MAX_PICTURES,
@@ -38,7 +39,8 @@ from model.words import surprise
 
 router = APIRouter()
 
-PNG, HTML, JSON = "image/png", "text/html", "application/json"
+PNG, WEBP = MEDIA_TYPES["png"], MEDIA_TYPES["webp"]
+HTML, JSON = "text/html", "application/json"
 
 
 class Picture(BaseModel):
@@ -48,11 +50,12 @@ class Picture(BaseModel):
     path: str | None = None
     t: float | None = None
     png: str | None = None
+    webp: str | None = None
     error: dict[str, Any] | None = None
 
 
 class Served(BaseModel):
-    """The JSON answer of `POST /generate`. A picture has `png` (base64), or `error` where it alone failed."""
+    """The JSON answer of `POST /generate`. A picture has `png` or `webp` (base64), or `error` where it alone failed."""
 
     name: str
     notices: list[str]
@@ -198,6 +201,7 @@ async def surprise_me(request: Request) -> Response:
             "description": "The pictures, in the form that `Accept` asks for",
             "content": {
                 PNG: _image,
+                WEBP: _image,
                 NDJSON: {"schema": {"type": "string", "description": "One JSON object a line, see /docs"}},
                 HTML: {"schema": {"type": "string"}},
             },
@@ -218,41 +222,46 @@ async def generate(request: Request) -> Response:
     """Takes a form or JSON. What comes back depends on `Accept`:
 
     - `image/png`: the picture itself. The default for one picture (`*/*`).
+    - `image/webp`: the picture itself in an eighth of the bytes, lossy.
     - `application/x-ndjson`: a stream of lines, a sketch and then the picture. The default for several. A picture
       that is at hand, or is itself a sketch, comes without one.
-    - `application/json`: everything at once, pictures as base64.
+    - `application/json`: everything at once, pictures as base64, in the `format` that the order asks for.
     - `text/html`: 303, to the page with the pictures, for browsers' forms.
 
-    The headers `Cafeteria-Name`, `Cafeteria-Seed`, `Cafeteria-Model` and `Cafeteria-Notices` of a PNG are
+    The headers `Cafeteria-Name`, `Cafeteria-Seed`, `Cafeteria-Model` and `Cafeteria-Notices` of a picture are
     percent-encoded UTF-8.
     """
     accept = request.headers.get("accept")
-    if negotiation.media_type(accept, (PNG, JSON, NDJSON, HTML)) == HTML:
+    if negotiation.media_type(accept, (PNG, JSON, NDJSON, HTML, WEBP)) == HTML:
         return await _generate_page(request)
     pictures = dependencies.of(request)
     order = check(await read_body(request), pictures, default_n=1)
-    offers = (PNG, NDJSON, JSON, HTML) if len(order.dishes) == 1 else (NDJSON, JSON, HTML)
+    offers: tuple[str, ...] = (NDJSON, JSON, HTML)
+    if len(order.dishes) == 1:
+        # WebP comes last: browsers name it beside text/html where they want a page.
+        offers = (MEDIA_TYPES[order.format], *offers) if order.format else (PNG, *offers, WEBP)
     kind = negotiation.media_type(accept, offers)
     if kind is None:
         raise ApiError(406, "not_acceptable", offers=", ".join(offers))
     if kind == HTML:
         return await _generate_page(request)
-    tickets = dependencies.order(request, order.dishes, sketches=kind == NDJSON)
+    format: Format = order.format or ("webp" if kind == WEBP else "png")
+    tickets = dependencies.order(request, order.dishes, format=format, sketches=kind == NDJSON)
     if kind == NDJSON:
-        return responses.Stream(request, order, tickets)
+        return responses.Stream(request, order, tickets, format)
     made = await responses.made(request, tickets)
     failures = [result for result in made if isinstance(result, ApiError)]
     if len(failures) == len(made):
         raise failures[0]
-    if isinstance(made[0], bytes) and kind == PNG:
-        return responses.png(request, order, order.dishes[0], made[0], {"Cache-Control": "no-store"})
+    if isinstance(made[0], bytes) and kind in MEDIA_TYPES.values():
+        return responses.picture(request, order, order.dishes[0], made[0], {"Cache-Control": "no-store"}, format)
     return JSONResponse(
         {
             "name": order.name,
             "notices": responses.notices(request, order),
             "model": order.model,
             "pictures": [
-                responses.described(request, order, dish) | responses.result(request, result)
+                responses.described(request, order, dish, format) | responses.result(request, result, format)
                 for dish, result in zip(order.dishes, made, strict=True)
             ],
         },
@@ -281,48 +290,57 @@ async def _generate_page(request: Request) -> Response:
     return pages.front_page(request, order=order, n=len(order.dishes), seed=seed)
 
 
-@router.get(  # only described here: the route of both methods, which would be described twice, comes first
-    "/dish.png",
-    summary="The picture of one name and seed, always the same",
-    response_class=Response,
-    responses={
-        200: {"description": "The picture", "content": {PNG: _image}},
-        304: {"description": "The picture that If-None-Match names is still the one"},
-        **NOT_HERE,
-        **{status: PROBLEMS[status] for status in (400, 406, 422, 429, 500, 503)},
-    },
-    openapi_extra={
-        "parameters": [
-            *_parameters(RECIPE),
-            {
-                "in": "query",
-                "name": "download",
-                "schema": {"type": "string"},
-                "description": "If present, the picture comes as a file to save",
-            },
-        ]
-    },
-)
+def _described(summary: str, media_type: str) -> dict[str, Any]:
+    """A picture's address in OpenAPI."""
+    return {
+        "summary": summary,
+        "response_class": Response,
+        "responses": {
+            200: {"description": "The picture", "content": {media_type: _image}},
+            304: {"description": "The picture that If-None-Match names is still the one"},
+            **NOT_HERE,
+            **{status: PROBLEMS[status] for status in (400, 406, 422, 429, 500, 503)},
+        },
+        "openapi_extra": {
+            "parameters": [
+                *_parameters(RECIPE),
+                {
+                    "in": "query",
+                    "name": "download",
+                    "schema": {"type": "string"},
+                    "description": "If present, the picture comes as a file to save",
+                },
+            ]
+        },
+    }
+
+
+# Only described here: the routes of both methods, which would be described twice, come first.
+@router.get("/dish.png", **_described("The picture of one name and seed, always the same", PNG))
 @router.api_route("/dish.png", methods=["GET", "HEAD"], include_in_schema=False)
 async def dish_png(request: Request) -> Response:
     """The permanent address of a picture. Its PNG carries name, seed and model version as text metadata."""
-    if negotiation.media_type(request.headers.get("accept"), (PNG,)) is None:
-        raise ApiError(406, "not_acceptable", offers=PNG)
+    return await _permalink(request, "png")
+
+
+@router.get("/dish.webp", **_described("The same picture in an eighth of the bytes", WEBP))
+@router.api_route("/dish.webp", methods=["GET", "HEAD"], include_in_schema=False)
+async def dish_webp(request: Request) -> Response:
+    """As `/dish.png`, lossy (quality 85); the metadata is XMP."""
+    return await _permalink(request, "webp")
+
+
+async def _permalink(request: Request, format: Format) -> Response:
+    permalinks.require(request, MEDIA_TYPES[format])
     pictures = dependencies.of(request)
     order = check_picture(request.scope["query_string"], pictures)
     dish = order.dishes[0]
-    asked = read_query(request, ("model", "download"))
-    # Under an address without the model's version another model will draw another picture.
-    age = "31536000, immutable" if asked.get("model") else "3600"
-    headers = {"ETag": pictures.etag(dish), "Cache-Control": f"public, max-age={age}"}
-    if order.notices:
-        headers["Vary"] = "Accept-Language, Cookie"
-    tags = [tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")]
-    if headers["ETag"] in tags or "*" in tags:
-        return Response(status_code=304, headers=headers)
-    (made,) = await responses.made(request, dependencies.order(request, [dish]))
+    headers = permalinks.headers(request, order, pictures.etag(dish, format))
+    if unchanged := permalinks.unchanged(request, headers):
+        return unchanged
+    (made,) = await responses.made(request, dependencies.order(request, [dish], format=format))
     if isinstance(made, ApiError):
         raise made
-    if "download" in asked:
+    if "download" in read_query(request, ("download",)):
         headers["Content-Disposition"] = "attachment"
-    return responses.png(request, order, dish, made, headers)
+    return responses.picture(request, order, dish, made, headers, format)

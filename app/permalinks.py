@@ -1,0 +1,32 @@
+"""Addresses that always show the same: how long it may be kept, and whether what a client has is still it."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from app import negotiation
+from app.errors import ApiError
+from app.request_parsing import Order, read_query
+
+
+def require(request: Request, media_type: str) -> None:
+    """ApiError 406 where the client does not take what is here."""
+    if negotiation.media_type(request.headers.get("accept"), (media_type,)) is None:
+        raise ApiError(406, "not_acceptable", offers=media_type)
+
+
+def headers(request: Request, order: Order, etag: str) -> dict[str, str]:
+    """What an answer says of itself to those who keep it."""
+    # Under an address without the model's version another model will draw another picture.
+    age = "31536000, immutable" if read_query(request, ("model",)).get("model") else "3600"
+    found = {"ETag": etag, "Cache-Control": f"public, max-age={age}"}
+    if order.notices:
+        found["Vary"] = "Accept-Language, Cookie"
+    return found
+
+
+def unchanged(request: Request, headers: dict[str, str]) -> Response | None:
+    """304 where If-None-Match names what these headers are of."""
+    tags = [tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")]
+    return Response(status_code=304, headers=headers) if headers["ETag"] in tags or "*" in tags else None
