@@ -75,6 +75,7 @@ def create_app(settings: Settings, pipeline: Pipeline | None = None, threads: in
     app.state.metrics = metrics
     app.state.allowance = Allowance(settings.rate, metrics.refused)
     app.state.comparing = asyncio.Semaphore(dependencies.MAX_COMPARED)
+    app.state.composing = asyncio.Semaphore(dependencies.MAX_COMPOSED)
     for router in routes.ROUTERS:
         app.include_router(router)
     app.mount("/static", _Static(directory=pages.ROOT / "static"), name="static")

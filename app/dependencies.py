@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 
 from starlette.requests import Request
@@ -19,6 +19,7 @@ from model.dishes import Dish
 logger = logging.getLogger(__name__)
 
 MAX_COMPARED = 8  # dishes with the training data, at once
+MAX_COMPOSED = 4  # pictures of pictures, at once
 
 
 def of(request: Request) -> Pictures:
@@ -43,6 +44,29 @@ def order(
     tickets = of(request).order(dishes, pay, format=format, sketches=sketches, further=further)
     logger.debug("ordered", extra={"dishes": [dish.query() for dish in dishes]})
     return tickets
+
+
+async def composed(
+    request: Request, key: Hashable, dishes: Sequence[Dish], compose: Callable[[list[bytes]], bytes]
+) -> bytes:
+    """What `compose` makes of these dishes' PNGs, in a thread of its own; remembered by `key`, and then free.
+
+    ApiError, QueueFull, EngineClosed."""
+    pictures = of(request)
+    if (known := pictures.recent.get(key)) is not None:
+        return known
+    made: list[bytes] = []
+    for result in await responses.made(request, order(request, dishes)):
+        if isinstance(result, ApiError):
+            raise result
+        made.append(result)
+    composing: asyncio.Semaphore = request.app.state.composing
+    if composing.locked():
+        raise QueueFull(0)  # its pictures are in memory when the client comes back
+    async with composing:
+        data = await asyncio.to_thread(compose, made)
+    pictures.recent.put(key, data)
+    return data
 
 
 async def novelty(request: Request, dish: Dish) -> Novelty:

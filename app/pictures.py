@@ -7,7 +7,7 @@ import io
 import math
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
@@ -156,22 +156,22 @@ class PipelineModel:
         return ENCODERS[item.format](pixels, metadata)
 
 
-class _Recent:
+class Recent:
     """Finished files, the least recently used out first. Thread-safe."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._size = 0
-        self._data: OrderedDict[PictureFile, bytes] = OrderedDict()
+        self._data: OrderedDict[Hashable, bytes] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, file: PictureFile) -> bytes | None:
+    def get(self, file: Hashable) -> bytes | None:
         with self._lock:
             if file in self._data:
                 self._data.move_to_end(file)
             return self._data.get(file)
 
-    def put(self, file: PictureFile, data: bytes) -> None:
+    def put(self, file: Hashable, data: bytes) -> None:
         with self._lock:
             self._size += len(data) - len(self._data.pop(file, b""))
             self._data[file] = data
@@ -205,7 +205,7 @@ class Pictures:
         self.pieces: Callable[[str], list[str]] = pipeline.tokenizer.pieces
         self._pipeline = pipeline
         self._index = pipeline.names_index
-        self._recent = _Recent(cache_bytes)
+        self.recent = Recent(cache_bytes)
         # On a CPU an encoder takes one of the model's cores, and the threads on the others wait for that one: beside a
         # forward pass an encoding costs three times what it costs by itself (docs/benchmarks.md).
         encoders = 2 if pipeline.batch_size > 1 else 0
@@ -244,7 +244,7 @@ class Pictures:
         `pay` hears how many of them are not in memory, and so have to be made, once there is room for them; when it
         raises, none is."""
         files = [PictureFile(dish, format) for dish in items]
-        known = {file: data for file in files if (data := self._recent.get(file)) is not None}
+        known = {file: data for file in files if (data := self.recent.get(file)) is not None}
         missing = [file for file in files if file not in known]
         made = iter(
             self.engine.submit(missing, sketches=sketches, further=further, pay=lambda: pay(len(missing)))
@@ -253,15 +253,16 @@ class Pictures:
         )
         return [served(known[file]) if file in known else self._remember(file, next(made)) for file in files]
 
-    def etag(self, dish: Dish, format: Format = "png") -> str:
-        """A strong entity tag: the same dish from the same model has the same bytes in the same format."""
-        key = f"{self.version}\n{format}\n{dish.query()}"
+    def etag(self, *parts: object) -> str:
+        """A strong entity tag: what has these parts, such as a format and a dish's query, and is by the same model has
+        the same bytes."""
+        key = "\n".join(map(str, (self.version, *parts)))
         return f'"{hashlib.sha256(key.encode()).hexdigest()[:24]}"'
 
     def _remember(self, file: PictureFile, ticket: Ticket) -> Ticket:
         def keep(future: Future[bytes]) -> None:
             if not future.cancelled() and future.exception() is None:
-                self._recent.put(file, future.result())
+                self.recent.put(file, future.result())
 
         ticket.picture.add_done_callback(keep)
         return ticket

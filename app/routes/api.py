@@ -81,10 +81,10 @@ class Near(BaseModel):
 
 
 _order_schema = {"schema": Fields.model_json_schema()}
-_image = {"schema": {"type": "string", "format": "binary"}}
+IMAGE = {"schema": {"type": "string", "format": "binary"}}
 
 
-def _parameters(keys: Iterable[str]) -> list[dict[str, Any]]:
+def parameters(keys: Iterable[str]) -> list[dict[str, Any]]:
     """These fields of an order, and the model, as parameters of a picture's address."""
     properties = Fields.model_json_schema()["properties"] | {
         "model": {
@@ -110,7 +110,7 @@ def _parameters(keys: Iterable[str]) -> list[dict[str, Any]]:
     summary="Several pictures in one file",
     response_class=Response,
     responses={
-        200: {"description": "The pictures", "content": {"application/zip": _image}},
+        200: {"description": "The pictures", "content": {"application/zip": IMAGE}},
         **NOT_HERE,
         **{status: PROBLEMS[status] for status in (400, 422, 429, 500, 503)},
     },
@@ -148,7 +148,7 @@ async def menu_zip(request: Request) -> Response:
         **NOT_HERE,
         **{status: PROBLEMS[status] for status in (400, 422, 429, 500, 503)},
     },
-    openapi_extra={"parameters": _parameters([key for key in RECIPE if key != "size"])},
+    openapi_extra={"parameters": parameters([key for key in RECIPE if key != "size"])},
 )
 async def nearest(request: Request) -> Response:
     """Names of the training photographs that are nearest by name and by colours and layout, with cosine distances
@@ -200,8 +200,8 @@ async def surprise_me(request: Request) -> Response:
             "model": Served,
             "description": "The pictures, in the form that `Accept` asks for",
             "content": {
-                PNG: _image,
-                WEBP: _image,
+                PNG: IMAGE,
+                WEBP: IMAGE,
                 NDJSON: {"schema": {"type": "string", "description": "One JSON object a line, see /docs"}},
                 HTML: {"schema": {"type": "string"}},
             },
@@ -296,14 +296,14 @@ def _described(summary: str, media_type: str) -> dict[str, Any]:
         "summary": summary,
         "response_class": Response,
         "responses": {
-            200: {"description": "The picture", "content": {media_type: _image}},
+            200: {"description": "The picture", "content": {media_type: IMAGE}},
             304: {"description": "The picture that If-None-Match names is still the one"},
             **NOT_HERE,
             **{status: PROBLEMS[status] for status in (400, 406, 422, 429, 500, 503)},
         },
         "openapi_extra": {
             "parameters": [
-                *_parameters(RECIPE),
+                *parameters(RECIPE),
                 {
                     "in": "query",
                     "name": "download",
@@ -335,7 +335,7 @@ async def _permalink(request: Request, format: Format) -> Response:
     pictures = dependencies.of(request)
     order = check_picture(request.scope["query_string"], pictures)
     dish = order.dishes[0]
-    headers = permalinks.headers(request, order, pictures.etag(dish, format))
+    headers = permalinks.headers(request, order, pictures.etag(format, dish.query()))
     if unchanged := permalinks.unchanged(request, headers):
         return unchanged
     (made,) = await responses.made(request, dependencies.order(request, [dish], format=format))

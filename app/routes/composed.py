@@ -1,0 +1,73 @@
+"""Pictures made of pictures: the card that is shown where a link is shared."""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import replace
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from app import dependencies, featured, permalinks, share_card, texts
+from app.request_parsing import RECIPE, check_picture, read_query
+from app.routes.api import IMAGE, parameters
+from app.routes.problems import NOT_HERE, PROBLEMS
+
+router = APIRouter()
+
+DAY = "public, max-age=86400"
+
+_lang = {
+    "in": "query",
+    "name": "lang",
+    "description": "Of the card's own words; by default the cookie's or Accept-Language's",
+    "schema": {"type": "string", "enum": list(texts.LANGUAGES)},
+}
+
+
+@router.get(  # only described here: the route of both methods, which would be described twice, comes first
+    "/card.jpg",
+    summary="The card that is shown where a link is shared",
+    response_class=Response,
+    responses={
+        200: {"description": "The card, 1200 by 630 pixels", "content": {share_card.MEDIA_TYPE: IMAGE}},
+        304: {"description": "The card that If-None-Match names is still the one"},
+        **NOT_HERE,
+        **{status: PROBLEMS[status] for status in (400, 406, 422, 429, 500, 503)},
+    },
+    openapi_extra={
+        "parameters": [
+            *(one | {"required": False} for one in parameters(key for key in RECIPE if key != "size")),
+            _lang,
+        ]
+    },
+)
+@router.api_route("/card.jpg", methods=["GET", "HEAD"], include_in_schema=False)
+async def card(request: Request) -> Response:
+    """For `og:image`: the dish of these fields with its name; without a name, some dishes of the day. It costs what the
+    pictures on it cost."""
+    permalinks.require(request, share_card.MEDIA_TYPE)
+    pictures = dependencies.of(request)
+    language = texts.of(request)
+    if "name" in read_query(request, ("name",)):
+        order = check_picture(request.scope["query_string"], pictures)
+        dish = replace(order.dishes[0], size=256)
+        dishes = [dish]
+
+        def compose(pngs: list[bytes]) -> bytes:
+            return share_card.of_dish(dish, language, pngs[0])
+    else:
+        dishes = featured.menu(datetime.date.today(), language)[: share_card.FRONT_DISHES]
+
+        def compose(pngs: list[bytes]) -> bytes:
+            return share_card.of_front_page(dishes, language, pngs)
+
+    key = ("card", share_card.DESIGN, language, *(dish.query() for dish in dishes))
+    headers = {"ETag": pictures.etag(*key), "Cache-Control": DAY if len(dishes) == 1 else "public, max-age=3600"}
+    if read_query(request, ("lang",)).get("lang") not in texts.LANGUAGES:
+        headers["Vary"] = "Accept-Language, Cookie"
+    if unchanged := permalinks.unchanged(request, headers):
+        return unchanged
+    data = await dependencies.composed(request, key, dishes, compose)
+    return Response(data, media_type=share_card.MEDIA_TYPE, headers=headers)

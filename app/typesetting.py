@@ -1,0 +1,129 @@
+"""Text on pictures that the server draws: which carried face has its letters, and where its lines break."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from pathlib import Path
+
+from PIL import ImageFont
+
+from model.contact_sheet import FONT, drawable
+
+# The pages' display face, in the parts that browsers fetch it in. It has fewer kanji than the face of captions.
+DISPLAY = tuple(sorted((Path(__file__).resolve().parent.parent / "static" / "fonts").glob("*.woff2")))
+LEADING = 1.3  # from line to line, in sizes
+# A line ends between words: Latin ones, and in Japanese where hiragana, which end a phrase, give way to other letters.
+HIRAGANA, KATAKANA, KANJI = "\u3041-\u309f", "\u30a1-\u30fa\u30fc-\u30ff", "\u3005\u3400-\u9fff\uf900-\ufaff"
+# The signs and amounts of a dish's title stay with their word.
+WORD = re.compile(
+    r"\s+|(?:[+−→] (?:[0-9.]+ )?)?"
+    rf"(?:[!-~\u00a1-\u024f\u1e00-\u1eff]+|[{KATAKANA}]+[{HIRAGANA}ー]*|[{KANJI}]+[{HIRAGANA}]*|[{HIRAGANA}ー]+|.)"
+)
+# What never begins a line, or ends one (JIS X 4051): marks, small kana, iteration marks.
+NOT_FIRST = "、。，．・：；！？」』）〕］｝〉》】ーぁぃぅぇぉっゃゅょゎァィゥェォッャュョヮヵヶ々ゝゞヽヾ,.:;!?)]}”’…%"
+NOT_LAST = "「『（〔［｛〈《【([{“‘"
+
+
+class Face:
+    """A typeface at a size, in one font file or in several that share its characters."""
+
+    def __init__(self, files: tuple[Path, ...], size: int) -> None:
+        self.size = size
+        self._fonts = [_font(file, size) for file in files]
+
+    def has(self, text: str) -> bool:
+        return all(any(_has(font, letter) for font in self._fonts) for letter in text)
+
+    def runs(self, text: str) -> list[tuple[ImageFont.FreeTypeFont, str]]:
+        """The text cut where its letters come from another file."""
+        runs: list[tuple[ImageFont.FreeTypeFont, str]] = []
+        for letter in text:
+            font = next((font for font in self._fonts if _has(font, letter)), self._fonts[0])
+            if runs and runs[-1][0] is font:
+                runs[-1] = font, runs[-1][1] + letter
+            else:
+                runs.append((font, letter))
+        return runs
+
+    def width(self, text: str) -> float:
+        return sum(font.getlength(run) for font, run in self.runs(text))
+
+
+def face(text: str, size: int) -> Face:
+    """The display face where it has every letter of `text`, else that of captions."""
+    if DISPLAY and (display := Face(DISPLAY, size)).has(text):
+        return display
+    return Face((FONT,), size)
+
+
+def fit(text: str, sizes: tuple[int, ...], width: int, height: int) -> tuple[Face, list[str]]:
+    """The largest of `sizes` at which the lines of `text` fit into a box, and the lines, of about equal length.
+
+    Words are cut only where the box cannot hold them whole at any size, and then at the smaller sizes alone. Where even
+    the smallest is too large the end of the text is left out. Characters that no carried face has, such as emoji, are
+    left out as well; there may be no line.
+    """
+    text = drawable(text)
+    for candidates, whole in ((sizes, True), (sizes[len(sizes) // 2 :], False)):
+        for size in candidates:
+            chosen = face(text, size)
+            lines = wrap(text, chosen, width, whole=whole)
+            if lines is not None and len(lines) * size * LEADING <= height:
+                return chosen, _balanced(text, chosen, width, len(lines), whole) if lines else []
+    lines = wrap(text, chosen, width, whole=False) or []
+    lines = lines[: int(height / (chosen.size * LEADING))]
+    while chosen.width(f"{lines[-1]}…") > width:
+        lines[-1] = lines[-1][:-1]
+    return chosen, [*lines[:-1], f"{lines[-1].rstrip()}…"]
+
+
+def wrap(text: str, face: Face, width: float, *, whole: bool) -> list[str] | None:
+    """Lines of at most `width` pixels. A word that is wider is cut, or, where words are to stay `whole`, there are no
+    lines (None)."""
+    lines = [""]
+    for piece in _pieces(text):
+        if face.width((lines[-1] + piece).rstrip()) <= width:
+            lines[-1] += piece
+        elif face.width(piece.rstrip()) <= width:
+            lines.append(piece)
+        elif whole:
+            return None
+        else:
+            for letter in piece:
+                if lines[-1] and letter not in NOT_FIRST and face.width(lines[-1] + letter) > width:
+                    lines.append("")
+                lines[-1] += letter
+    return [line for line in map(str.strip, lines) if line]
+
+
+def _balanced(text: str, face: Face, width: int, count: int, whole: bool) -> list[str]:
+    """As many lines as `count`, the widest as narrow as it can be."""
+    step = max(face.size // 4, 1)
+    for limit in range(int(face.width(text) / count), width + step, step):
+        lines = wrap(text, face, min(limit, width), whole=whole)
+        if lines is not None and len(lines) == count:
+            return lines
+    raise AssertionError("the last of these widths has as many")
+
+
+def _pieces(text: str) -> list[str]:
+    """The text cut wherever a line may end."""
+    pieces: list[str] = []
+    for found in WORD.findall(text):
+        if pieces and (found[0] in NOT_FIRST or found.isspace() or pieces[-1].rstrip()[-1:] in tuple(NOT_LAST)):
+            pieces[-1] += found
+        else:
+            pieces.append(found)
+    return pieces
+
+
+@cache
+def _font(file: Path, size: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(file, size, layout_engine=ImageFont.Layout.BASIC)
+
+
+@cache
+def _has(font: ImageFont.FreeTypeFont, letter: str) -> bool:
+    """Whether the font has this letter: carried ones draw nothing for others. A space comes with Latin letters."""
+    return any(font.getmask("n" if letter == " " else letter))
