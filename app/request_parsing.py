@@ -220,7 +220,7 @@ def check_menu(queries: Sequence[str], pictures: Pictures) -> list[Dish]:
 def _several(dish: Dish, n: int, strip: bool) -> list[Dish]:
     """`n` dishes from this one on: steps of its morph, its siblings, or the next seeds."""
     if strip and n > 1:
-        return [replace(dish, t=round(k / (n - 1), 2)) for k in range(n)]
+        return dish.steps(n)
     if dish.path:
         *before, last = dish.path
         return [replace(dish, path=(*before, (last - 1 + k) % MAX_CHILD + 1)) for k in range(n)]

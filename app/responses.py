@@ -79,7 +79,8 @@ def picture(
 
 def file_name(dish: Dish, format: Format = "png") -> str:
     """A name for the picture's file: without what some file systems refuse, and never over 255 bytes."""
-    title = dish.title if len(dish.title) <= 50 else f"{dish.title[:49]}…"
+    whole = dish.title.removesuffix(" 0%")  # of a morph that has not begun, or of all of it
+    title = whole if len(whole) <= 50 else f"{whole[:49]}…"
     return re.sub(r'[\\/:*?"<>|]', "-", f"{title}-{dish.number}.{format}")
 
 

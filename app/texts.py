@@ -244,6 +244,10 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "such as -0.5:egg.",
         "「mix」は「重み:名前」で{most}個まで。重みは-{weight}から{weight}まで、百分の一きざみです。例：-0.5:卵",
     ),
+    "error.no_target": (
+        "“to” or “to_seed” is missing: a name or a seed to morph into.",
+        "「to」か「to_seed」（変身先の名前か番号）がありません。",
+    ),
     "error.invalid_t": (
         "“t” must be a number from 0 to 1, such as 0.4.",
         "「t」は0から1までの数です。例：0.4",

@@ -8,7 +8,7 @@ text in its PNG are all made of that.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 from urllib.parse import quote, urlencode
 
@@ -90,6 +90,10 @@ class Dish:
     @property
     def morphs(self) -> bool:
         return self.to is not None or self.to_seed is not None
+
+    def steps(self, n: int) -> list[Dish]:
+        """The morph's way in `n` pictures (at least 2), from the dish itself to what it morphs into."""
+        return [replace(self, t=round(k / (n - 1), 2)) for k in range(n)]
 
     def recipe(self, size: bool = True) -> list[tuple[str, str]]:
         """The fields that are not at their defaults, in one order: the canonical query."""

@@ -550,10 +550,10 @@ def test_health(client: httpx.Client, pipeline: Pipeline) -> None:
 def test_openapi_describes_every_route(client: httpx.Client) -> None:
     schema = client.get("/openapi.json").json()
     assert set(schema["paths"]) == {
-        "/generate", "/dish.png", "/dish.webp", "/card.jpg", "/menu.zip", "/nearest", "/surprise",
+        "/generate", "/dish.png", "/dish.webp", "/card.jpg", "/morph.webp", "/menu.zip", "/nearest", "/surprise",
         "/healthz", "/readyz", "/metrics", "/v1/images/generations",
     }  # fmt: skip
-    for path in ("/dish.png", "/dish.webp", "/card.jpg"):
+    for path in ("/dish.png", "/dish.webp", "/card.jpg", "/morph.webp"):
         assert set(schema["paths"][path]) == {"get"}
     generate = schema["paths"]["/generate"]["post"]
     assert set(generate["requestBody"]["content"]) == {MULTIPART.partition(";")[0], FORM, "application/json"}

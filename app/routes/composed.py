@@ -1,15 +1,18 @@
-"""Pictures made of pictures: the card that is shown where a link is shared."""
+"""Pictures made of pictures: a moving morph, and the card that is shown where a link is shared."""
 
 from __future__ import annotations
 
 import datetime
 from dataclasses import replace
+from functools import partial
 
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app import dependencies, featured, permalinks, share_card, texts
+from app import dependencies, featured, morph, permalinks, responses, share_card, texts
+from app.errors import ApiError
+from app.pictures import MEDIA_TYPES
 from app.request_parsing import RECIPE, check_picture, read_query
 from app.routes.api import IMAGE, parameters
 from app.routes.problems import NOT_HERE, PROBLEMS
@@ -71,3 +74,46 @@ async def card(request: Request) -> Response:
         return unchanged
     data = await dependencies.composed(request, key, dishes, compose)
     return Response(data, media_type=share_card.MEDIA_TYPE, headers=headers)
+
+
+@router.get(  # only described here, as above
+    "/morph.webp",
+    summary="A morph as a moving picture",
+    response_class=Response,
+    responses={
+        200: {"description": "The morph, 256 by 256 pixels", "content": {MEDIA_TYPES["webp"]: IMAGE}},
+        304: {"description": "The morph that If-None-Match names is still the one"},
+        **NOT_HERE,
+        **{status: PROBLEMS[status] for status in (400, 406, 422, 429, 500, 503)},
+    },
+    openapi_extra={
+        "parameters": [
+            *parameters(key for key in RECIPE if key not in ("t", "size")),
+            {
+                "in": "query",
+                "name": "download",
+                "schema": {"type": "string"},
+                "description": "If present, it comes as a file to save",
+            },
+        ]
+    },
+)
+@router.api_route("/morph.webp", methods=["GET", "HEAD"], include_in_schema=False)
+async def moving_morph(request: Request) -> Response:
+    """From the dish to what it morphs into and back in about three seconds, over and over. It is made of the 8 pictures
+    that `POST /generate` draws on the way, and costs them."""
+    permalinks.require(request, MEDIA_TYPES["webp"])
+    pictures = dependencies.of(request)
+    order = check_picture(request.scope["query_string"], pictures)
+    dish = replace(order.dishes[0], t=0.0, size=256)
+    if not dish.morphs:
+        raise ApiError(422, "no_target", field="to")
+    key = ("morph", dish.query())
+    headers = permalinks.headers(request, order, pictures.etag(*key))
+    if unchanged := permalinks.unchanged(request, headers):
+        return unchanged
+    compose = partial(morph.compose, dish, pictures.version)
+    data = await dependencies.composed(request, key, dish.steps(morph.FRAMES), compose)
+    if "download" in read_query(request, ("download",)):
+        headers["Content-Disposition"] = "attachment"
+    return responses.picture(request, order, dish, data, headers, "webp")
