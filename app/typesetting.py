@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from functools import cache
+from functools import lru_cache
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
 from PIL import ImageFont
@@ -30,21 +32,16 @@ class Face:
 
     def __init__(self, files: tuple[Path, ...], size: int) -> None:
         self.size = size
-        self._fonts = [_font(file, size) for file in files]
+        self._files = files
 
     def has(self, text: str) -> bool:
-        return all(any(_has(font, letter) for font in self._fonts) for letter in text)
+        return all(any(_has(file, letter) for file in self._files) for letter in text)
 
     def runs(self, text: str) -> list[tuple[ImageFont.FreeTypeFont, str]]:
         """The text cut where its letters come from another file."""
-        runs: list[tuple[ImageFont.FreeTypeFont, str]] = []
-        for letter in text:
-            font = next((font for font in self._fonts if _has(font, letter)), self._fonts[0])
-            if runs and runs[-1][0] is font:
-                runs[-1] = font, runs[-1][1] + letter
-            else:
-                runs.append((font, letter))
-        return runs
+        files = (next((f for f in self._files if _has(f, letter)), self._files[0]) for letter in text)
+        cut = groupby(zip(files, text, strict=True), key=itemgetter(0))
+        return [(_font(file, self.size), "".join(letter for _, letter in run)) for file, run in cut]
 
     def width(self, text: str) -> float:
         return sum(font.getlength(run) for font, run in self.runs(text))
@@ -118,12 +115,12 @@ def _pieces(text: str) -> list[str]:
     return pieces
 
 
-@cache
+@lru_cache(maxsize=64)  # a megabyte for each size of the largest file
 def _font(file: Path, size: int) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(file, size, layout_engine=ImageFont.Layout.BASIC)
 
 
-@cache
-def _has(font: ImageFont.FreeTypeFont, letter: str) -> bool:
-    """Whether the font has this letter: carried ones draw nothing for others. A space comes with Latin letters."""
-    return any(font.getmask("n" if letter == " " else letter))
+@lru_cache(maxsize=2**15)
+def _has(file: Path, letter: str) -> bool:
+    """Whether the file has this letter: carried ones draw nothing for others. A space comes with Latin letters."""
+    return any(_font(file, 16).getmask("n" if letter == " " else letter))

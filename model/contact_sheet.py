@@ -4,7 +4,7 @@ import math
 import re
 import unicodedata
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -82,7 +82,7 @@ def _base(letter: str) -> str:
     return first if _has(first) else ""
 
 
-@cache
+@lru_cache(maxsize=2**15)
 def _has(letter: str) -> bool:
     return _font(16).getlength(letter) > 0  # the font's own "missing" glyph has no width
 
