@@ -18,6 +18,7 @@ from PIL import Image
 from app.engine import Engine, Ticket, Watch, served
 from model import dishes, png, webp
 from model.dishes import Dish
+from model.generators import PICTURE_SIZE
 from model.nearest import NamesIndex, Nearest
 from model.pipeline import to_uint8
 
@@ -153,6 +154,10 @@ class PipelineModel:
         metadata = png.describe(dish.name, dish.seed, self._pipeline.version)
         if not dish.plain:
             metadata["Recipe"] = dish.query(size=False)
+        if dish.size > PICTURE_SIZE:
+            enlarged = Image.fromarray(pixels).resize((dish.size, dish.size), Image.Resampling.LANCZOS)
+            pixels = np.asarray(enlarged)
+            metadata["Enlarged"] = f"from {PICTURE_SIZE} pixels by a Lanczos filter"
         return ENCODERS[item.format](pixels, metadata)
 
 

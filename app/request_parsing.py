@@ -90,8 +90,10 @@ class Fields(BaseModel):
         description="The first picture's seed; the others count on from it. Drawn at random by default. "
         "The same name and seed make the same picture again.",
     )
-    size: Annotated[Literal[64, 256] | None, Whole] = Field(
-        None, description="Side length in pixels: 256 (default), or 64 for the first stage's sketch alone."
+    size: Annotated[Literal[64, 256, 1024] | None, Whole] = Field(
+        None,
+        description="Side length in pixels: 256 (default), 64 for the first stage's sketch alone, or 1024 for the "
+        "picture enlarged (Lanczos).",
     )
     path: Text = Field(
         None,

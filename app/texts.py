@@ -229,7 +229,7 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "“seed” must be a whole number from 0 to {most}.",
         "「seed」は0から{most}までの整数です。",
     ),
-    "error.invalid_size": ("“size” must be 64 or 256.", "「size」は64か256です。"),
+    "error.invalid_size": ("“size” must be 64, 256 or 1024.", "「size」は64、256、1024のどれかです。"),
     "error.invalid_format": ("“format” must be one of {formats}.", "「format」は次のどれかです：{formats}"),
     "error.invalid_path": (
         "“path” is up to {depth} numbers from 1 to {most} with full stops between them, such as 3.1.",

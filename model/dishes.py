@@ -44,6 +44,7 @@ class Embedder(Protocol):
 class Dish:
     """One picture. Equal dishes of one model have equal pictures. Names are normalised.
 
+    `size` is the picture's side in pixels: beyond PICTURE_SIZE, that of the model's own picture enlarged.
     `path` leads from the seed's latent to a variation: the third variation's first is (3, 1).
     `off` are the places, counted from 0, of the name's word pieces that are not read.
     `mix` are further names with weights (hundredths, not 0), the name itself having weight 1; a negative weight
