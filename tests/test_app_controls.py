@@ -544,7 +544,7 @@ def test_every_curl_line_of_the_documentation_works(
 ) -> None:
     text = client.get("/docs", params={"lang": language}).text
     lines = [html.unescape(line) for line in re.findall(r"<code id=\"[^\"]+\">(curl [^<]+)</code>", text)]
-    assert len(lines) == 10
+    assert len(lines) == 12
     for line in lines:
         command, *arguments = shlex.split(line)
         done = subprocess.run(
@@ -562,8 +562,11 @@ def test_every_curl_line_of_the_documentation_works(
         match path.suffix:
             case ".png":
                 assert png.read_metadata(data)["Software"]
+            case ".jpg" | ".webp":
+                with Image.open(path) as image:
+                    assert image.size == {".jpg": (1200, 630), ".webp": (256, 256)}[path.suffix]
             case ".zip":
                 assert len(zipfile.ZipFile(path).namelist()) == 2
             case ".ndjson":
                 assert [p["t"] for p in json.loads(data.splitlines()[0])["pictures"]][::7] == [0, 1]
-    assert len(list(tmp_path.iterdir())) == 6  # dish.png is written twice
+    assert len(list(tmp_path.iterdir())) == 8  # dish.png is written twice
