@@ -70,7 +70,6 @@ function reason(error) {
 }
 
 async function serve(fields, signal) {
-  const began = performance.now();
   let table = null;
   const drawn = [];
   try {
@@ -97,8 +96,7 @@ async function serve(fields, signal) {
       }
     }
     await Promise.all(drawn);
-    const seconds = ((performance.now() - began) / 1000).toFixed(1);
-    status.textContent = text("done", { name: table.name, seconds });
+    status.textContent = text("done", { name: table.name });
     keep(table.query, table.name);
     show();
   } finally {

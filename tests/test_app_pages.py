@@ -51,14 +51,14 @@ def test_the_counter_without_a_dish_leads_to_where_names_are_written(client: htt
 
 def test_a_number_is_called_as_its_box_is(client: httpx.Client) -> None:
     for address in ("/table?names=tea&seed=-1", "/?name=tea&seed=-1", "/dish?name=tea&seed=-1"):
-        assert said(client.get(address)) == "The number must be a whole number from 0 to 4294967295."
+        assert said(client.get(address)) == "The plate number must be a whole number from 0 to 4294967295."
     answer = client.get("/dish?name=tea&seed=-1", headers={"Accept": "application/json"})
     assert answer.json()["error"]["message"].startswith("“seed”")
 
 
 def test_a_table_with_too_many_names_keeps_its_number(client: httpx.Client) -> None:
     answer = client.get("/table", params={"names": "tea\n" * 9, "seed": 123, "n": 2})
-    assert said(answer) == "At most 8 names, please."
+    assert said(answer) == "Up to 8 names, please."
     assert 'name="seed" inputmode="numeric" pattern="[0-9]*" maxlength="10" value="123"' in answer.text
 
 
@@ -70,11 +70,11 @@ def test_a_line_of_the_table_that_shows_nothing_is_none(client: httpx.Client) ->
 
 def test_a_full_mix_says_what_can_be_done(client: httpx.Client) -> None:
     mix = "".join(f"&mix=1:{name}" for name in "abcde")
-    assert "6 ingredients at most" not in client.get(f"/dish?name=tea{mix}").text
+    assert "Up to 6 ingredients" not in client.get(f"/dish?name=tea{mix}").text
     full = f"/dish?name=tea{mix}&mix=2:f"
-    assert "6 ingredients at most. Take one out first." in client.get(full).text
-    assert said(client.get(f"{full}&word=g")) == "6 ingredients at most. Take one out first."
-    assert said(client.get(f"{full}&word=f")) == "There is no more room for f."
+    assert "Up to 6 ingredients. Take one out first." in client.get(full).text
+    assert said(client.get(f"{full}&word=g")) == "Up to 6 ingredients. Take one out first."
+    assert said(client.get(f"{full}&word=f")) == "That is as far as f goes."
     assert client.get(f"{full}&word=e").status_code == 303
     japanese = client.get(f"{full}&word={quote('卵')}", headers={"Accept-Language": "ja"})
     assert said(japanese) == "材料は6つまでです。どれかを外してください。"

@@ -56,6 +56,6 @@ def test_axe_finds_nothing_while_one_plays(url: str, visit: Open) -> None:
     follow(page, page.get_by_role("link", name="Play with").first)
     page.locator("#pantry-1-more").click()
     expect(page.get_by_role("status")).to_contain_text("redrawn")
-    page.get_by_text("Keys", exact=True).click()
+    page.get_by_text("Keyboard shortcuts", exact=True).click()
     expect(page.locator("#keys dt")).not_to_have_count(0)
     assert faults(page) == []

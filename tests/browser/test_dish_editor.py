@@ -133,7 +133,7 @@ def test_a_full_mix_shows_what_it_has_no_room_for(url: str, visit: Open) -> None
     assert before and after and before["x"] == after["x"]  # nothing has moved up
     word.fill("g")
     page.keyboard.press("Enter")
-    expect(page.get_by_role("status")).to_have_text("6 ingredients at most. Take one out first.")
+    expect(page.get_by_role("status")).to_have_text("Up to 6 ingredients. Take one out first.")
 
 
 @pytest.mark.parametrize(("width", "height"), [(320, 800), (390, 844), (1280, 720)])
@@ -218,7 +218,7 @@ def test_a_number_is_typed_and_another_comes_at_random(url: str, visit: Open) ->
     page = visit(url + DISH, ENGLISH)
     settled(page)
     before = drawn(page)
-    number = page.get_by_role("spinbutton", name="No.", exact=True)
+    number = page.get_by_role("spinbutton", name="Plate no.")
     number.fill("9")
     expect(page.locator(".seat img.live")).to_have_count(1)
     page.keyboard.press("Enter")
@@ -237,7 +237,7 @@ def test_a_dish_walks_to_another_plate_of_its_own(url: str, visit: Open) -> None
     page.get_by_role("link", name="Into another plate of the same dish").click()
     settled(page, "to_seed=", "t=0.5")
     expect(page.locator(".steps img")).to_have_count(7)
-    number = page.get_by_role("spinbutton", name="to no.")
+    number = page.get_by_role("spinbutton", name="plate no. (optional)")
     number.fill("9")
     page.keyboard.press("Enter")
     settled(page, "to_seed=9")
@@ -262,9 +262,9 @@ def test_single_keys_play_until_they_are_switched_off(url: str, visit: Open) -> 
     page.keyboard.type("1n")  # written, not obeyed
     expect(page.get_by_role("textbox", name="Same plate, another name")).to_have_value("1n")
     page.keyboard.press("Escape")
-    page.get_by_text("Keys", exact=True).click()
-    expect(page.locator("#keys dd").filter(has_text="Another one")).to_be_visible()
-    page.get_by_role("checkbox", name="Single keys").uncheck()
+    page.get_by_text("Keyboard shortcuts", exact=True).click()
+    expect(page.locator("#keys dd").filter(has_text="Another plate")).to_be_visible()
+    page.get_by_role("checkbox", name="Use keyboard shortcuts").uncheck()
     page.reload()
     settled(page)
     page.keyboard.press("n")
@@ -390,13 +390,13 @@ def test_a_name_that_was_typed_is_the_dish_once_its_box_is_left(url: str, visit:
 def test_what_is_saved_of_a_morph_that_plays_is_what_is_seen(url: str, visit: Open) -> None:
     page = visit(url + "/dish?name=tea&seed=7&to=cake&t=0.5", ENGLISH)
     settled(page)
-    page.get_by_role("button", name="Watch it change").click()
+    page.get_by_role("button", name="Play", exact=True).click()
     slider = page.get_by_role("slider")
     until(lambda: page.wait_for_timeout(50) or slider.input_value() != "0.5")
     with page.expect_download() as waiting:
         page.get_by_role("link", name="Save").click()
     assert f"t={slider.input_value()}" in page.url and f"t={slider.input_value()}&" in waiting.value.url
-    expect(page.get_by_role("button", name="Watch it change")).to_be_visible()
+    expect(page.get_by_role("button", name="Play", exact=True)).to_be_visible()
 
 
 def test_a_morph_into_nothing_asks_into_what(url: str, visit: Open) -> None:
@@ -419,7 +419,7 @@ def test_what_is_said_of_a_links_model_goes_with_its_dish(url: str, visit: Open)
 def test_the_list_of_keys_is_that_of_the_dish(url: str, visit: Open) -> None:
     page = visit(url + "/dish?name=tea&seed=7", ENGLISH)
     settled(page)
-    page.get_by_text("Keys", exact=True).click()
+    page.get_by_text("Keyboard shortcuts", exact=True).click()
     expect(page.locator("#keys kbd", has_text=re.compile("^U$"))).to_have_count(0)
     page.locator("#child-1").click()
     expect(page.locator("#keys kbd", has_text=re.compile("^U$"))).to_have_count(1)  # back to where it came from
@@ -511,7 +511,7 @@ def test_the_morph_is_scrubbed_by_slider_strip_and_keyboard(url: str, visit: Ope
     expect(page.locator(".seat img.live")).to_have_count(1)
     page.get_by_role("link", name="33% カレー").click()
     settled(page, "t=0.33")
-    page.get_by_role("button", name="Watch it change").click()
+    page.get_by_role("button", name="Play", exact=True).click()
     expect(page.get_by_role("button", name="Stop")).to_be_visible()
     before = slider.input_value()
     until(lambda: page.wait_for_timeout(50) or slider.input_value() != before)
@@ -519,8 +519,8 @@ def test_the_morph_is_scrubbed_by_slider_strip_and_keyboard(url: str, visit: Ope
     until(lambda: page.wait_for_timeout(20) or "t=0.33" not in page.url)
     assert f"t={slider.input_value()}" in settled(page) and f"t={slider.input_value()}" in page.url
     expect(page.locator(".seat img.live")).to_have_count(0)
-    expect(page.get_by_role("button", name="Watch it change")).to_be_focused()
-    page.get_by_role("link", name="Undo the morph").click()
+    expect(page.get_by_role("button", name="Play", exact=True)).to_be_focused()
+    page.get_by_role("link", name="Remove morph").click()
     settled(page)
     assert "to=" not in page.url
 
@@ -542,9 +542,9 @@ def test_everything_at_the_counter_works_without_javascript(url: str, visit: Ope
         assert part in page.url
     assert "off=" not in page.url  # other names have other pieces
     expect(page.locator(".seat .picture")).to_be_visible()
-    page.get_by_role("link", name="A table of names").click()
-    page.get_by_label(re.compile("one a line")).fill("tea\ncake")
-    page.get_by_role("button", name="Lay the table").click()
+    page.get_by_role("link", name="Compare names").click()
+    page.get_by_label(re.compile("one per line")).fill("tea\ncake")
+    page.get_by_role("button", name="Compare", exact=True).click()
     expect(page.locator(".grid img")).to_have_count(8)
 
 
@@ -562,7 +562,7 @@ def test_a_full_kitchen_is_said_at_the_counter_and_asked_again(visit: Open) -> N
         crowd.keyboard.press("Enter")
         until(lambda: app.state.pictures.engine.depth == 8)
         page.locator("#another").click()
-        expect(page.get_by_role("status")).to_contain_text("The kitchen is full just now")
+        expect(page.get_by_role("status")).to_contain_text("The kitchen is full")
         pipeline.gate.set()
         expect(page.get_by_role("status")).to_contain_text("redrawn")
         settled(page)
@@ -574,7 +574,7 @@ def test_a_full_kitchen_is_said_at_the_counter_and_asked_again(visit: Open) -> N
             until(lambda: app.state.pictures.engine.depth == 8)
             guest = visit(url + path, ENGLISH)
             guests.append(guest)
-            expect(guest.get_by_role("status")).to_contain_text("The kitchen is full just now")
+            expect(guest.get_by_role("status")).to_contain_text("The kitchen is full")
             pipeline.gate.set()
             until(partial(guest.locator("main img").evaluate_all, "all => all.every(i => i.naturalWidth)"))
             expect(guest.get_by_role("status")).to_have_text(re.compile(said or "^$"))

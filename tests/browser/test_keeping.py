@@ -68,7 +68,7 @@ def test_a_saved_picture_is_taken_on_every_page(url: str, visit: Open, path: str
     data = httpx.get(f"{url}/dish.png?name=tea&seed=5&size=64", trust_env=False).content
     page = visit(url + path, ENGLISH)
     drop(page, b"GIF89a")
-    expect(page.get_by_role("status")).to_contain_text("no picture saved here")
+    expect(page.get_by_role("status")).to_contain_text("carries no recipe")
     drop(page, data)
     expect(page).to_have_url(re.compile("/dish\\?name=tea&seed=5"))
     expect(page.get_by_role("status")).to_contain_text("exactly the same picture", timeout=15_000)
@@ -83,7 +83,7 @@ def test_a_picture_by_another_model_is_told_from_this_ones(url: str, visit: Open
     page.get_by_label("Open a saved picture").set_input_files(
         {"name": "tea.png", "mimeType": "image/png", "buffer": data}
     )
-    expect(page.get_by_role("status")).to_contain_text("another one now", timeout=15_000)
+    expect(page.get_by_role("status")).to_contain_text("different picture now", timeout=15_000)
     expect(page.get_by_role("status")).to_contain_text(other.version)
 
 
@@ -91,7 +91,7 @@ def test_a_picture_by_another_model_is_told_from_this_ones(url: str, visit: Open
 def test_other_files_are_not_taken(url: str, visit: Open, data: bytes) -> None:
     page = visit(url, ENGLISH)
     drop(page, data)
-    expect(page.get_by_role("status")).to_contain_text("no picture saved here")
+    expect(page.get_by_role("status")).to_contain_text("carries no recipe")
     assert page.url == f"{url}/"
     page.get_by_text("Open a saved picture").scroll_into_view_if_needed()
     box = page.locator(".not-ours").bounding_box()
