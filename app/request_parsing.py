@@ -17,6 +17,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import File
 from starlette.requests import Request
 
+from app import texts, weighed_names, word_pieces
 from app.errors import ApiError
 from app.pictures import ENCODERS, Format, Pictures
 from model.dishes import MAX_CHILD, MAX_DEPTH, MAX_MIXED, MAX_WEIGHT, Dish
@@ -78,7 +79,8 @@ class Fields(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     name: str = Field(
-        description="The dish's name, in Japanese or English. It is normalised (NFKC) and cut at 80 characters.",
+        description="The dish's name, in Japanese or English. It is normalised (NFKC) and cut at 80 characters. "
+        "Weights in it, as in `ramen -egg (spicy:1.4)`, are read as `mix`.",
         examples=["ピリ辛サーモン丼", "smoky beetroot ramen"],
     )
     n: Annotated[int, Whole, Field(ge=1, le=MAX_PICTURES)] | Annotated[None, Whole] = Field(
@@ -165,7 +167,9 @@ def check(
         valid = Fields.model_validate(fields)
     except ValidationError as error:
         raise _fault(error, fields) from None
-    name, notices = _name(valid.name, "name", pictures)
+    written, notices = _name(valid.name, "name", pictures)
+    weighed = weighed_names.parse(written)
+    name, _ = _name(weighed.name, "name", pictures)
     to = None
     if valid.to is not None:
         to, more = _name(valid.to, "to", pictures)
@@ -174,18 +178,22 @@ def check(
     if first is None:
         first = draw_seed()
     t = _t(valid.t)
+    if unknown := word_pieces.unknown(pictures.pieces(name)):
+        notices = (*notices, texts.unknown_letters(unknown))
     dish = Dish(
         name,
         first,
         valid.size or 256,
         path=_path(valid.path),
         off=_off(valid.off, name, pictures),
-        mix=_mix(valid.mix, pictures),
+        mix=_mix([*(f"{weight:g}:{other}" for weight, other in weighed.mix), *valid.mix], pictures),
         to=to,
         to_seed=valid.to_seed,
     )
     if dish.morphs and t:
         dish = replace(dish, t=t)
+    if weighed.mix:
+        notices = (*notices, texts.read_as(replace(dish, to=None, to_seed=None).title))
     strip = dish.morphs and t is None
     dishes = tuple(_several(dish, valid.n or default_n, strip))
     return Order(name, notices, pictures.version, dishes, valid.seed is not None, valid.format)

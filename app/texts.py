@@ -75,10 +75,24 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "{count}品あるようです。並べてくらべますか？",
     ),
     "cut": ("Only the first {most} characters fit.", "入るのは{most}文字までです。"),
+    "unknown_letters": (
+        "The model has never met {letters}, so it may show little of it.",
+        "{letters}はモデルの知らない文字です。絵にはあまり表れないかもしれません。",
+    ),
+    "read_as": ("Read as: {title}", "このように読みました：{title}"),
     # One dish on the plate
+    "heart": ("Keep", "残す"),
+    "heart_of": ("Keep picture no. {seed} of {name}", "「{name}」No. {seed}を残す"),
+    "share": ("Share", "共有"),
+    "enlarged_size": ("1024 px (enlarged from 256)", "1024 px（256から拡大）"),
+    "previous_plate": ("Previous plate", "前の皿"),
+    "next_plate": ("Next plate", "次の皿"),
+    "undo": ("Undo", "元に戻す"),
+    "redo": ("Redo", "やり直す"),
+    "compare": ("Compare with before (hold)", "前の皿とくらべる（長押し）"),
+    "order_own": ("Order a dish of your own", "あなたも一皿どうぞ"),
     "another": ("Another plate", "別の一皿"),
     "is_it_new": ("Is it new?", "この世にない？"),
-    "is_it_new_of": ("Is picture no. {seed} of {name} new?", "「{name}」No. {seed}はこの世にない？"),
     "close": ("Close", "閉じる"),
     "exists": ("“{name}” exists", "「{name}」は実在します"),
     "exists_note": (
@@ -168,10 +182,21 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "columns": ("Plates each", "皿数"),
     "first_seed": ("First plate no.", "最初の皿の番号"),
     "lay_table": ("Compare", "並べる"),
+    "across": ("Across", "横に並べるもの"),
+    "across_plates": ("different plates", "いろいろな皿"),
+    "across_amount": ("more and more of…", "だんだん増える材料"),
+    "across_morph": ("a morph into…", "だんだん変身"),
+    "across_word": ("Ingredient or dish", "材料や料理"),
     "table_note": (
-        "Each column shares a plate, each row a name. Pick a dish to play with it.",
-        "縦は同じ皿、横は同じ名前です。選ぶとその一皿であそべます。",
+        "Each row is a name. Pick a dish to play with it.",
+        "1行に1つの名前です。選ぶとその一皿であそべます。",
     ),
+    "save_table": ("Save as one picture", "1枚の絵で保存"),
+    # One surprise after the other
+    "endless": ("Surprise after surprise", "おまかせを次々と"),
+    "next_surprise": ("Next, please", "次の一皿"),
+    "last_surprise": ("The one before", "ひとつ前へ"),
+    "endless_note": ("Swipe, or press the arrow keys.", "スワイプか矢印キーでもどうぞ。"),
     # What is kept
     "shelf": ("Your own dishes", "あなたの料理"),
     "shelf_note": ("Kept in this browser only.", "このブラウザーにだけ残っています。"),
@@ -377,21 +402,31 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "Something went wrong in the kitchen. We have made a note of it; please try again.",
         "厨房で何かが起きました。記録してありますので、もう一度お試しください。",
     ),
+    "error.invalid_by": (
+        "“by” must be amount or morph, with “word”, an ingredient or a dish.",
+        "「by」はamountかmorphで、「word」（材料か料理）も必要です。",
+    ),
     # Errors that pages, whose boxes have other names than the API's fields, put in words of their own
     "page.invalid_seed": (
         "The plate number must be a whole number from 0 to {most}.",
         "皿の番号は0から{most}までの整数です。",
     ),
+    "page.invalid_mix": (
+        "Up to {most} ingredients, each with a weight from -{weight} to {weight}.",
+        "材料は{most}つまで、重みは-{weight}から{weight}までです。",
+    ),
+    "page.invalid_by": ("An amount of what, or a morph into what?", "何の量、何への変身かを書いてください。"),
 }
 
 # What the scripts of every page, of the order form and of the counter say.
 PAGE_TEXTS = ("offline", "not_ours", "retrying", "error.queue_full")
 FORM_TEXTS = (
-    "alt", "seed", "save_of", "taste_of", "is_it_new_of", "keep_number", "kept_number", "making", "ahead", "done",
-    "spoilt", "error.empty_name", "forget_one", "forget_sure",
+    "title", "alt", "seed", "save_of", "taste_of", "heart_of", "keep_number", "kept_number", "making", "ahead", "done",
+    "spoilt", "error.empty_name", "forget_one", "forget_sure", "several_lines", "cut", "copied",
 )  # fmt: skip
+OMAKASE_TEXTS = ("title", "seed", "making", "done", "spoilt", "copied")
 COUNTER_TEXTS = (
-    "making", "redrawn", "reopened_same", "reopened_alike", "reopened_other", "reopened_model",
+    "making", "redrawn", "copied", "reopened_same", "reopened_alike", "reopened_other", "reopened_model",
 )  # fmt: skip
 
 
@@ -405,6 +440,16 @@ def problem(language: Language, code: str, **values: object) -> str:
     """What an error is called on a page."""
     key = f"page.{code}"
     return text(language, key if key in _TEXTS else f"error.{code}", **values)
+
+
+def unknown_letters(letters: str) -> Notice:
+    """Said of letters and emoji in a name that the model has no piece for."""
+    return Notice(*(words.format(letters=letters) for words in _TEXTS["unknown_letters"]))
+
+
+def read_as(title: str) -> Notice:
+    """Said of a name with weights in it."""
+    return Notice(*(words.format(title=title) for words in _TEXTS["read_as"]))
 
 
 def notice(language: Language, notice: str) -> str:
