@@ -5,13 +5,12 @@ The page works by links and forms alone; `static/dish_editor.js` only saves the 
 
 from __future__ import annotations
 
-import contextlib
 import random
-import re
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from app import word_pieces
 from app.request_parsing import draw_seed
 from app.texts import Language
 from model.dishes import MAX_CHILD, MAX_DEPTH, MAX_MIXED, MAX_WEIGHT, Dish
@@ -50,8 +49,20 @@ class Portion:
 
 
 @dataclass(frozen=True)
+class Chip:
+    """A part of the recipe besides the name, as people read it; `without` is the dish that lacks it. `kind` is "mix",
+    "morph" or "unread", which is a word piece that was switched off."""
+
+    kind: str
+    name: str
+    label: str
+    without: Dish
+
+
+@dataclass(frozen=True)
 class Counter:
-    """`mixed` is what is in the dish, or has been taken from it; `elsewhere` is on the way to another number."""
+    """`chips` are what has been done to the dish of this name, part by part; `mixed` is what is in the dish, or has
+    been taken from it; `elsewhere` is on the way to another number."""
 
     dish: Dish
     ancestors: list[Dish]
@@ -60,6 +71,7 @@ class Counter:
     another: Dish
     elsewhere: Dish
     pieces: list[Piece]
+    chips: list[Chip]
     mixed: list[Portion]
     pantry: list[Portion]
     steps: list[Dish]
@@ -70,6 +82,7 @@ def lay(
 ) -> Counter:
     """The counter for `dish`, with its variations from number `child` on and the `pantry`-th set of ingredients."""
     family = replace(dish, to_seed=None)
+    switched = _pieces(dish, pieces(dish.name))
     ancestors = [replace(family, path=dish.path[:depth]) for depth in range(len(dish.path))]
     children = [
         replace(family, path=(*dish.path, number))
@@ -83,11 +96,25 @@ def lay(
         child + CHILDREN if child + 2 * CHILDREN <= MAX_CHILD else 1,
         replace(dish, seed=draw_seed(), path=()),
         replace(dish, to_seed=draw_seed(), t=0.5),
-        _pieces(dish, pieces(dish.name)),
+        switched,
+        _chips(dish, switched),
         [_portion(dish, name) for _, name in dish.mix],
         _pantry(dish, language, pantry),
         [replace(dish, t=round(k / (STEPS - 1), 2)) for k in range(STEPS)] if dish.morphs else [],
     )
+
+
+def _chips(dish: Dish, pieces: list[Piece]) -> list[Chip]:
+    chips = [Chip("unread", piece.text, piece.text, piece.dish) for piece in pieces if not piece.on]
+    for weight, name in dish.mix:
+        amount = "" if abs(weight) == 1 else f"{abs(weight):g} "
+        label = f"{'−' if weight < 0 else '+'} {amount}{name}"
+        chips.append(Chip("mix", name, label, replace(dish, mix=tuple(m for m in dish.mix if m[1] != name))))
+    if dish.morphs:
+        ends = [dish.to or "", "" if dish.to_seed is None else f"No. {dish.to_seed}"]
+        end = " ".join(filter(None, ends))
+        chips.append(Chip("morph", end, f"→ {end} {dish.t:.0%}", replace(dish, to=None, to_seed=None, t=0.0)))
+    return chips
 
 
 def has_place(dish: Dish, name: str) -> bool:
@@ -119,30 +146,13 @@ def _portion(dish: Dish, name: str) -> Portion:
 
 def _pieces(dish: Dish, pieces: list[str]) -> list[Piece]:
     switched = []
-    for places, text in _letters(pieces):
+    for places, text in word_pieces.letters(pieces):
         shown, k = text.replace("▁", " ").strip(), places[0]
         on = k not in dish.off
         if shown or not on:  # a space alone changes next to nothing
             off = set(dish.off).union(places) if on else set(dish.off).difference(places)
             switched.append(Piece(k, shown or "␣", on, replace(dish, off=tuple(sorted(off)))))
     return switched
-
-
-def _letters(pieces: list[str]) -> list[tuple[list[int], str]]:
-    """The pieces with their places; the bytes of a letter that the model has no piece for (<0xE5>…) as that letter."""
-    letters: list[tuple[list[int], str]] = []
-    places: list[int] = []
-    spelled = b""
-    for k, piece in enumerate(pieces):
-        if not (byte := re.fullmatch("<0x([0-9A-F]{2})>", piece)):
-            letters.append(([k], piece))
-            continue
-        places.append(k)
-        spelled += bytes.fromhex(byte[1])
-        with contextlib.suppress(UnicodeDecodeError):  # until the letter is whole
-            letters.append((places, spelled.decode()))
-            places, spelled = [], b""
-    return letters
 
 
 def _pantry(dish: Dish, language: Language, which: int) -> list[Portion]:

@@ -40,6 +40,11 @@ NAMES: tuple[tuple[str, str], ...] = (
 )
 
 
+def jokes(language: Language, rng: random.Random) -> list[str]:
+    """The names of the list, in any order."""
+    return rng.sample([name[language == "ja"] for name in NAMES], len(NAMES))
+
+
 def menu(day: datetime.date, language: Language) -> list[Dish]:
     """The day's dishes, with the names and so the pictures of one language."""
     rng = random.Random(day.toordinal())

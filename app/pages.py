@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,11 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from app import featured, negotiation, texts
+from app.comparison import ACROSS, Across
 from app.dish_editor import Counter
 from app.errors import ApiError, from_exception
 from app.pictures import Format, Novelty, Pictures
-from app.request_parsing import MAX_MENU, Order
+from app.request_parsing import MAX_MENU, PAGE_PICTURES, Order
 from model.dishes import MAX_MIXED, Dish
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -34,12 +35,26 @@ _templates = jinja2.Environment(
 )
 
 
-def _unbroken(title: str) -> str:
-    """A dish's title that breaks into lines at no sign or amount: each stays with its word."""
-    return re.sub(r"[+−→] ([0-9.]+ )?", lambda found: found[0].replace(" ", "\u00a0"), title)
+# Where a long name may break: before and after a longer run of katakana, and before a kanji that follows hiragana, as a
+# reader would break it. Signs and amounts stay with their word.
+_BREAKS = re.compile(r"(?<=[^ァ-ヺー\s])(?=[ァ-ヺー]{3})|(?<=[ァ-ヺー]{3})(?=[^ァ-ヺー\s])|(?<=[ぁ-ゖ])(?=[一-鿿])")
+_AMOUNT = re.compile(r"([+−→]) ([0-9.]+ )?")
 
 
-_templates.filters["unbroken"] = _unbroken
+def _phrased(name: str) -> Markup:
+    """A dish's name that breaks into lines between its words alone."""
+    whole = _AMOUNT.sub(lambda found: found[0].replace(" ", "\u00a0"), name)
+    return Markup("<wbr>").join(_BREAKS.split(whole))
+
+
+def _icon(name: str) -> Markup:
+    return Markup('<svg class="icon" aria-hidden="true" focusable="false"><use href="#icon-{}"/></svg>').format(name)
+
+
+_templates.filters["phrased"] = _phrased
+_templates.globals["icon"] = _icon
+
+PICTURE_PATH = "/dish.png"  # what the pages show; what is saved is always the PNG with its recipe
 
 
 def home_url(request: Request) -> str:
@@ -51,6 +66,11 @@ def dish_url(request: Request, dish: Dish, model: str = "", format: Format = "pn
     """The address that makes this picture again, as a path on this server; with a model's version, by no other."""
     address = f"{_root(request)}/dish.{format}?{dish.query()}"
     return f"{address}&model={model}" if model else address
+
+
+def _shown_url(request: Request, dish: Dish) -> str:
+    """The address of the picture as the pages show it."""
+    return f"{_root(request)}{PICTURE_PATH}?{dish.query()}"
 
 
 def counter_url(request: Request, dish: Dish, **more: int | str) -> str:
@@ -77,6 +97,14 @@ def order_url(request: Request, order: Order, name: str) -> str:
     return _at(request, "/", query)
 
 
+def table_url(request: Request, **fields: str | int) -> str:
+    """The table that is asked for, with these fields."""
+    query: list[tuple[str, str | int]] = [
+        one for one in request.query_params.multi_items() if one[0] not in fields
+    ]
+    return _at(request, "/table", [*query, *fields.items()])
+
+
 def front_page(
     request: Request,
     *,
@@ -86,8 +114,8 @@ def front_page(
     typed: object = None,
     error: ApiError | None = None,
 ) -> Response:
-    """The page with the form for `n` pictures of `seed`, and below it what was ordered, or what was wrong with
-    `typed`."""
+    """The page with the form for `n` pictures of `seed`, holding the name as it was `typed`, and below it what was
+    ordered, or what was wrong."""
     language = texts.of(request)
     kept = typed[:200] if isinstance(typed, str) and typed.isprintable() else ""
     return _page(
@@ -96,7 +124,7 @@ def front_page(
         status=error.status if error else 200,
         headers=error.headers if error else None,
         order=order,
-        name=order.name if order else kept,
+        name=kept or (order.name if order else ""),
         n=n,
         seed=seed,
         error=error.message_on_page(language) if error else None,
@@ -107,9 +135,15 @@ def front_page(
 
 
 def counter_page(
-    request: Request, order: Order, counter: Counter, *, pantry: int, novelty: Novelty | None
+    request: Request,
+    order: Order,
+    counter: Counter,
+    *,
+    pantry: int,
+    novelty: Novelty | None,
+    shared: bool = False,
 ) -> Response:
-    """One dish and everything that can be done with it."""
+    """One dish and everything that can be done with it; to whom it was `shared` with, an order of their own first."""
     return _page(
         request,
         "dish_editor.html",
@@ -117,34 +151,52 @@ def counter_page(
         notices=order.notices,
         pantry=pantry,
         novelty=novelty,
+        shared=shared,
         most_mixed=MAX_MIXED,
         none_of_it=replace(counter.dish, to=None, to_seed=None, t=0.0),
         script_texts=texts.COUNTER_TEXTS,
     )
 
 
+@dataclass(frozen=True)
+class Table:
+    """What the form of a table is filled with."""
+
+    typed: str = ""
+    n: int = PAGE_PICTURES
+    seed: str = ""
+    by: Across = "plates"
+    word: str = ""
+
+
 def table_page(
     request: Request,
+    asked: Table,
     *,
-    typed: str,
     rows: Sequence[Sequence[Dish]] = (),
-    n: int,
-    seed: object = "",
+    headings: Sequence[str] = (),
     most: int,
     error: ApiError | None = None,
 ) -> Response:
-    """Names by seeds."""
+    """Names side by side."""
     return _page(
         request,
         "table.html",
         status=error.status if error else 200,
-        typed=typed,
+        asked=asked,
         rows=rows,
-        n=n,
-        seed=seed,
+        headings=headings,
         most=most,
+        across=ACROSS,
         error=error.message_on_page(texts.of(request)) if error else None,
     )
+
+
+def omakase_page(request: Request, dish: Dish, jokes: Sequence[str]) -> Response:
+    """One made-up dish, with the names that come next."""
+    response = _page(request, "omakase.html", dish=dish, jokes=jokes, script_texts=texts.OMAKASE_TEXTS)
+    response.headers["Cache-Control"] = "no-store"
+    return response
 
 
 def menu_page(request: Request, menu: Sequence[Dish]) -> Response:
@@ -175,25 +227,30 @@ def respond(request: Request, exception: Exception) -> Response:
     return JSONResponse(error.body(texts.of(request)), status_code=error.status, headers=headers)
 
 
-def _open_graph(request: Request, language: texts.Language, dish: Dish) -> Markup:
-    """What shows the picture where a link to it is shared (https://ogp.me)."""
-    base = f"{request.url.scheme}://{request.url.netloc}"
+def _open_graph(request: Request, language: texts.Language, dish: Dish | None) -> Markup:
+    """What shows the picture of a dish, or the cafeteria's own card, where a link to the page is shared (https://ogp.me)."""
+    origin = _origin(request)
+    title = texts.text(language, "title")
+    address = counter_url(request, dish, model=_version(request), shared=1) if dish else home_url(request)
     properties = {
-        "og:title": dish.title,
+        "og:title": dish.title if dish else title,
         "og:type": "website",
-        "og:site_name": texts.text(language, "title"),
+        "og:site_name": title,
         "og:description": texts.text(language, "tagline").replace("\n", ""),
         "og:locale": "ja_JP" if language == "ja" else "en_US",
-        "og:url": base + counter_url(request, dish, model=_version(request)),
-        "og:image": base + dish_url(request, dish),
+        "og:url": origin + address,
+        "og:image": origin + (dish_url(request, dish) if dish else f"{_root(request)}/static/icons/512.png"),
         "og:image:type": "image/png",
-        "og:image:width": str(dish.size),
-        "og:image:height": str(dish.size),
-        "og:image:alt": dish.title,
+        "og:image:width": str(dish.size if dish else 512),
+        "og:image:height": str(dish.size if dish else 512),
+        "og:image:alt": dish.title if dish else title,
     }
-    return Markup("\n").join(
-        Markup('<meta property="{}" content="{}">').format(key, value) for key, value in properties.items()
-    )
+    tags = [Markup('<meta property="{}" content="{}">').format(*one) for one in properties.items()]
+    return Markup("\n").join([*tags, Markup('<meta name="twitter:card" content="summary">')])
+
+
+def _origin(request: Request) -> str:
+    return f"{request.url.scheme}://{request.url.netloc}"
 
 
 def _root(request: Request) -> str:
@@ -230,7 +287,10 @@ def _page(
         # The model that a permalink was made by, where it is not this one.
         made_by=made_by if re.fullmatch("[0-9a-f]{12}", made_by) and made_by != version else None,
         script_texts={key: texts.text(language, key) for key in (*texts.PAGE_TEXTS, *script_texts)},
-        dish_url=lambda dish, size=256: dish_url(request, replace(dish, size=size)),
+        origin=_origin(request),
+        picture_path=PICTURE_PATH,
+        dish_url=partial(_shown_url, request),
+        save_url=lambda dish: f"{dish_url(request, dish)}&download=1",
         page_url=partial(page_url, request),
         at=partial(counter_url, request),
         og=partial(_open_graph, request, language),

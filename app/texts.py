@@ -129,7 +129,6 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "many_names": ("Compare names", "料理名でくらべる"),
     "keys": ("Keyboard shortcuts", "キーボードショートカット"),
     "keys_on": ("Use keyboard shortcuts", "キーボードショートカットを使う"),
-    "keys_show": ("Show this list", "この一覧を開く"),
     "vary": ("Vary", "変える"),
     "season": ("Season", "味つけ"),
     "more": ("More", "もっと見る"),

@@ -1,41 +1,35 @@
 // The seat at the counter. Every control is a link or a form that leads to another dish; this script fetches that
 // page, lays its sketch at once, and puts the new controls where the old ones were.
-import { forget, keep, kept } from "./saved_store.js";
 import { arrived, Refused } from "./api.js";
 import { compare } from "./png_import.js";
+import { say, tell } from "./status.js";
 import { text } from "./texts.js";
 
-const status = document.getElementById("status");
-const MOST_SAID = 24; // letters of a dish's title, so that what is said covers no controls
+const { root, pictures } = document.documentElement.dataset;
 const MOST_LIVE_MS = 60; // between two sketches while a slider is dragged, so that the kitchen can breathe
 
 let counter = document.getElementById("counter");
 let shownAt = pageAddress();
 let leaving = new AbortController();
-const shelved = new Set(kept().map(({ query }) => query)); // before this sitting
 let taps = []; // on − and ＋ while a page is on its way: they are meant for the dish that it brings
 let released = Promise.resolve(); // the pointer, whose press may have ended a box: its click comes after the dish was asked for
 let settling = null; // address of a name that was typed: any tap meanwhile is meant for its dish
 let going = Promise.resolve(); // to the dish that was asked for last
-let latest = null; // dish of this sitting, which alone is kept: one that was only passed through is not
+let place = history.state?.place ?? 0; // in this sitting, for undoing
+let last = place; // that can be redone
+let before = null; // address of the picture before this one
 
 /** The address without the part of the page that it may point at, as the skip link's does. */
 function pageAddress() {
   return location.href.split("#")[0];
 }
 
-/** Keeps this dish, in place of the one before it. */
-function remember({ query, title }) {
-  if (latest !== null && !shelved.has(latest)) forget(latest);
-  keep(query, title);
-  latest = query;
-}
-
 /** The picture of the dish that a page shows. */
 function pictureOf(address, size) {
   const url = new URL(address, location.href);
-  url.pathname = url.pathname.replace(/dish$/, "dish.png");
-  for (const key of ["child", "pantry", "nearest", "model"]) url.searchParams.delete(key);
+  url.pathname = pictures;
+  url.hash = "";
+  for (const key of ["child", "pantry", "nearest", "model", "shared"]) url.searchParams.delete(key);
   if (size) url.searchParams.set("size", size);
   return url;
 }
@@ -149,19 +143,25 @@ async function fetchDish(address, { push = true, control = null, further = [], t
     await released; // a control that is replaced under the finger gets no click
     if (signal.aborted) return;
     if (image && changed) shown.before(image);
+    if (changed) before = plate().querySelector(".picture").src;
+    const open = document.getElementById("more").open;
     const focused = document.activeElement;
     const at = counter.contains(focused) ? focused.id : null;
     const selection = at && focused.type === "text" ? [focused.selectionStart, focused.selectionEnd] : null;
-    const before = placeOf(control);
+    const stayed = placeOf(control);
     counter.replaceWith(next);
     counter = next;
-    arrange();
+    document.getElementById("more").open ||= open;
     document.title = page.title;
     document.querySelector(".languages").replaceWith(page.querySelector(".languages"));
     // A form's fields come in another order than the dish's own address has.
-    const settled = changed ? next.querySelector("#permalink").href : response.url;
-    if (push && settled !== location.href) history.pushState(null, "", settled);
+    const settled = changed ? new URL(next.dataset.address, location.href).href : response.url;
+    if (push && changed) {
+      last = ++place;
+      history.pushState({ place }, "", settled);
+    } else if (push) history.replaceState({ place }, "", settled); // nothing to undo
     shownAt = pageAddress();
+    arrange();
     if (changed) document.getElementById("made-by")?.remove(); // this dish is by the model that serves
     if (at !== null) {
       const again = document.getElementById(at) ?? document.getElementById("dish-heading");
@@ -170,12 +170,14 @@ async function fetchDish(address, { push = true, control = null, further = [], t
       if (selection && again.type === "text") again.setSelectionRange(...selection);
     }
     const after = placeOf(control);
-    if (before !== null && after !== null) scrollBy({ top: after - before, behavior: "instant" });
+    if (stayed !== null && after !== null) scrollBy({ top: after - stayed, behavior: "instant" });
+    const { hash } = new URL(address, location.href);
+    if (hash) document.getElementById(hash.slice(1))?.scrollIntoView({ block: "nearest" });
     const tapped = document.getElementById(taps[0]);
     if (tapped) return go(tapped.href, { control: tapped, further: taps.slice(1) });
     if (changed) await finished(shown, signal);
   } catch {
-    if (!signal.aborted) status.textContent = text("offline"); // the browser's own words are in English
+    if (!signal.aborted) say(text("offline")); // the browser's own words are in English
   } finally {
     if (!signal.aborted) {
       counter.removeAttribute("aria-busy");
@@ -186,19 +188,20 @@ async function fetchDish(address, { push = true, control = null, further = [], t
 
 /** Says what the kitchen has answered, and waits as long as it asks for; whether to ask it again. */
 async function patience({ message, retryAfter }, signal) {
-  status.textContent = message;
-  if (retryAfter === null) return false;
-  status.textContent += ` ${text("retrying", { seconds: retryAfter })}`;
+  if (retryAfter === null) {
+    say(message);
+    return false;
+  }
+  say(`${message} ${text("retrying", { seconds: retryAfter })}`);
   await new Promise((resolve) => setTimeout(resolve, retryAfter * 1000));
   return !signal.aborted;
 }
 
 /** Waits for the picture; where the kitchen is full, asks again when it says. */
 async function finished(picture, signal) {
-  const { title: whole } = counter.dataset;
-  const title = whole.length > MOST_SAID ? `${whole.slice(0, MOST_SAID - 1)}…` : whole;
+  const { title } = counter.dataset;
   for (;;) {
-    status.textContent = text("making", { name: title });
+    tell(text("making", { name: title }));
     try {
       await arrived(picture, signal);
       break;
@@ -207,10 +210,37 @@ async function finished(picture, signal) {
       if (!(await patience(error, signal))) return;
     }
   }
-  if (signal.aborted) return;
-  status.textContent = text("redrawn", { name: title });
-  remember(counter.dataset);
+  if (!signal.aborted) tell(text("redrawn", { name: title }));
 }
+
+// The picture before this one, for as long as the button is held.
+function showBefore() {
+  if (!before || plate().querySelector(".before")) return;
+  const image = new Image(256, 256);
+  image.className = "before";
+  image.alt = "";
+  image.src = before;
+  plate().append(image);
+}
+
+function hideBefore() {
+  for (const image of plate().querySelectorAll(".before")) image.remove();
+}
+
+document.addEventListener("pointerdown", (event) => event.target.closest("#compare") && showBefore());
+for (const end of ["pointerup", "pointercancel", "blur"]) addEventListener(end, hideBefore);
+document.addEventListener("contextmenu", (event) => event.target.closest("#compare") && event.preventDefault());
+document.addEventListener("keydown", (event) => {
+  const held = event.key === " " || event.key === "Enter";
+  if (held && event.target.id === "compare") showBefore();
+});
+document.addEventListener("hold", showBefore);
+document.addEventListener("keyup", hideBefore);
+
+// On a narrow screen the plate follows, small, once it has been scrolled away.
+const away = new IntersectionObserver(([entry]) => {
+  counter.querySelector(".stand").classList.toggle("away", !entry.isIntersecting && entry.boundingClientRect.top < 0);
+}, { rootMargin: "-33% 0px 0px" });
 
 // The morph, played back and forth by hand's leave only.
 let playing = null;
@@ -228,6 +258,7 @@ function play(button) {
   // Stops it, and settles on what is shown.
   if (playing !== null) return go(addressOf(slider.form).href, { control: button });
   button.dataset.play ??= button.textContent;
+  counter.querySelector(".stand:not(.away)")?.scrollIntoView({ block: "nearest" }); // to be seen whole
   button.textContent = button.dataset.stop;
   let step = 0.04;
   playing = setInterval(() => {
@@ -242,25 +273,30 @@ function arrange() {
   const button = document.getElementById("play");
   if (button) button.hidden = false;
   for (const form of counter.querySelectorAll("form.live")) form.dataset.served = addressOf(form);
+  document.getElementById("undo").disabled = place === 0;
+  document.getElementById("redo").disabled = place >= last;
+  document.getElementById("compare").disabled = !before;
+  away.disconnect();
+  away.observe(counter.querySelector(".stand"));
   document.dispatchEvent(new Event("arranged")); // for the list of keys
 }
 
 document.addEventListener("click", (event) => {
   const link = event.target.closest("#counter a");
   if (event.target.id === "play") play(event.target);
+  if (event.target.closest("#undo")) history.back();
+  if (event.target.closest("#redo")) history.forward();
   if (!link || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
   const url = new URL(link.href);
-  const keeps = link.matches(".save, #permalink");
+  const keeps = link.matches(".save, .permalink");
   if (keeps && (playing !== null || counter.ariaBusy === "true")) {
     // What is kept is what is on the plate: the dish that it is becoming.
     event.preventDefault();
+    event.stopImmediatePropagation();
     const settled = playing === null ? going : play(document.getElementById("play"));
-    settled.then(() => counter.querySelector(link.id ? "#permalink" : ".save").click());
-  } else if (link.id === "permalink") {
-    if (!navigator.clipboard) return; // over plain HTTP there is none: the link is followed, as without this script
-    event.preventDefault();
-    const copied = () => (status.textContent = link.dataset.copied);
-    navigator.clipboard.writeText(link.href).then(copied, () => (location.href = link.href));
+    settled.then(() => counter.querySelector(link.matches(".save") ? ".save" : ".permalink").click());
+  } else if (keeps || link.target) {
+    // of another module, or another site
   } else if (url.pathname.endsWith("/dish")) {
     event.preventDefault();
     if (counter.ariaBusy === "true" && link.id && (settling || /-(less|more)$/.test(link.id))) taps.push(link.id);
@@ -310,8 +346,10 @@ document.addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.isComposing || event.keyCode === 229)) event.preventDefault();
 });
 
-addEventListener("popstate", () => {
-  if (pageAddress() !== shownAt) go(location.href, { push: false });
+addEventListener("popstate", ({ state }) => {
+  if (pageAddress() === shownAt) return;
+  place = state?.place ?? 0;
+  go(location.href, { push: false });
 });
 
 /** Waits for the picture that is part of the page, which a full kitchen may have refused. */
@@ -320,11 +358,11 @@ async function arrive(picture, signal) {
   try {
     await finished(picture, signal);
   } catch {
-    if (!signal.aborted) status.textContent = text("offline");
+    if (!signal.aborted) say(text("offline"));
   }
 }
 
+history.replaceState({ ...history.state, place }, "");
 arrange();
 const picture = counter.querySelector(".seat .picture");
-compare(arrive(picture, leaving.signal), picture.src, counter.dataset.model);
-remember(counter.dataset);
+compare(arrive(picture, leaving.signal), `${root}/dish.png?${counter.dataset.query}`, counter.dataset.model);

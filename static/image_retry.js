@@ -1,10 +1,10 @@
 // Every picture but those that the order form and the counter wait for themselves: what a full kitchen, or an
 // allowance that is used up, has refused is asked for again when it says.
 import { arrived, Refused } from "./api.js";
+import { said, say } from "./status.js";
 import { text } from "./texts.js";
 
 const OTHERS = ".picture, .sketch";
-const status = document.getElementById("status");
 const waiting = new Set();
 let working = false;
 
@@ -14,10 +14,10 @@ async function insist(image) {
       return await arrived(image);
     } catch (error) {
       if (!(error instanceof Refused) || error.retryAfter === null) return; // it stays as it is, with its name beside it
-      const said = `${error.message} ${text("retrying", { seconds: error.retryAfter })}`;
-      if (!status.textContent) status.textContent = said;
+      const message = `${error.message} ${text("retrying", { seconds: error.retryAfter })}`;
+      if (!said()) say(message);
       await new Promise((resolve) => setTimeout(resolve, error.retryAfter * 1000));
-      if (status.textContent === said) status.textContent = "";
+      if (said() === message) say("");
     }
   }
 }

@@ -1,4 +1,5 @@
 // A picture that was saved here knows its recipe: dropped on the page, it leads back to its dish.
+import { flash, say } from "./status.js";
 import { text } from "./texts.js";
 
 const SIGNATURE = [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a];
@@ -34,10 +35,7 @@ async function open(file) {
   const bytes = new Uint8Array(file.size <= MOST_BYTES ? await file.arrayBuffer() : 0);
   const { Name, Seed, Model, Recipe } = texts(bytes);
   if (!Name || !Seed || !Model) {
-    const note = document.createElement("span");
-    note.className = "not-ours"; // shown where the visitor is
-    note.textContent = text("not_ours");
-    status.replaceChildren(note);
+    flash(text("not_ours"), 6);
     return;
   }
   const query = Recipe ?? new URLSearchParams({ name: Name, seed: Seed });
@@ -84,9 +82,9 @@ export async function compare(arrived, address, model) {
     // Another kind of processor may differ by a grey level, which nobody sees.
     const same = most === 0 ? "reopened_same" : most <= 2 ? "reopened_alike" : "reopened_other";
     const other = most > 2 && dropped.model !== model ? ` ${text("reopened_model", { model: dropped.model })}` : "";
-    status.textContent = text(same) + other;
+    flash(text(same) + other, 6);
   } catch {
-    status.textContent = text("offline");
+    say(text("offline"));
   }
 }
 

@@ -6,8 +6,7 @@ const shelf = document.getElementById("shelf");
 const list = shelf.querySelector(".strip");
 const ON_A_MENU = 24;
 
-/** Shows what is remembered. */
-export function show() {
+function show() {
   const dishes = kept();
   shelf.hidden = dishes.length === 0;
   const base = shelf.dataset.counter;
@@ -16,13 +15,16 @@ export function show() {
     link.className = "thumb";
     link.href = `${base}?${query}`;
     link.title = title; // a long one is cut below
-    const image = new Image(64, 64);
+    const waits = document.createElement("span");
+    waits.className = "waits";
+    const image = new Image(256, 256);
     image.loading = "lazy";
     image.alt = "";
-    image.src = `${base}.png?${query}&size=64`;
+    image.src = `${document.documentElement.dataset.pictures}?${query}`;
+    waits.append(image);
     const caption = document.createElement("span");
     caption.textContent = title;
-    link.append(image, caption);
+    link.append(waits, caption);
     const drop = document.createElement("button");
     drop.type = "button";
     drop.className = "drop";
@@ -31,7 +33,7 @@ export function show() {
     drop.addEventListener("click", () => {
       const place = [...list.children].indexOf(item);
       forget(query);
-      show();
+      changed();
       (list.children[Math.min(place, list.children.length - 1)]?.lastChild ?? document.getElementById("name")).focus();
     });
     const item = document.createElement("li");
@@ -44,13 +46,20 @@ export function show() {
   for (const link of shelf.querySelectorAll("[data-menu]")) link.href = `${link.dataset.menu}?${menu}`;
 }
 
+/** A heart elsewhere on the page shows it too. */
+function changed() {
+  show();
+  document.dispatchEvent(new Event("arranged"));
+}
+
 shelf.querySelector("#forget").addEventListener("click", () => {
   if (!confirm(text("forget_sure"))) return;
   forget();
-  show();
+  changed();
   document.getElementById("name").focus();
 });
 
 show();
-addEventListener("pageshow", (event) => event.persisted && show()); // what was played with since, from this page on
+document.addEventListener("kept", show);
+addEventListener("pageshow", (event) => event.persisted && show()); // what was hearted since, from this page on
 addEventListener("storage", ({ key }) => (key === null || key === KEY) && show()); // or beside it

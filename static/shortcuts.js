@@ -1,11 +1,16 @@
-// Single keys for what the page marks with aria-keyshortcuts, listed at its foot, where they can be switched off
+// Single keys for what the page marks with aria-keyshortcuts, listed on "?", where they can be switched off
 // (WCAG 2.1.4). They rest while one writes.
 const KEY = "keys";
+const SIGNS = { ArrowLeft: "←", ArrowRight: "→" };
 const list = document.getElementById("keys");
 const box = list.querySelector("input");
+const opener = document.getElementById("show-keys");
 
+/** Folded away, a control is reached by its key all the same. */
 function marked() {
-  return [...document.querySelectorAll("[aria-keyshortcuts]")].filter((element) => element.offsetParent);
+  return [...document.querySelectorAll("[aria-keyshortcuts]")].filter(
+    (element) => !element.closest("dialog") && (element.offsetParent || element.closest("details:not([open])")),
+  );
 }
 
 function nameOf(element) {
@@ -15,7 +20,7 @@ function nameOf(element) {
 function fill() {
   const lines = marked().flatMap((element) => {
     const [key, what] = [document.createElement("dt"), document.createElement("dd")];
-    key.append(Object.assign(document.createElement("kbd"), { textContent: element.getAttribute("aria-keyshortcuts") }));
+    key.append(Object.assign(document.createElement("kbd"), { textContent: SIGNS[element.getAttribute("aria-keyshortcuts")] ?? element.getAttribute("aria-keyshortcuts") }));
     what.textContent = nameOf(element);
     return [key, what];
   });
@@ -25,7 +30,7 @@ function fill() {
 const WRITTEN = "input:not([type=range], [type=checkbox], [type=file]), textarea, select";
 
 document.addEventListener("keydown", (event) => {
-  if (!box.checked || event.isComposing || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.isComposing || event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.target.closest(WRITTEN)) {
     if (event.key !== "Escape") return;
     if (event.target.closest("form.live")) {
@@ -35,9 +40,16 @@ document.addEventListener("keydown", (event) => {
     event.target.blur();
     return;
   }
-  const element = marked().find((one) => one.getAttribute("aria-keyshortcuts") === event.key.toUpperCase());
+  if (event.key !== "?" && (!box.checked || document.querySelector("dialog[open]"))) return;
+  const element = marked().find((one) => one.getAttribute("aria-keyshortcuts").toUpperCase() === event.key.toUpperCase());
   if (!element) return;
   event.preventDefault();
+  const folded = element.closest("details:not([open])");
+  if (folded) folded.open = true;
+  if (element.id === "compare") {
+    document.dispatchEvent(new Event("hold"));
+    return;
+  }
   element.focus();
   if (element.matches(WRITTEN)) element.select?.();
   else element.click();
@@ -55,6 +67,10 @@ box.addEventListener("change", () => {
     // for this page only, then
   }
 });
-document.addEventListener("arranged", () => list.open && fill());
-list.addEventListener("toggle", () => list.open && fill());
-list.hidden = marked().length === 0;
+opener.addEventListener("click", () => {
+  if (list.open) return;
+  fill();
+  list.showModal();
+});
+list.addEventListener("click", (event) => event.target === list && list.close());
+opener.hidden = false;

@@ -63,7 +63,7 @@ def test_a_table_with_too_many_names_keeps_its_number(client: httpx.Client) -> N
 
 
 def test_a_line_of_the_table_that_shows_nothing_is_none(client: httpx.Client) -> None:
-    answer = client.get("/table", params={"names": "tea\n\u200b\n \u3000\ncake", "n": 1})
+    answer = client.get("/table", params={"names": "tea\n\u200b\n \u3000\ncake", "n": 1, "seed": 7})
     assert answer.status_code == 200
     assert re.findall(r'<th scope="row">(.+?)</th>', answer.text) == ["tea", "cake"]
 
@@ -78,3 +78,47 @@ def test_a_full_mix_says_what_can_be_done(client: httpx.Client) -> None:
     assert client.get(f"{full}&word=e").status_code == 303
     japanese = client.get(f"{full}&word={quote('卵')}", headers={"Accept-Language": "ja"})
     assert said(japanese) == "材料は6つまでです。どれかを外してください。"
+
+
+def test_a_cafeteria_can_be_put_on_the_home_screen(client: httpx.Client) -> None:
+    for language in ("en", "ja"):
+        page = client.get("/", headers={"Accept-Language": language}).text
+        address = re.search(r'rel="manifest" href="(.+?)"', page)
+        assert address
+        manifest = client.get(address[1]).json()
+        assert manifest["lang"] == language
+        for icon in manifest["icons"]:
+            assert client.get(f"/static/{icon['src']}").headers["content-type"] == icon["type"]
+
+
+def test_weights_in_a_name_are_a_mix_and_the_page_says_so(client: httpx.Client) -> None:
+    page = html.unescape(client.get("/", params={"name": "ramen -egg (spicy:1.4)", "seed": 7, "n": 1}).text)
+    assert "Read as: ramen − egg + 1.4 spicy" in page
+    assert "/dish?name=ramen&seed=7&mix=-1%3Aegg&mix=1.4%3Aspicy" in page
+    assert 'value="ramen -egg (spicy:1.4)"' in page  # to write on
+    weighed, mixed = (
+        client.post("/generate", data={"seed": "7", **fields}, headers={"Accept": "image/png"}).content
+        for fields in ({"name": "ramen -egg (spicy:1.4)"}, {"name": "ramen", "mix": ["-1:egg", "1.4:spicy"]})
+    )
+    assert weighed == mixed
+    answer = client.get("/", params={"name": "ramen (egg:3)"})
+    assert said(answer) == "Up to 6 ingredients, each with a weight from -2 to 2."
+    japanese = client.get("/", params={"name": "ラーメン -卵", "n": 1}, headers={"Accept-Language": "ja"})
+    assert "このように読みました：ラーメン − 卵" in japanese.text
+
+
+def test_a_table_goes_across_plates_amounts_or_a_morph(client: httpx.Client) -> None:
+    def columns(**fields: object) -> tuple[list[str], list[str]]:
+        page = html.unescape(client.get("/table", params={"names": "tea\ncake", "n": 3, "seed": 7, **fields}).text)
+        return re.findall(r'<th scope="col">(.+?)</th>', page), re.findall(r'class="thumb" href="(.+?)"', page)
+
+    headings, cells = columns()
+    assert (headings, len(cells)) == (["No. 7", "No. 8", "No. 9"], 6)
+    headings, cells = columns(by="amount", word="egg")
+    assert headings == ["egg +0", "egg +0.75", "egg +1.5"]
+    assert cells[2:4] == ["/dish?name=tea&seed=7&mix=1.5%3Aegg", "/dish?name=cake&seed=7"]
+    headings, cells = columns(by="morph", word="pie")
+    assert headings == ["pie 0%", "pie 50%", "pie 100%"]
+    assert cells[-1] == "/dish?name=cake&seed=7&to=pie&t=1"
+    answer = client.get("/table", params={"names": "tea", "by": "amount"})
+    assert (answer.status_code, said(answer)) == (422, "An amount of what, or a morph into what?")

@@ -16,19 +16,19 @@ DOCS = Path(__file__).parent.parent.parent / "docs"
 PORTRAITS = (
     ("page-ja.png", "ja-JP", "light", 1280, "/?name=ピリ辛サーモンパフェ&seed=1&n=4"),
     ("page-en.png", "en-US", "dark", 1280, "/?name=smoky beetroot ramen&seed=1&n=4"),
-    ("page-narrow.png", "ja-JP", "light", 320, "/?name=抹茶ラーメン&seed=1&n=4"),
+    ("page-narrow.png", "ja-JP", "light", 390, "/?name=抹茶ラーメン&seed=1&n=4"),
     (
         "counter-en.png",
         "en-US",
         "light",
-        1280,
+        1440,
         "/dish?name=beef stew&seed=3&path=2&mix=0.5:broccoli&to=udon&t=0.33",
     ),
     (
         "counter-ja.png",
         "ja-JP",
         "dark",
-        1280,
+        1440,
         "/dish?name=うどん&seed=7&mix=-1:トマト&to=チョコレートケーキ&t=0.5",
     ),
     (
@@ -36,7 +36,7 @@ PORTRAITS = (
         "en-US",
         "light",
         1280,
-        "/table?names=beef stew%0Agreen salad%0Apancakes%0Audon&n=5&seed=1",
+        "/table?names=beef stew%0Agreen salad%0Apancakes%0Audon&n=5&seed=1&by=amount&word=tomato",
     ),
 )
 

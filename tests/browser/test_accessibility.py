@@ -21,8 +21,11 @@ PAGES = (
     "/?name=tea&seed=1&n=2",
     "/?name=%E2%80%8B",
     "/dish?name=親子丼&seed=7&path=2.1&off=0&mix=-1:卵&mix=0.5:鮭&to=カレー&t=0.5&nearest=1",
+    "/dish?name=tea&seed=7&shared=1",
     "/table?names=tea%0Acake&n=2&seed=1",
     "/menu?dish=name%3Dtea%26seed%3D1",
+    "/table?names=tea&n=3&seed=1&by=morph&word=cake",
+    "/omakase?name=tea&seed=1",
     "/docs",
     "/nowhere",
 )
@@ -51,11 +54,16 @@ def test_axe_finds_nothing_while_one_plays(url: str, visit: Open) -> None:
     page = visit(url, "en-US")
     page.get_by_role("textbox").fill("tea")
     page.keyboard.press("Enter")
+    page.locator("#orders .heart").first.click()
     expect(page.locator("#shelf li")).to_have_count(1)
     assert faults(page) == []
+    page.locator("#orders a.dish").first.click()
+    expect(page.get_by_role("dialog")).to_be_visible()
+    assert faults(page) == []
+    page.keyboard.press("Escape")
     follow(page, page.get_by_role("link", name="Play with").first)
     page.locator("#pantry-1-more").click()
     expect(page.get_by_role("status")).to_contain_text("redrawn")
-    page.get_by_text("Keyboard shortcuts", exact=True).click()
+    page.keyboard.press("?")
     expect(page.locator("#keys dt")).not_to_have_count(0)
     assert faults(page) == []

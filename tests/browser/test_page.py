@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 import time
 from email.utils import formatdate
+from pathlib import Path
 
 import pytest
+from PIL import Image
 from playwright.sync_api import Locator, Page, Route, expect
 
 from app.application import create_app
 from app.settings import Settings
+from model.png import read_metadata
 from tests.browser.conftest import Open, laid
 from tests.serving import FakePipeline, cafeteria, chromium, serve, until
 
@@ -47,6 +50,7 @@ def test_typing_a_name_and_enter_brings_pictures(url: str, visit: Open, locale: 
         assert name in (image.get_attribute("alt") or "")
     expect(page.get_by_role("status")).to_contain_text(name)
     expect(page.get_by_role("heading", name=name, exact=True)).to_be_visible()
+    expect(page).to_have_title(re.compile(f"^{name} – "))
     # Its address brings the same pictures again, also to somebody else and without a script.
     seeds = page.locator(".order .seed").all_inner_texts()
     again = visit(page.url, locale, java_script_enabled=False)
@@ -129,29 +133,173 @@ def test_a_dish_of_todays_menu_can_be_ordered(url: str, visit: Open) -> None:
     assert seed in page.locator(".order .seed").first.inner_text()
 
 
-def test_back_leads_to_the_order_before(url: str, visit: Open) -> None:
-    page = visit(url, ENGLISH)
-    for name in ("tea", "cake"):
-        page.get_by_role("textbox").fill(name)
-        page.keyboard.press("Enter")
-        expect(page.get_by_role("status")).to_contain_text(f"{name}: ready")
-    seeds = page.locator(".order .seed").all_inner_texts()
+@pytest.mark.parametrize(("locale", "width"), [(JAPANESE, 390), (ENGLISH, 1440)])
+def test_back_and_reload_bring_the_table_again(url: str, visit: Open, locale: str, width: int) -> None:
+    page = visit(url, locale, viewport={"width": width, "height": 844})
+    names, seeds = page.locator(".order h3"), page.locator(".order .seed")
+    for name in ("tea", "cake", "pie"):
+        page.locator("#name").fill(name)
+        page.locator("#n").select_option("2")
+        page.keyboard.press("Enter") if width > 400 else page.locator("#form .primary").click()
+        expect(names.first).to_have_text(name)
+        expect(pictures(page)).to_have_count(2 * names.count())
+    all_seeds = seeds.all_inner_texts()
+    page.reload()
+    expect(names).to_have_text(["pie", "cake", "tea"])
+    assert seeds.all_inner_texts() == all_seeds
+    until(lambda: all(is_drawn(image) for image in pictures(page).all()))
+    expect(page.locator(".plate.empty")).to_have_count(0)
     page.go_back()
-    expect(page.locator(".order h3")).to_have_text(["tea"])
-    assert page.locator(".order .seed").all_inner_texts() == seeds[4:]
-    expect(page.get_by_role("textbox")).to_have_value("tea")
+    expect(names).to_have_text(["cake", "tea"])
+    expect(page.locator("#name")).to_have_value("cake")
+    # To another page and back, too.
+    page.locator("#orders .taste").first.click()
+    expect(page.locator("#counter")).to_be_visible()
+    page.go_back()
+    expect(names).to_have_text(["cake", "tea"])
     page.wait_for_load_state()  # with its scripts
-    page.go_forward()
-    expect(page.locator(".order h3")).to_have_text(["cake"])
-    assert page.locator(".order .seed").all_inner_texts() == seeds[:4]
+    page.go_back()
+    expect(names).to_have_text(["tea"])
+    assert seeds.all_inner_texts() == all_seeds[4:]
     # A link into the page is no other order.
     page.evaluate("window.same = true")
-    page.get_by_role("link", name="Skip").focus()
+    page.locator(".skip").focus()
     page.keyboard.press("Enter")
-    expect(page).to_have_url(re.compile("#main$"))
+    expect(page).to_have_url(re.compile("#name$"))
     page.go_back()
-    expect(page).not_to_have_url(re.compile("#main$"))
+    expect(page).not_to_have_url(re.compile("#name$"))
     assert page.evaluate("window.same")
+
+
+@pytest.mark.parametrize("locale", [JAPANESE, ENGLISH])
+@pytest.mark.parametrize(("width", "height", "touch"), [(390, 460, True), (1440, 900, False)])
+def test_what_is_ordered_comes_into_sight(
+    url: str, visit: Open, locale: str, width: int, height: int, touch: bool
+) -> None:
+    page = visit(url, locale, viewport={"width": width, "height": height}, has_touch=touch, is_mobile=touch)
+    box, status = page.locator("#name"), page.get_by_role("status")
+    box.fill("tea")
+    page.keyboard.press("Enter")
+    expect(pictures(page)).to_have_count(4)
+    expect(pictures(page).first).to_be_in_viewport(ratio=0.99)
+    expect(page.locator(".order h3")).to_be_in_viewport()
+    expect(box).not_to_be_focused() if touch else expect(box).to_be_focused()
+    said = status.bounding_box()
+    assert said and said["width"] <= 1  # the plates say it
+    assert not re.search("[0-9] ?(s|秒)", status.inner_text())
+    # A picture can be pressed for long, saved and opened as what it is.
+    image = pictures(page).first
+    assert image.evaluate(
+        """image => {
+            const { left, top, width, height } = image.getBoundingClientRect();
+            return document.elementFromPoint(left + width / 2, top + height / 2) === image;
+        }"""
+    )
+    # The number of an older order fills a box that is in sight then.
+    box.fill("cake")
+    page.locator("#form .primary").click()
+    expect(page.locator(".order h3").first).to_have_text("cake")
+    expect(status).to_contain_text(re.compile("ready|できました"))
+    page.locator(".order").nth(1).locator(".seed").last.click()
+    expect(page.locator("#seed")).to_be_in_viewport()
+    expect(box).to_be_focused()
+    assert said["width"] <= 1 and (status.bounding_box() or said)["width"] > 100
+    # What a telephone has no use for is not offered there.
+    for of_a_desk in (page.locator("#show-keys"), page.locator(".reopen .for-mouse")):
+        expect(of_a_desk).to_be_hidden() if touch else expect(of_a_desk).to_be_visible()
+
+
+@pytest.mark.parametrize(("locale", "width"), [(JAPANESE, 390), (ENGLISH, 1440)])
+def test_several_lines_and_long_names_are_not_swallowed(
+    url: str, visit: Open, locale: str, width: int
+) -> None:
+    page = visit(url, locale, viewport={"width": width, "height": 844})
+    paste = """(box, text) => {
+        const clipboardData = new DataTransfer();
+        clipboardData.setData("text", text);
+        box.dispatchEvent(new ClipboardEvent("paste", { clipboardData, bubbles: true }));
+    }"""
+    box = page.locator("#name")
+    assert box.get_attribute("maxlength") == "80"
+    box.evaluate(paste, "x" * 81)
+    expect(page.get_by_role("status")).to_contain_text("80")
+    expect(page.locator("#several")).to_be_hidden()
+    box.evaluate(paste, "tea\n\nカレーうどん\npie\n")
+    offer = page.locator("#several a")
+    expect(offer).to_contain_text("3")
+    offer.click()
+    expect(page.locator(".grid tbody tr")).to_have_count(3)
+    # The number that was drawn stays, in the address too.
+    assert re.search("seed=[0-9]+", page.url)
+    columns = page.locator(".grid thead th").all_inner_texts()
+    page.reload()
+    assert page.locator(".grid thead th").all_inner_texts() == columns
+    page.locator(".languages a:not([aria-current])").click()
+    assert page.locator(".grid thead th").all_inner_texts() == columns
+
+
+@pytest.mark.parametrize(("locale", "width"), [(JAPANESE, 390), (ENGLISH, 1440)])
+def test_a_plate_is_enlarged_turned_saved_and_shared(
+    url: str, visit: Open, locale: str, width: int
+) -> None:
+    touch = width == 390
+    page = visit(
+        f"{url}/?name=tea&seed=5&n=3",
+        locale,
+        viewport={"width": width, "height": 844},
+        has_touch=touch,
+        permissions=["clipboard-read", "clipboard-write"],
+    )
+    page.locator("#orders a.dish").first.click()
+    dialog = page.get_by_role("dialog")
+    number = dialog.locator(".seed")
+    expect(number).to_have_text("No. 5")
+    image = dialog.locator(".picture")
+    until(lambda: is_drawn(image))
+    box = image.bounding_box()
+    assert box and box["width"] > (300 if touch else 400)
+    if touch:
+        devtools = page.context.new_cdp_session(page)
+        for kind, x in (("touchStart", 300), ("touchMove", 200), ("touchEnd", None)):
+            points = [] if x is None else [{"x": x, "y": box["y"] + 50}]
+            devtools.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+    else:
+        page.keyboard.press("ArrowRight")
+    expect(number).to_have_text("No. 6")
+    dialog.locator(".turn.back").click()
+    dialog.locator(".turn.back").click()
+    expect(number).to_have_text("No. 7")
+    with page.expect_download() as waiting:
+        dialog.locator(".save").click()
+    assert read_metadata(Path(waiting.value.path()).read_bytes())["Seed"] == "7"
+    with page.expect_download() as waiting:
+        dialog.locator(".save-large").click()
+    assert waiting.value.suggested_filename == "tea-7-1024.png"
+    with Image.open(waiting.value.path()) as large:
+        assert large.size == (1024, 1024)
+    share = dialog.locator(".share")
+    if touch:
+        page.evaluate("() => { window.shared = []; navigator.share = async (what) => window.shared.push(what.url); }")
+        page.evaluate("window.matchMedia = () => ({ matches: true })")
+        share.locator("summary").click()
+        link = page.evaluate("window.shared[0]")
+    else:
+        share.locator("summary").click()
+        for site, host in ((".on-x", "x.com"), (".on-line", "line.me")):
+            assert host in (share.locator(site).get_attribute("href") or "")
+        share.locator(".permalink").click()
+        expect(page.get_by_role("status")).not_to_be_empty()
+        link = page.evaluate("navigator.clipboard.readText()")
+    page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+    # Whoever opens the link sees the dish, and an order of their own before everything that can be done with this one.
+    friend = visit(link, locale, viewport={"width": width, "height": 844})
+    expect(friend.locator(".seat .dish")).to_be_in_viewport(ratio=0.9)
+    own = friend.locator("#own")
+    own.fill("cake")
+    own.press("Enter")
+    expect(pictures(friend)).to_have_count(4)
+    expect(friend.locator(".order h3")).to_have_text("cake")
 
 
 def test_the_next_order_takes_the_place_of_one_in_the_making(visit: Open) -> None:
@@ -241,6 +389,7 @@ def test_a_number_is_kept_for_the_next_order(url: str, visit: Open) -> None:
     seed.click()
     expect(page.get_by_role("spinbutton")).to_have_value(number)
     expect(page.get_by_role("status")).to_contain_text(f"Plate {number} pinned")
+    expect(page.get_by_role("textbox")).to_be_focused()
     page.keyboard.type("cake")  # the name is ready to be typed over
     page.keyboard.press("Enter")
     expect(page.locator(".order h3").first).to_have_text("cake")
@@ -278,7 +427,7 @@ def test_keyboard_alone(url: str, visit: Open) -> None:
             "getComputedStyle(document.activeElement)[['outlineStyle', 'borderBottomColor'][0]]"
         )
         assert style != "none" or reached[-1] == "name"  # the box shows its focus by its line
-    assert [at for at in reached if at in ("name", "n", "surprise")] == ["name", "n", "surprise"]
+    assert [at for at in reached if at in ("name", "n", "surprise")] == ["name", "surprise", "n"]
     page.get_by_role("textbox").focus()
     page.keyboard.type("tea")
     page.keyboard.press("Tab")
@@ -286,7 +435,7 @@ def test_keyboard_alone(url: str, visit: Open) -> None:
     expect(pictures(page)).to_have_count(4)
 
 
-@pytest.mark.parametrize("path", ["/", "/?name=tea&seed=1&n=8", "/docs", "/nowhere"])
+@pytest.mark.parametrize("path", ["/", "/?name=tea&seed=1&n=8", "/docs", "/omakase", "/nowhere"])
 def test_nothing_is_wider_than_the_window(url: str, visit: Open, path: str) -> None:
     page = visit(f"{url}{path}")
     for width in (320, 1440, 3840):
