@@ -54,7 +54,7 @@ def _icon(name: str) -> Markup:
 _templates.filters["phrased"] = _phrased
 _templates.globals["icon"] = _icon
 
-PICTURE_PATH = "/dish.png"  # what the pages show; what is saved is always the PNG with its recipe
+PICTURE_PATH = "/dish.webp"  # what the pages show; what is saved is always the PNG with its recipe
 
 
 def home_url(request: Request) -> str:
@@ -239,14 +239,19 @@ def _open_graph(request: Request, language: texts.Language, dish: Dish | None) -
         "og:description": texts.text(language, "tagline").replace("\n", ""),
         "og:locale": "ja_JP" if language == "ja" else "en_US",
         "og:url": origin + address,
-        "og:image": origin + (dish_url(request, dish) if dish else f"{_root(request)}/static/icons/512.png"),
-        "og:image:type": "image/png",
-        "og:image:width": str(dish.size if dish else 512),
-        "og:image:height": str(dish.size if dish else 512),
+        "og:image": origin + _card_url(request, language, dish),
+        "og:image:type": "image/jpeg",
+        "og:image:width": "1200",
+        "og:image:height": "630",
         "og:image:alt": dish.title if dish else title,
     }
     tags = [Markup('<meta property="{}" content="{}">').format(*one) for one in properties.items()]
-    return Markup("\n").join([*tags, Markup('<meta name="twitter:card" content="summary">')])
+    return Markup("\n").join([*tags, Markup('<meta name="twitter:card" content="summary_large_image">')])
+
+
+def _card_url(request: Request, language: texts.Language, dish: Dish | None) -> str:
+    query = f"{dish.query(size=False)}&" if dish else ""
+    return f"{_root(request)}/card.jpg?{query}lang={language}"
 
 
 def _origin(request: Request) -> str:

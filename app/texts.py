@@ -167,6 +167,7 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "step": ("{percent}% {name}", "{name} {percent}%"),
     "play": ("Play", "変身を再生"),
     "stop": ("Stop", "止める"),
+    "save_morph": ("Save as animation", "動く絵で保存"),
     "no_morph": ("Remove morph", "変身をやめる"),
     "to_number": ("plate no. (optional)", "変身先の番号（任意）"),
     "morph_note": (

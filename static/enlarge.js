@@ -3,7 +3,6 @@ import { fill } from "./share.js";
 import { text } from "./texts.js";
 
 const SWIPE = 40; // pixels that tell a swipe from a tap
-const LARGE = 1024;
 const dialog = document.getElementById("enlarged");
 const image = dialog.querySelector(".picture");
 const { root, pictures } = document.documentElement.dataset;
@@ -20,6 +19,7 @@ function show(index) {
   dialog.querySelector(".seed").textContent = text("seed", { seed: number });
   dialog.querySelector(".taste").href = `${root}/dish?${query}`;
   dialog.querySelector(".save").href = `${root}/dish.png?${query}&download=1`;
+  dialog.querySelector(".save-large").href = `${root}/dish.png?${query}&size=1024&download=1`;
   fill(dialog.querySelector(".share"), new URL(`${root}/dish?${query}&shared=1`, location.href).href, title);
   for (const turn of dialog.querySelectorAll(".turn")) turn.hidden = plates.length < 2;
   document.dispatchEvent(new Event("arranged"));
@@ -54,21 +54,4 @@ dialog.addEventListener("touchend", (event) => {
   const [{ clientX, clientY }] = event.changedTouches;
   const [x, y] = [clientX - began.clientX, clientY - began.clientY];
   if (Math.abs(x) > SWIPE && Math.abs(x) > 2 * Math.abs(y)) show(x > 0 ? at - 1 : at + 1);
-});
-
-dialog.querySelector(".save-large").addEventListener("click", async (event) => {
-  event.preventDefault();
-  const { query, title, number } = plates[at].dataset;
-  const whole = new Image();
-  whole.src = `${root}/dish.png?${query}`; // without the loss of what the page shows
-  await whole.decode();
-  const canvas = document.createElement("canvas");
-  canvas.width = canvas.height = LARGE;
-  const context = canvas.getContext("2d");
-  context.imageSmoothingQuality = "high";
-  context.drawImage(whole, 0, 0, LARGE, LARGE);
-  const link = document.createElement("a");
-  link.href = canvas.toDataURL("image/png");
-  link.download = `${title}-${number}-${LARGE}.png`.replace(/[\\/:*?"<>|]/g, "-");
-  link.click();
 });

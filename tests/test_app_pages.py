@@ -80,6 +80,17 @@ def test_a_full_mix_says_what_can_be_done(client: httpx.Client) -> None:
     assert said(japanese) == "材料は6つまでです。どれかを外してください。"
 
 
+def test_a_page_is_shared_with_a_card(client: httpx.Client) -> None:
+    for address, card in (
+        ("/", "/card.jpg?lang=en"),
+        ("/dish?name=tea&seed=7&mix=-1:egg", "/card.jpg?name=tea&seed=7&mix=-1%3Aegg&lang=en"),
+        ("/?name=tea&seed=7&n=2", "/card.jpg?name=tea&seed=7&lang=en"),
+    ):
+        page = html.unescape(client.get(address).text)
+        assert f'<meta property="og:image" content="{str(client.base_url).rstrip("/")}{card}">' in page
+        assert '<meta name="twitter:card" content="summary_large_image">' in page
+
+
 def test_a_cafeteria_can_be_put_on_the_home_screen(client: httpx.Client) -> None:
     for language in ("en", "ja"):
         page = client.get("/", headers={"Accept-Language": language}).text

@@ -50,7 +50,7 @@ def picture(data: bytes) -> np.ndarray:
 
 
 def seeds(page: str) -> list[int]:
-    return [int(seed) for seed in re.findall(r'<img class="picture" src="/dish.png\?[^"]*seed=(\d+)"', page)]
+    return [int(seed) for seed in re.findall(r'<img class="picture" src="/dish.webp\?[^"]*seed=(\d+)"', page)]
 
 
 # Pictures
@@ -200,7 +200,7 @@ def test_a_browsers_form_gets_the_page_with_the_pictures(client: httpx.Client) -
     assert NAME in answer.text
     assert len(seeds(answer.text)) == 4
     for address in re.findall(r'<img class="picture" src="([^"]+)"', answer.text):
-        assert client.get(address.replace("&amp;", "&")).headers["content-type"] == "image/png"
+        assert client.get(address.replace("&amp;", "&")).headers["content-type"] == "image/webp"
 
 
 def test_a_form_of_ones_own_gets_the_pictures_of_all_its_fields(client: httpx.Client) -> None:
@@ -300,7 +300,7 @@ def test_no_address_makes_a_page_lead_elsewhere(client: httpx.Client, path: str)
 
 def test_the_table_is_laid_with_dishes_that_exist_nowhere_else(client: httpx.Client) -> None:
     page = client.get("/").text
-    addresses = re.findall(r'<img src="(/dish.png[^"]+)"', page)
+    addresses = re.findall(r'<img src="(/dish.webp[^"]+)"', page)
     assert len(addresses) == 6
     assert client.get(addresses[0].replace("&amp;", "&")).status_code == 200
 

@@ -7,6 +7,7 @@ from functools import partial
 from urllib.parse import unquote
 
 import pytest
+from PIL import Image
 from playwright.sync_api import Page, Route, expect
 
 from app.application import create_app
@@ -204,7 +205,7 @@ def test_what_is_mixed_in_has_a_slider(url: str, visit: Open) -> None:
     before = drawn(page)
     slider = page.get_by_role("slider", name="How much 卵")
     asked: list[str] = []
-    page.on("request", lambda request: "dish.png" in request.url and asked.append(unquote(request.url)))
+    page.on("request", lambda request: "/dish.webp" in request.url and asked.append(unquote(request.url)))
     slider.evaluate("s => { s.value = 0.35; s.dispatchEvent(new Event('input', { bubbles: true })); }")
     expect(page.locator(".seat img.live")).to_have_count(1)
     assert [at for at in asked if "mix=0.35:卵&mix=0.5:鮭" in at and "size=64" in at]
@@ -255,7 +256,7 @@ def test_a_slider_let_go_at_once_asks_for_no_more_sketches(url: str, visit: Open
     )
     settled(page, "t=0.4")
     page.wait_for_timeout(100)
-    assert [at for at in asked if "size=64" in at and "/dish.png" not in at] == []
+    assert [at for at in asked if "size=64" in at and "/dish.webp" not in at] == []
     expect(page.locator(".seat img.live")).to_have_count(0)
 
 
@@ -373,7 +374,7 @@ def test_another_name_is_drawn_on_the_same_plate_as_it_is_typed(url: str, visit:
     box = page.get_by_role("textbox", name="Same plate, another name")
     box.fill("")
     asked: list[str] = []
-    page.on("request", lambda request: "dish.png" in request.url and asked.append(request.url))
+    page.on("request", lambda request: "/dish.webp" in request.url and asked.append(request.url))
     box.press_sequentially("cake", delay=30)
     sketch = page.locator(".seat img.live")
     expect(sketch).to_have_count(1)
@@ -569,6 +570,10 @@ def test_the_morph_is_scrubbed_by_slider_strip_and_keyboard(url: str, visit: Ope
     assert f"t={slider.input_value()}" in settled(page) and f"t={slider.input_value()}" in page.url
     expect(page.locator(".seat img.live")).to_have_count(0)
     expect(page.get_by_role("button", name="Play", exact=True)).to_be_focused()
+    with page.expect_download() as waiting:
+        page.get_by_role("link", name="Save as animation").click()
+    with Image.open(waiting.value.path()) as moving:
+        assert (moving.format, moving.is_animated) == ("WEBP", True)  # type: ignore[attr-defined]
     page.locator("#no-morph").click()
     settled(page)
     assert "to=" not in page.url
@@ -650,7 +655,7 @@ def test_nobody_reads_the_words_of_a_browser_or_a_proxy(url: str, visit: Open) -
 
     page.route("**/dish?*", refuse, times=1)
     # Asked for once more, to know why.
-    page.route(re.compile(r"/dish\.png\?name=[^&]*&seed=\d+$"), refuse, times=2)
+    page.route(re.compile(r"/dish\.webp\?name=[^&]*&seed=\d+$"), refuse, times=2)
     page.locator("#another").click()
     expect(status).to_contain_text("満杯")
     expect(status).to_contain_text("1秒後にもう一度試します…")

@@ -274,7 +274,6 @@ def test_a_plate_is_enlarged_turned_saved_and_shared(
     assert read_metadata(Path(waiting.value.path()).read_bytes())["Seed"] == "7"
     with page.expect_download() as waiting:
         dialog.locator(".save-large").click()
-    assert waiting.value.suggested_filename == "tea-7-1024.png"
     with Image.open(waiting.value.path()) as large:
         assert large.size == (1024, 1024)
     share = dialog.locator(".share")
