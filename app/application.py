@@ -15,9 +15,11 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from app import dependencies, pages, routes
+from app import pages, routes
+from app.clients import UnbelievedProxies
 from app.engine import EngineClosed, QueueFull
 from app.errors import ApiError
+from app.loop_share import LoopShare
 from app.metrics import Metrics
 from app.pictures import Pictures, Pipeline
 from app.rate_limit import Allowance
@@ -74,7 +76,6 @@ def create_app(settings: Settings, pipeline: Pipeline | None = None, threads: in
     )
     app.state.metrics = metrics
     app.state.allowance = Allowance(settings.rate, metrics.refused)
-    app.state.comparing = asyncio.Semaphore(dependencies.MAX_COMPARED)
     app.state.composing = asyncio.Semaphore(dependencies.MAX_COMPOSED)
     for router in routes.ROUTERS:
         app.include_router(router)
@@ -89,7 +90,7 @@ def create_app(settings: Settings, pipeline: Pipeline | None = None, threads: in
 def _middleware(settings: Settings, metrics: Metrics) -> list[Middleware]:
     """From the outside in."""
     origins = split(settings.cors)
-    stack = [Middleware(SecurityHeaders)]
+    stack = [Middleware(SecurityHeaders), Middleware(UnbelievedProxies, believed=split(settings.proxies))]
     if settings.proxies:
         stack.append(Middleware(ProxyHeadersMiddleware, trusted_hosts=settings.proxies))
     if origins:
@@ -106,6 +107,7 @@ def _middleware(settings: Settings, metrics: Metrics) -> list[Middleware]:
     return [
         *stack,
         Middleware(Access, metrics=metrics),
+        Middleware(LoopShare),
         Middleware(Guard, origins=origins, patience=settings.patience),
     ]
 

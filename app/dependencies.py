@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 
 from starlette.requests import Request
 
-from app import responses, texts
-from app.engine import QueueFull, Ticket
+from app import clients, responses, texts
+from app.engine import Ticket
 from app.errors import ApiError
-from app.pictures import Format, Novelty, Pictures
+from app.pictures import Comparison, Format, Novelty, PictureFile, Pictures
 from app.rate_limit import Allowance
 from model.dishes import Dish
 
 logger = logging.getLogger(__name__)
 
-MAX_COMPARED = 8  # dishes with the training data, at once
 MAX_COMPOSED = 4  # pictures of pictures, at once
 
 
@@ -32,17 +30,20 @@ def of(request: Request) -> Pictures:
 
 def order(
     request: Request,
-    dishes: Sequence[Dish],
+    items: Sequence[Dish | Comparison],
     *,
     format: Format = "png",
     sketches: bool = False,
     further: bool = False,
 ) -> list[Ticket]:
-    """A ticket a dish, in order; pictures in memory are free. ApiError 429, QueueFull, EngineClosed."""
+    """A ticket an item, in order; what is in memory is free. ApiError 429, QueueFull, EngineClosed."""
     allowance: Allowance = request.app.state.allowance
-    pay = partial(allowance.spend, request.client.host if request.client else "")
-    tickets = of(request).order(dishes, pay, format=format, sketches=sketches, further=further)
-    logger.debug("ordered", extra={"dishes": [dish.query() for dish in dishes]})
+    client = clients.client(request)
+    pay = partial(allowance.spend, client)
+    wanted = [PictureFile(item, format) if isinstance(item, Dish) else item for item in items]
+    tickets = of(request).order(wanted, pay, client=client, sketches=sketches, further=further)
+    ordered = [item.query() for item in items if isinstance(item, Dish)]
+    logger.debug("ordered", extra={"dishes": ordered})
     return tickets
 
 
@@ -70,16 +71,14 @@ async def composed(
 
 
 async def novelty(request: Request, dish: Dish) -> Novelty:
-    """ApiError, QueueFull, EngineClosed."""
-    pictures = of(request)
+    """Costs an allowance twice: for the picture and for comparing it. ApiError, QueueFull, EngineClosed."""
+    if not of(request).has_index:
+        raise ApiError(404, "no_index")
     (made,) = await responses.made(request, order(request, [dish]))
     if isinstance(made, ApiError):
         raise made
-    comparing: asyncio.Semaphore = request.app.state.comparing
-    if comparing.locked():
-        raise QueueFull(0)  # its picture is in memory when the client comes back
-    async with comparing:
-        found = await asyncio.to_thread(pictures.novelty, dish, made, japanese=texts.of(request) == "ja")
-    if found is None:
-        raise ApiError(404, "no_index")
-    return found
+    comparison = Comparison(dish, texts.of(request) == "ja", made)
+    (found,) = await responses.made(request, order(request, [comparison], further=True))
+    if isinstance(found, ApiError):
+        raise found
+    return Novelty.read(found)

@@ -3,8 +3,12 @@
 A bounded queue counted in pictures, and one thread a model that runs at once with whatever waits: a lone
 request is never delayed in the hope of company, and a busy model finds its next batch ready. Pictures are
 made in two steps, a sketch and its refinement, which take turns, so that everyone sees a sketch early and
-a crowd of sketch-only jobs cannot starve the others. Encoding runs in a small pool beside the next
-forward pass, or before it where both would want the same CPUs. Two callers who want the same item share one job.
+a crowd of sketch-only jobs cannot starve the others. Before each step the clients have lines, which
+`app.fair_queue` serves in turn. When the queue is full the longest line gives way, from its end, to a client whose
+own is shorter: buffer stealing (P. McKenney, "Stochastic Fairness Queueing", INFOCOM 1990).
+
+Encoding runs in a small pool beside the next forward pass, or before it where both would want the same CPUs. Two
+callers who want the same item share one job.
 
 This module knows neither HTTP nor torch: the model is anything with the methods of `Model`.
 """
@@ -19,9 +23,15 @@ import time
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import chain, islice
 from typing import Any, Generic, Protocol, TypeVar
 
+from app.fair_queue import FairQueue
+
 logger = logging.getLogger(__name__)
+
+# Pictures that a client is served in its turn: as many as the page orders, which are then seen as early as they can be.
+QUANTUM = 4
 
 
 class Item(Hashable, Protocol):
@@ -81,18 +91,20 @@ class Watch:
         """A picture has been encoded."""
 
     def refused(self, reason: str, count: int = 1) -> None:
-        """So many items were refused or dropped: "queue_full", "closing", "waited_too_long"."""
+        """So many items were refused or dropped: "queue_full", "gave_way", "closing", "waited_too_long"."""
 
 
 @dataclass(eq=False)
 class Ticket:
-    """One caller's claim on one item.
+    """One caller's claim on one item; `at_hand` where that has been made before.
 
     `sketch` is done before `picture`, with None where no sketch was made for this ticket.
-    `ahead` is the number of pictures that were in the queue before it.
+    `ahead` is the number of pictures that were to be made before it when it was taken.
     """
 
+    client: str = ""
     ahead: int = 0
+    at_hand: bool = False
     since: float = 0.0
     sketch: Future[bytes | None] = field(default_factory=Future)
     picture: Future[bytes] = field(default_factory=Future)
@@ -108,7 +120,7 @@ class Ticket:
 
 def served(data: bytes) -> Ticket:
     """A ticket for something that was at hand already."""
-    ticket = Ticket()
+    ticket = Ticket(at_hand=True)
     ticket.sketch.set_result(None)
     ticket.picture.set_result(data)
     return ticket
@@ -127,7 +139,10 @@ def _resolve(future: Future[Any], value: object) -> None:
 
 @dataclass(eq=False)
 class _Job(Generic[I]):
+    """Waits in the line of one of its tickets' clients: of the one whose line was shortest when it came."""
+
     item: I
+    client: str
     tickets: list[Ticket] = field(default_factory=list)
     encode_sketch: bool = False
     sketch: Any = None
@@ -153,8 +168,8 @@ class Engine(Generic[I]):
         self._watch = watch or Watch()
         self._changed = threading.Condition()
         self._jobs: dict[I, _Job[I]] = {}  # everything accepted and not yet delivered
-        self._to_sketch: dict[I, _Job[I]] = {}  # dicts as ordered sets: a job leaves from any place in O(1)
-        self._to_refine: dict[I, _Job[I]] = {}
+        self._to_sketch: FairQueue[str, _Job[I]] = FairQueue(QUANTUM)
+        self._to_refine: FairQueue[str, _Job[I]] = FairQueue(QUANTUM)
         self._refusing = False
         self._closing = False
         self._seconds = {"sketch": 0.0, "refine": 0.0}  # measured, a picture
@@ -177,6 +192,11 @@ class Engine(Generic[I]):
         """Every model has been warmed and work is taken."""
         return self._warm == len(self._threads) and not self._refusing
 
+    def has_others(self, client: str) -> bool:
+        """Whether clients other than this one have pictures waiting or in the making."""
+        with self._changed:
+            return any(job.client != client for job in self._jobs.values())
+
     @property
     def seconds_a_picture(self) -> float:
         return sum(self._seconds.values()) / len(self._threads)
@@ -185,12 +205,14 @@ class Engine(Generic[I]):
         self,
         items: Sequence[I],
         *,
+        client: str = "",
         sketches: bool = False,
         further: bool = False,
         pay: Callable[[], None] = lambda: None,
     ) -> list[Ticket]:
         """Queue all of `items` or none. QueueFull, EngineClosed, or what `pay` raises.
 
+        A ticket may end in QueueFull later on, where its client's line was the longest when others found no room.
         `further` items belong to an order that was accepted before: they are taken while the engine drains. `pay` is
         called under the lock once there is room, so that nobody pays for what is refused or gets what is not paid for.
         """
@@ -198,13 +220,12 @@ class Engine(Generic[I]):
             if self._closing or (self._refusing and not further):
                 self._watch.refused("closing", len(items))
                 raise EngineClosed
-            ahead = self.depth
-            new = len({item for item in items if item not in self._jobs})
-            if ahead + new > self.capacity:
-                self._watch.refused("queue_full", len(items))
-                raise QueueFull(ahead * self.seconds_a_picture)
+            giving_way = self._giving_way(client, items)
             pay()
-            tickets = [self._join(item, ahead, sketches) for item in items]
+            for job in giving_way:
+                self._drop(job)
+            ahead = self._ahead(client)
+            tickets = [self._join(item, client, ahead, sketches) for item in items]
             self._changed.notify_all()
             return tickets
 
@@ -222,12 +243,97 @@ class Engine(Generic[I]):
         if self._encoders:
             self._encoders.shutdown(wait=True)
 
-    def _join(self, item: I, ahead: int, sketches: bool) -> Ticket:
+    # Lines and room, under the lock (`_leave` takes it)
+
+    def _waiting(self, client: str) -> int:
+        return self._to_sketch.length(client) + self._to_refine.length(client)
+
+    def _lines(self) -> dict[str, int]:
+        """How many jobs wait in each client's line."""
+        lengths: dict[str, int] = {}
+        for client, length in chain(self._to_sketch.lengths(), self._to_refine.lengths()):
+            lengths[client] = lengths.get(client, 0) + length
+        return lengths
+
+    def _ahead(self, client: str) -> int:
+        """The pictures that come before this client's next one: its own, those in the making, and those that others
+        are served in the same turns."""
+        lines = self._lines()
+        making = self.depth - sum(lines.values())
+        own = lines.pop(client, 0)
+        turns = (own // QUANTUM + 1) * QUANTUM
+        return making + own + sum(min(length, turns) for length in lines.values())
+
+    def _giving_way(self, client: str, items: Sequence[I]) -> list[_Job[I]]:
+        """The jobs that have to go before there is room for `items`, the last of the longest lines. QueueFull where the
+        client's own line would be no shorter than they are."""
+        wanted = set(items)
+        new = sum(item not in self._jobs for item in wanted)
+        short = self.depth + new - self.capacity
+        if short <= 0:
+            return []
+        lines = self._lines()
+        own = lines.pop(client, 0) + new
+        for item in wanted & self._jobs.keys():  # nobody makes room by losing what is asked for
+            if self._jobs[item].client in lines and self._is_waiting(self._jobs[item]):
+                lines[self._jobs[item].client] -= 1
+        going: dict[str, int] = {}
+        for _ in range(short):
+            longest = max(lines, key=lines.__getitem__, default=None)
+            if longest is None or lines[longest] <= own:
+                self._watch.refused("queue_full", len(items))
+                raise QueueFull(self.depth * self.seconds_a_picture)
+            lines[longest] -= 1
+            going[longest] = going.get(longest, 0) + 1
+        return [
+            job
+            for other, count in going.items()
+            for job in islice(
+                (
+                    job
+                    for job in chain(self._to_sketch.latest(other), self._to_refine.latest(other))
+                    if job.item not in wanted
+                ),
+                count,
+            )
+        ]
+
+    def _drop(self, job: _Job[I]) -> None:
+        self._unqueue(job)
+        del self._jobs[job.item]
+        self._watch.refused("gave_way", len(job.tickets))
+        tickets, job.tickets = job.tickets, []
+        for ticket in tickets:
+            _resolve(ticket.sketch, None)
+            _resolve(ticket.picture, QueueFull(self.depth * self.seconds_a_picture))
+
+    def _is_waiting(self, job: _Job[I]) -> bool:
+        """Not in a forward pass right now."""
+        return self._to_sketch.has(job.client, job) or self._to_refine.has(job.client, job)
+
+    def _unqueue(self, job: _Job[I]) -> FairQueue[str, _Job[I]] | None:
+        """The queue that it was in; None for a job that is in a forward pass right now."""
+        for queue in (self._to_sketch, self._to_refine):
+            if queue.discard(job.client, job):
+                return queue
+        return None
+
+    def _move(self, job: _Job[I], client: str) -> None:
+        """To another client's line."""
+        queue = self._unqueue(job)
+        job.client = client
+        if queue is not None:
+            queue.add(client, job)
+
+    def _join(self, item: I, client: str, ahead: int, sketches: bool) -> Ticket:
         job = self._jobs.get(item)
         if job is None:
-            job = self._jobs[item] = self._to_sketch[item] = _Job(item)
+            job = self._jobs[item] = _Job(item, client)
+            self._to_sketch.add(client, job)
+        elif self._waiting(client) < self._waiting(job.client):
+            self._move(job, client)
         job.encode_sketch |= sketches
-        ticket = Ticket(ahead, self._clock(), _leave=lambda ticket: self._leave(job, ticket))
+        ticket = Ticket(client, ahead, since=self._clock(), _leave=lambda ticket: self._leave(job, ticket))
         job.tickets.append(ticket)
         if sketches and job.sketch_data is not None:
             _resolve(ticket.sketch, job.sketch_data)
@@ -237,11 +343,14 @@ class Engine(Generic[I]):
         with self._changed:
             if ticket in job.tickets:
                 job.tickets.remove(ticket)
-            if job.tickets or self._jobs.get(job.item) is not job:
+            if self._jobs.get(job.item) is not job:
                 return
-            # A job that is in a forward pass right now is in neither queue and ends by itself.
-            if self._to_sketch.pop(job.item, None) or self._to_refine.pop(job.item, None):
-                del self._jobs[job.item]
+            if not job.tickets:
+                # A job that is in a forward pass right now ends by itself.
+                if self._unqueue(job) is not None:
+                    del self._jobs[job.item]
+            elif all(other.client != job.client for other in job.tickets):
+                self._move(job, min((other.client for other in job.tickets), key=self._waiting))
 
     # The dispatcher's side
 
@@ -271,12 +380,12 @@ class Engine(Generic[I]):
             else:
                 self._refine(model, jobs)
 
-    def _take(self, queue: dict[I, _Job[I]], limit: int) -> list[_Job[I]]:
+    def _take(self, queue: FairQueue[str, _Job[I]], limit: int) -> list[_Job[I]]:
         """The next jobs that somebody waits for; who has waited too long is told so. Under the lock."""
         now = self._clock()
         jobs: list[_Job[I]] = []
         while queue and len(jobs) < limit:
-            job = queue.pop(next(iter(queue)))
+            job = queue.pop()
             for ticket in [t for t in job.tickets if now - t.since > self._max_wait]:
                 job.tickets.remove(ticket)
                 self._watch.refused("waited_too_long")
@@ -302,7 +411,7 @@ class Engine(Generic[I]):
                     if not job.tickets:
                         del self._jobs[job.item]
                         continue
-                    self._to_refine[job.item] = job
+                    self._to_refine.add(job.client, job)
                 if job.encode_sketch:
                     self._beside(self._show_sketch, job, model.encode_sketch, sketch)
 

@@ -1,15 +1,16 @@
-"""Dishes to picture files: the pipeline behind the engine, and a memory of what was just made."""
+"""Dishes to picture files, and how new they are: the pipeline behind the engine, with a memory of what was just made."""
 
 from __future__ import annotations
 
 import hashlib
 import io
+import json
 import math
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -108,6 +109,34 @@ def _take_the_cpus(threads: int) -> None:
     other.join()
 
 
+class Novelty(NamedTuple):
+    """What of the training data a dish is nearest to, by its name and, where the index can tell, by its picture."""
+
+    name: Nearest
+    picture: Nearest | None
+
+    @classmethod
+    def read(cls, data: bytes) -> Novelty:
+        """What a comparison was made into."""
+        name, picture = json.loads(data)
+        return cls(Nearest(*name), picture and Nearest(*picture))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A dish and its `picture` (a PNG file), to be compared with the training data; photographs' names are Japanese
+    where wanted and known. It waits, and is remembered, as a picture is, and made as a picture is encoded."""
+
+    dish: Dish
+    japanese: bool
+    picture: bytes = field(compare=False, repr=False)
+
+    sketch_only = True  # there is nothing to refine
+
+
+Item = PictureFile | Comparison
+
+
 class PipelineModel:
     """`app.engine.Model` over a pipeline."""
 
@@ -129,26 +158,35 @@ class PipelineModel:
         for file in files:
             self.encode(file, pictures[0])
 
-    def sketch(self, items: Sequence[PictureFile]) -> list[_Sketch]:
-        ordered = [item.dish for item in items]
-        embeddings = dishes.embeddings(self._words, ordered)
-        latents = dishes.latents(self._pipeline, ordered)
+    def sketch(self, items: Sequence[Item]) -> list[_Sketch | None]:
+        """None in a comparison's place."""
+        wanted = [item.dish for item in items if isinstance(item, PictureFile)]
+        if not wanted:
+            return [None] * len(items)
+        embeddings = dishes.embeddings(self._words, wanted)
+        latents = dishes.latents(self._pipeline, wanted)
         images = self._pipeline.sketch(embeddings, latents)
-        return [_Sketch(*row) for row in zip(embeddings, latents, images, strict=True)]
+        made = (_Sketch(*row) for row in zip(embeddings, latents, images, strict=True))
+        return [next(made) if isinstance(item, PictureFile) else None for item in items]
 
-    def refine(self, items: Sequence[PictureFile], sketches: Sequence[_Sketch]) -> Any:
+    def refine(self, items: Sequence[Item], sketches: Sequence[_Sketch | None]) -> Any:
         import torch
 
+        drawn = [sketch for sketch in sketches if sketch is not None]
         return self._pipeline.refine(
-            torch.stack([sketch.image for sketch in sketches]),
-            torch.stack([sketch.embedding for sketch in sketches]),
-            torch.stack([sketch.latent for sketch in sketches]),
+            torch.stack([sketch.image for sketch in drawn]),
+            torch.stack([sketch.embedding for sketch in drawn]),
+            torch.stack([sketch.latent for sketch in drawn]),
         )
 
-    def encode_sketch(self, item: PictureFile, sketch: _Sketch) -> bytes:
+    def encode_sketch(self, item: Item, sketch: _Sketch | None) -> bytes:
+        if sketch is None:
+            assert isinstance(item, Comparison)
+            return json.dumps(self._compare(item)).encode()
         return self.encode(item, sketch.image)
 
-    def encode(self, item: PictureFile, picture: Any) -> bytes:
+    def encode(self, item: Item, picture: Any) -> bytes:
+        assert isinstance(item, PictureFile)
         dish = item.dish
         pixels: np.ndarray[Any, Any] = to_uint8(picture[None])[0]
         metadata = png.describe(dish.name, dish.seed, self._pipeline.version)
@@ -160,9 +198,20 @@ class PipelineModel:
             metadata["Enlarged"] = f"from {PICTURE_SIZE} pixels by a Lanczos filter"
         return ENCODERS[item.format](pixels, metadata)
 
+    def _compare(self, item: Comparison) -> Novelty:
+        """With what the generators are told of the dish, and with its picture."""
+        dish, index = item.dish, self._pipeline.names_index
+        assert index is not None
+        told = dishes.embeddings(self._pipeline, [dish])[0]
+        # A dish that has been changed is not the one that its name says.
+        name = "" if dish.off or dish.mix or (dish.to is not None and dish.t) else dish.name
+        with Image.open(io.BytesIO(item.picture)) as image:
+            pixels = np.asarray(image.convert("RGB"))
+        return Novelty(index.nearest(told, name), index.alike(pixels, japanese=item.japanese))
+
 
 class Recent:
-    """Finished files, the least recently used out first. Thread-safe."""
+    """What was made, the least recently used out first. Thread-safe."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -184,15 +233,8 @@ class Recent:
                 self._size -= len(self._data.popitem(last=False)[1])
 
 
-class Novelty(NamedTuple):
-    """What of the training data a dish is nearest to, by its name and, where the index can tell, by its picture."""
-
-    name: Nearest
-    picture: Nearest | None
-
-
 class Pictures:
-    """Takes orders of dishes, from memory where it can and from the engine where it must."""
+    """Takes orders of dishes and comparisons, from memory where it can and from the engine where it must."""
 
     def __init__(
         self,
@@ -208,13 +250,12 @@ class Pictures:
         self.device = str(pipeline.device)
         self.notices = pipeline.notices
         self.pieces: Callable[[str], list[str]] = pipeline.tokenizer.pieces
-        self._pipeline = pipeline
         self._index = pipeline.names_index
         self.recent = Recent(cache_bytes)
         # On a CPU an encoder takes one of the model's cores, and the threads on the others wait for that one: beside a
         # forward pass an encoding costs three times what it costs by itself (docs/benchmarks.md).
         encoders = 2 if pipeline.batch_size > 1 else 0
-        self.engine: Engine[PictureFile] = Engine(
+        self.engine: Engine[Item] = Engine(
             [PipelineModel(pipeline, threads)], capacity=queue, max_wait=max_wait, encoders=encoders, watch=watch
         )
 
@@ -223,40 +264,29 @@ class Pictures:
         """Whether the checkpoint knows the names that the model was trained on."""
         return self._index is not None
 
-    def novelty(self, dish: Dish, picture: bytes, *, japanese: bool = False) -> Novelty | None:
-        """What is near to what the generators are told of this dish, and to its picture (a PNG file), whose names
-        are Japanese where wanted and known."""
-        if self._index is None:
-            return None
-        told = dishes.embeddings(self._pipeline, [dish])[0]
-        # A dish that has been changed is not the one that its name says.
-        name = "" if dish.off or dish.mix or (dish.to is not None and dish.t) else dish.name
-        with Image.open(io.BytesIO(picture)) as image:
-            pixels = np.asarray(image.convert("RGB"))
-        return Novelty(self._index.nearest(told, name), self._index.alike(pixels, japanese=japanese))
-
     def order(
         self,
-        items: Sequence[Dish],
+        items: Sequence[Item],
         pay: Callable[[int], None],
         *,
-        format: Format = "png",
+        client: str = "",
         sketches: bool = False,
         further: bool = False,
     ) -> list[Ticket]:
-        """A ticket a dish, in order; `further` as for `Engine.submit`. QueueFull, EngineClosed.
+        """A ticket an item, in order; `client` and `further` as for `Engine.submit`. QueueFull, EngineClosed.
 
         `pay` hears how many of them are not in memory, and so have to be made, once there is room for them; when it
         raises, none is."""
-        files = [PictureFile(dish, format) for dish in items]
-        known = {file: data for file in files if (data := self.recent.get(file)) is not None}
-        missing = [file for file in files if file not in known]
+        known = {item: data for item in items if (data := self.recent.get(item)) is not None}
+        missing = [item for item in items if item not in known]
         made = iter(
-            self.engine.submit(missing, sketches=sketches, further=further, pay=lambda: pay(len(missing)))
+            self.engine.submit(
+                missing, client=client, sketches=sketches, further=further, pay=lambda: pay(len(missing))
+            )
             if missing
             else ()
         )
-        return [served(known[file]) if file in known else self._remember(file, next(made)) for file in files]
+        return [served(known[item]) if item in known else self._remember(item, next(made)) for item in items]
 
     def etag(self, *parts: object) -> str:
         """A strong entity tag: what has these parts, such as a format and a dish's query, and is by the same model has
@@ -264,10 +294,10 @@ class Pictures:
         key = "\n".join(map(str, (self.version, *parts)))
         return f'"{hashlib.sha256(key.encode()).hexdigest()[:24]}"'
 
-    def _remember(self, file: PictureFile, ticket: Ticket) -> Ticket:
+    def _remember(self, item: Item, ticket: Ticket) -> Ticket:
         def keep(future: Future[bytes]) -> None:
             if not future.cancelled() and future.exception() is None:
-                self.recent.put(file, future.result())
+                self.recent.put(item, future.result())
 
         ticket.picture.add_done_callback(keep)
         return ticket

@@ -6,7 +6,6 @@ more packages, one of them compiled, for what these lines do.
 
 from __future__ import annotations
 
-import ipaddress
 import math
 import time
 from collections.abc import Callable
@@ -29,14 +28,13 @@ class Allowance:
         self._a_minute = a_minute
         self._refused = refused
         self._clock = clock
-        self._paid_until: dict[str, float] = {}  # by client, the one who has not ordered for longest first
+        self._paid_until: dict[str, float] = {}  # the one who has not ordered for longest first
 
-    def spend(self, address: str, pictures: int) -> None:
+    def spend(self, client: str, pictures: int) -> None:
         """ApiError 429 where this client has had its share."""
         if not (self._a_minute and pictures):
             return
         now = self._clock()
-        client = _network(address)
         # An order larger than a whole minute's share would never be taken.
         cost = min(pictures, self._a_minute) * MINUTE / self._a_minute
         paid_until = max(self._paid_until.get(client, now), now) + cost
@@ -52,14 +50,3 @@ class Allowance:
         """Clients who owe nothing any more. Whoever owes something has ordered within the last minute."""
         while (oldest := next(iter(self._paid_until))) and self._paid_until[oldest] <= now:
             del self._paid_until[oldest]
-
-
-def _network(address: str) -> str:
-    """A client is an IPv4 address, or the /64 that an IPv6 one is given whole."""
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return address  # a unix socket has none
-    if isinstance(parsed, ipaddress.IPv4Address):
-        return address
-    return str(parsed.ipv4_mapped or ipaddress.ip_network((parsed, 64), strict=False))

@@ -32,9 +32,10 @@ class ClientGone(Exception):
     """Nobody is there any more to read the answer."""
 
 
-async def made(request: Request, tickets: Sequence[Ticket]) -> list[bytes | ApiError]:
-    """Each ticket's file, or what went wrong with it. ClientGone."""
-    work = asyncio.gather(*(asyncio.wrap_future(t.picture) for t in tickets), return_exceptions=True)
+async def made(request: Request, tickets: Sequence[Ticket], *, all: bool = False) -> list[bytes | ApiError]:
+    """Each ticket's file, or what went wrong with it. ClientGone. ApiError, and the rest is dropped, at the first that
+    went wrong where `all` are wanted."""
+    work = asyncio.gather(*(asyncio.wrap_future(t.picture) for t in tickets), return_exceptions=not all)
     # A gathering that is cancelled holds that as an exception, and asyncio complains of one that nobody has read.
     work.add_done_callback(lambda done: done.cancelled() or done.exception())
     gone = asyncio.create_task(_disconnected(request))
@@ -44,7 +45,13 @@ async def made(request: Request, tickets: Sequence[Ticket]) -> list[bytes | ApiE
         if not work.done():
             gone.result()  # raises where it is the rest of the body that went wrong
             raise ClientGone
-        return [result if isinstance(result, bytes) else from_exception(result) for result in work.result()]
+        try:
+            results = work.result()
+        except Exception as error:
+            raise from_exception(error) from None
+        if any(isinstance(result, bytes) and not t.at_hand for t, result in zip(tickets, results, strict=True)):
+            request.state.made = True  # app.loop_share asks
+        return [result if isinstance(result, bytes) else from_exception(result) for result in results]
     finally:
         gone.cancel()
         work.cancel()
@@ -159,6 +166,8 @@ async def _lines(request: Request, order: Order, tickets: Sequence[Ticket], form
             else:
                 shown = described(request, order, order.dishes[index], format)
                 event = "error" if isinstance(value, ApiError) else event
+                if isinstance(value, bytes) and not tickets[index].at_hand:
+                    request.state.made = True  # app.loop_share asks
                 yield _line(event=event, index=index, **shown, **result(request, value, format))
     yield _line(event="done", seconds=round(time.monotonic() - began, 3))
 

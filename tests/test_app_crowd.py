@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 
 from app.application import create_app
-from app.dependencies import MAX_COMPARED
 from app.request_parsing import MAX_PICTURES
 from app.settings import Settings
 from model.nearest import Nearest
@@ -84,38 +83,45 @@ def test_the_place_in_the_queue_is_told(pipeline: FakePipeline) -> None:
 
 
 class Index:
-    """Takes its time to say what is near."""
+    """Notes on which thread it is asked."""
 
     def __init__(self) -> None:
-        self.gate = threading.Event()
+        self.threads: list[str] = []
 
     def nearest(self, embedding: object, name: str) -> Nearest:
-        assert self.gate.wait(30)
+        self.threads.append(threading.current_thread().name)
         return Nearest([("tea", 0.0)], 0, exists=True)
 
     def alike(self, picture: object, *, japanese: bool) -> None:
         """Knows no photographs."""
 
 
-def test_who_asks_what_is_near_while_too_many_do_is_told_when_to_come_back(pipeline: FakePipeline) -> None:
+def test_what_is_near_is_found_in_line_once_and_paid_for(pipeline: FakePipeline) -> None:
     pipeline.names_index = index = Index()  # type: ignore[assignment]
-    with opened(pipeline) as client, ThreadPoolExecutor(MAX_COMPARED + 4) as threads:
-        client.get("/dish.png?name=tea")
-        asked = [threads.submit(client.get, "/nearest?name=tea") for _ in range(MAX_COMPARED + 4)]
-        try:
-            until(lambda: sum(answer.done() for answer in asked) == 4)
-            page = client.get("/dish?name=tea&nearest=1", headers={"Accept": "text/html"})
-            assert (page.status_code, page.headers["retry-after"]) == (503, "1")
-            assert "kitchen is full" in page.text
-            assert client.get("/dish?name=tea").status_code == 200
-        finally:
-            index.gate.set()
-        answers = [answer.result(10) for answer in asked]
-        assert sorted(answer.status_code for answer in answers) == [200] * MAX_COMPARED + [503] * 4
-        for refused in (answer for answer in answers if answer.status_code == 503):
-            assert refused.json()["error"]["code"] == "queue_full"
-            assert refused.headers["retry-after"] == "1"
-        assert client.get("/nearest?name=tea").json()["exists"]
+    with opened(pipeline, rate=4) as client:
+        for _ in range(3):
+            near = client.get("/nearest?name=tea").json()
+            assert (near["exists"], near["by_name"]["names"]) == (True, [{"name": "tea", "distance": 0}])
+        assert "“tea” exists" in client.get("/dish?name=tea&nearest=1&lang=en", headers={"Accept": "text/html"}).text
+        assert index.threads == ["dispatcher-0"]
+        # A picture and a comparison an answer.
+        assert client.get("/nearest?name=coffee").status_code == 200
+        assert client.get("/nearest?name=milk").status_code == 429
+
+
+def test_a_full_kitchen_compares_nothing(pipeline: FakePipeline) -> None:
+    pipeline.names_index = Index()  # type: ignore[assignment]
+    with opened(pipeline, queue=8) as client, ThreadPoolExecutor() as threads:
+        client.get("/dish.png?name=coffee")
+        pipeline.gate.clear()
+        first = threads.submit(client.post, "/generate", data={"name": "tea", "n": 8})
+        until(lambda: len(pipeline.sketched) >= 4)
+        page = client.get("/dish?name=coffee&nearest=1", headers={"Accept": "text/html"})
+        assert page.status_code == 503
+        assert int(page.headers["retry-after"]) >= 1
+        assert "kitchen is full" in page.text
+        pipeline.gate.set()
+        assert first.result(10).status_code == 200
 
 
 ORDER = (

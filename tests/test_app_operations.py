@@ -24,6 +24,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from app import cpus, logs
 from app.application import create_app
+from app.clients import network
 from app.errors import ApiError
 from app.rate_limit import Allowance
 from app.settings import SETTINGS, Settings
@@ -218,11 +219,12 @@ def test_an_allowance_grows_back_and_is_each_clients_own() -> None:
     now[0] += 5
     allowance.spend("10.0.0.1", 5)
     # An IPv6 client has a whole network of addresses.
-    allowance.spend("2001:db8::1", 60)
+    allowance.spend(network("2001:db8::1"), 60)
     with pytest.raises(ApiError):
-        allowance.spend("2001:db8::ffff", 1)
-    allowance.spend("2001:db8:0:1::1", 60)
-    allowance.spend("", 1)
+        allowance.spend(network("2001:db8::ffff"), 1)
+    allowance.spend(network("2001:db8:0:1::1"), 60)
+    assert network("::ffff:10.0.0.1") == network("10.0.0.1") == "10.0.0.1"
+    allowance.spend(network(""), 1)
     # What is larger than a minute's share is taken by whoever owes nothing.
     now[0] += 3600
     allowance.spend("10.0.0.1", 100)
@@ -297,6 +299,18 @@ def test_proxies_are_believed_only_when_told_so(
         page = visitor.get("/docs", headers=told)
         assert f"{scheme}://{visitor.base_url.netloc.decode()}/generate" in page.text
     assert [line["client"] for line in lines()] == [client]
+
+
+def test_a_proxy_that_is_not_believed_is_named_once(lines: Callable[[], list[dict]]) -> None:
+    told = {"X-Forwarded-For": "203.0.113.9"}
+    for proxies, expected in (("", 1), ("10.0.0.1", 1), ("127.0.0.0/8", 0), ("*", 0)):
+        before = len(warnings := [line for line in lines() if line["level"] == "WARNING"])
+        with opened(proxies=proxies) as client:
+            for _ in range(3):
+                client.get("/docs", headers=told)
+        warnings = [line["message"] for line in lines() if line["level"] == "WARNING"][before:]
+        assert len(warnings) == expected
+        assert all("127.0.0.1" in warning and "CAFETERIA_PROXIES" in warning for warning in warnings)
 
 
 # Clients who are slow, half gone, or speak no HTTP

@@ -133,10 +133,7 @@ async def menu_zip(request: Request) -> Response:
     # A few at a time, so that a menu never fills the kitchen by itself.
     for start in range(0, len(dishes), MAX_PICTURES):
         tickets = dependencies.order(request, dishes[start : start + MAX_PICTURES], further=start > 0)
-        for result in await responses.made(request, tickets):
-            if isinstance(result, ApiError):
-                raise result
-            made.append(result)
+        made += [png for png in await responses.made(request, tickets, all=True) if isinstance(png, bytes)]
     return responses.packed(dishes, made)
 
 

@@ -103,10 +103,9 @@ async def generations(request: Request) -> JSONResponse:
             error.field = "prompt"
         raise
     data = []
-    made = await responses.made(request, dependencies.order(request, order.dishes))
+    made = await responses.made(request, dependencies.order(request, order.dishes), all=True)
     for dish, result in zip(order.dishes, made, strict=True):
-        if isinstance(result, ApiError):
-            raise result
+        assert isinstance(result, bytes)
         image: dict[str, Any] = {"revised_prompt": order.name, "seed": dish.seed}
         if asked.response_format == "b64_json":
             image["b64_json"] = base64.b64encode(result).decode("ascii")
