@@ -8,13 +8,13 @@ from PIL import Image
 
 from model.checkpoint import write_file
 
-MARKS = ("<!-- results -->\n", "<!-- end of results -->\n")
 
-
-def fill(page: Path, results: str) -> None:
-    """Puts these results, which end with a line break, in place of those between the marks of a page."""
+def fill(page: Path, results: str, section: str = "results") -> None:
+    """Puts these results, which end with a line break, in place of those between a section's marks in a page:
+    <!-- results --> and <!-- end of results -->, each on a line of its own."""
     text = page.read_text("utf-8")
-    start, end = text.index(MARKS[0]) + len(MARKS[0]), text.index(MARKS[1])
+    mark = f"<!-- {section} -->\n"
+    start, end = text.index(mark) + len(mark), text.index(f"<!-- end of {section} -->\n")
     write_file(page, (text[:start] + results + text[end:]).encode())
 
 

@@ -298,7 +298,7 @@ def test_proxies_are_believed_only_when_told_so(
     with opened(proxies=proxies) as visitor:
         page = visitor.get("/docs", headers=told)
         assert f"{scheme}://{visitor.base_url.netloc.decode()}/generate" in page.text
-    assert [line["client"] for line in lines()] == [client]
+    assert [line["client"] for line in lines() if "client" in line] == [client]
 
 
 def test_a_proxy_that_is_not_believed_is_named_once(lines: Callable[[], list[dict]]) -> None:
