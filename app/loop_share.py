@@ -79,7 +79,8 @@ class LoopShare:
         self._forget()
         if account.waiting >= MOST_WAITING:
             refusal = ApiError(503, "queue_full", retry_after=1, headers={"Connection": "close"})
-            await respond(Request(scope), refusal)(scope, receive, send)
+            unread = {**scope, "query_string": b""}
+            await respond(Request(unread), refusal)(scope, receive, send)
             return
         await self._turn(scope, client, account)
         booked, state = account.book(), scope.setdefault("state", {})

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+LONGEST = 2048  # characters of a header that are read: browsers send some 200
+
 
 def weights(header: str) -> list[tuple[str, float]]:
     """The entries of an Accept or Accept-Language header with their q, in order; parameters are left out."""
     entries = []
-    for part in header.lower().split(","):
+    for part in header[:LONGEST].lower().split(","):
         value, *parameters = (piece.strip() for piece in part.split(";"))
         q = 1.0
         for parameter in parameters:

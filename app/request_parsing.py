@@ -14,6 +14,7 @@ from urllib.parse import unquote_to_bytes
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from python_multipart import parse_form
 from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import Field as FormField
 from python_multipart.multipart import File
 from starlette.requests import Request
 
@@ -27,6 +28,7 @@ from model.pipeline import MAX_SEED
 MAX_PICTURES = 8
 PAGE_PICTURES = 4
 MAX_MENU = 24
+MAX_FIELDS = 64  # of a query or a form
 DRAWN = 1_000_000  # seeds drawn at random are below this: people read them to each other, and a million will do
 RECIPE = ("name", "seed", "path", "off", "mix", "to", "to_seed", "t", "size")  # what one picture depends on
 
@@ -329,7 +331,8 @@ def _json(body: bytes) -> dict[str, Any]:
 
 
 def _pairs(data: bytes) -> list[tuple[bytes, bytes]]:
-    """The keys and values of application/x-www-form-urlencoded."""
+    """The keys and values of application/x-www-form-urlencoded. ApiError 400 where they are too many."""
+    check_count(data)
     pairs = []
     for part in data.split(b"&"):
         if part:
@@ -338,9 +341,20 @@ def _pairs(data: bytes) -> list[tuple[bytes, bytes]]:
     return pairs
 
 
+def check_count(data: bytes) -> None:
+    """ApiError 400 where this query or form has too many fields, before any of them is looked at."""
+    if data.count(b"&") >= MAX_FIELDS:
+        raise ApiError(400, "too_many_fields", most=MAX_FIELDS)
+
+
 def _parts(body: bytes, content_type: str) -> list[tuple[bytes, bytes]]:
     """The names and contents of the parts of multipart/form-data."""
     pairs: list[tuple[bytes, bytes]] = []
+
+    def on_field(field: FormField) -> None:
+        if len(pairs) >= MAX_FIELDS:
+            raise ApiError(400, "too_many_fields", most=MAX_FIELDS)
+        pairs.append((field.field_name or b"", field.value or b""))
 
     def on_file(file: File) -> None:
         raise ApiError(422, "unexpected_file")
@@ -349,7 +363,7 @@ def _parts(body: bytes, content_type: str) -> list[tuple[bytes, bytes]]:
         parse_form(
             {"Content-Type": content_type.encode("latin-1")},
             io.BytesIO(body),
-            lambda field: pairs.append((field.field_name or b"", field.value or b"")),
+            on_field,
             on_file,
         )
     except FormParserError:

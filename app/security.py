@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import ApiError
 from app.pages import respond
+from app.request_parsing import check_count
 
 MAX_BODY_BYTES = 64 * 1024
 
@@ -58,7 +59,8 @@ class SecurityHeaders:
 
 
 class Guard:
-    """ASGI middleware: bodies are limited in size and time, and forms come from no other site."""
+    """ASGI middleware: bodies are limited in size and time, queries in their fields, and forms come from no other
+    site."""
 
     def __init__(self, app: ASGIApp, origins: Sequence[str] = (), patience: float = 30) -> None:
         """`origins` may send forms too, "*" being all; a whole body gets `patience` seconds to arrive in."""
@@ -74,6 +76,10 @@ class Guard:
         too_large = ApiError(413, "body_too_large", most=MAX_BODY_BYTES)
         length = headers.get("content-length", "0")
         refusal = None
+        try:
+            check_count(scope["query_string"])
+        except ApiError as error:
+            refusal, scope = error, {**scope, "query_string": b""}  # not even for the language
         if length.isdigit() and (len(length) > 12 or int(length) > MAX_BODY_BYTES):
             refusal = too_large
         elif scope["method"] not in ("GET", "HEAD", "OPTIONS") and from_elsewhere(headers, self._origins):

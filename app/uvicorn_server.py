@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import socket
 from typing import Any
 
@@ -13,9 +14,10 @@ from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from app.errors import ApiError
-from app.security import MAX_BODY_BYTES
 from app.settings import Settings
 
+MAX_HEAD_BYTES = 2**14  # of a request: its first line and its headers
+MAX_HEADERS = 100
 PIECE = 2**16  # bytes of an answer that a client has to take in, in its time
 
 
@@ -31,7 +33,7 @@ def config(app: FastAPI, settings: Settings) -> uvicorn.Config:
         port=settings.port,
         http=Protocol,
         ws="none",
-        h11_max_incomplete_event_size=MAX_BODY_BYTES,
+        h11_max_incomplete_event_size=MAX_HEAD_BYTES,
         log_config=None,
         access_log=False,  # it would write down what visitors type; app.request_log leaves that out
         proxy_headers=False,  # uvicorn believes whoever is on this machine; app.application asks the settings
@@ -55,6 +57,22 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
+class _Connection(h11.Connection):
+    """Looks at the size of a head before it is parsed: h11 itself does so only where a head is not complete."""
+
+    head_too_large = False
+
+    def next_event(self) -> Any:
+        if self.their_state is h11.IDLE:
+            data = self.trailing_data[0]
+            end = re.search(rb"\n\r?\n", data[:MAX_HEAD_BYTES])
+            lines = data.count(b"\n", 0, end.end() if end else MAX_HEAD_BYTES)
+            if (end is None and len(data) > MAX_HEAD_BYTES) or lines > MAX_HEADERS + 2:
+                self.head_too_large = True
+                raise h11.RemoteProtocolError("the head is too large", error_status_hint=431)
+        return super().next_event()
+
+
 class _Protocol(H11Protocol):
     """HTTP/1.1 with a limit on the time that a client may keep a connection waiting.
 
@@ -66,6 +84,7 @@ class _Protocol(H11Protocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.conn = _Connection(h11.SERVER, MAX_HEAD_BYTES)
         self._head_timer: asyncio.TimerHandle | None = None
         self._read_timer: asyncio.TimerHandle | None = None
 
@@ -104,7 +123,10 @@ class _Protocol(H11Protocol):
         self._read_timer = self.loop.call_later(self.patience, due)
 
     def send_400_response(self, msg: str) -> None:
-        self._refuse(ApiError(400, "bad_request"))
+        if self.conn.head_too_large:  # type: ignore[attr-defined]
+            self._refuse(ApiError(431, "head_too_large", most=MAX_HEAD_BYTES, count=MAX_HEADERS))
+        else:
+            self._refuse(ApiError(400, "bad_request"))
 
     def _time_the_head(self) -> None:
         """Time runs while a request has begun to arrive, or an answered one still has a body to come."""

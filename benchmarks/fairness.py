@@ -155,8 +155,8 @@ def rows(runs: list[Run]) -> Iterator[str]:
 def line(run: Run, alone: Run) -> str:
     share = f"{run.most / max(run.fewest, 1):.2f}" if run.most != run.fewest or "ten" in run.title else ""
     return (
-        f"| {run.title} | {run.visits} | {run.p50:.2f} | {run.p95:.2f} | {run.p95 / alone.p95:.2f} | {run.meanwhile:.0f} "
-        f"| {run.told_to_wait} | {run.given_up} | {run.pictures_a_second:.1f} | {share} |"
+        f"| {run.title} | {run.visits} | {run.p50:.2f} | {run.p95:.2f} | {run.p95 / alone.p95:.2f} "
+        f"| {run.meanwhile:.0f} | {run.told_to_wait} | {run.given_up} | {run.pictures_a_second:.1f} | {share} |"
     )
 
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 MAX_CODE_POINTS = 80
 
 # What is looked at of a longer text. It bounds the work: Unicode's ordering of combining marks is quadratic in
-# their number. 1,000 normalised code points never become fewer than 80 by composition.
-_MAX_RAW = 10_000
-_MAX_SEEN = 1_000
+# their number, and one ligature stands for up to 18 letters. 500 normalised code points never become fewer than 80 by
+# composition.
+_MAX_RAW = 2_000
+_MAX_SEEN = 500
 
 _EMOJI = "[\u00a9\u00ae\u2190-\u2bff\u3030\u303d\U0001f000-\U0001faff]"
 _SELECTOR = "[\ufe0e\ufe0f]"
@@ -100,7 +101,7 @@ def normalize(raw: str) -> Name:
     # Taking an invisible character out can bring a letter and its accent together, and NFKC can bring out new
     # spaces and selectors; each round but the last shortens the text.
     seen = text[:_MAX_SEEN]
-    while (tidied := _tidy(unicodedata.normalize("NFKC", seen))) != seen:
+    while (tidied := _tidy(unicodedata.normalize("NFKC", seen)[:_MAX_SEEN])) != seen:
         seen = tidied
     cut = _tidy(seen[: _boundary(seen)])
     if not cut:

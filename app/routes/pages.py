@@ -26,6 +26,8 @@ from model.names import EmptyName, InvalidName, normalize
 
 router = APIRouter()
 
+MAX_LINES = 64  # of the table's names, blank ones among them
+
 
 @router.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
 async def home(request: Request) -> Response:
@@ -91,8 +93,10 @@ async def table(request: Request) -> Response:
 
 
 def _table(request: Request, asked: pages.Table) -> Response:
-    names = [line for line in asked.typed.splitlines() if not _blank(line)]
-    if len(names) > MAX_PICTURES:
+    lines = asked.typed.splitlines()
+    # Before they are looked at one by one.
+    names = [] if len(lines) > MAX_LINES else [line for line in lines if not _blank(line)]
+    if len(lines) > MAX_LINES or len(names) > MAX_PICTURES:
         raise ApiError(422, "too_many_names", field="names", most=MAX_PICTURES)
     if names and asked.by != "plates" and _blank(asked.word):
         raise ApiError(422, "invalid_by", field="word")
