@@ -30,12 +30,13 @@ def _serve(settings: Settings) -> int:
     # Here, so that --help and a mistyped setting answer at once: torch takes a second to import.
     import torch
 
-    from app import cpus, logs, uvicorn_server
+    from app import cpus, descriptors, logs, uvicorn_server
     from app.application import create_app
     from model.checkpoint import CheckpointError
     from model.pipeline import Pipeline
 
     logs.configure(settings.log_level)
+    descriptors.raise_limit()
     # Torch counts the machine's cores, of which a container may have been given few. The model's own thread gets them.
     threads = min(torch.get_num_threads(), cpus.usable())
     torch.set_num_threads(1)

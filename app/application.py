@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
-from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
@@ -27,6 +26,7 @@ from app.request_log import Access
 from app.responses import ClientGone
 from app.security import Guard, SecurityHeaders
 from app.settings import Settings, split
+from app.static_files import StaticFiles
 from model.pipeline import Pipeline as LoadedPipeline
 
 DESCRIPTION = "Pictures of dishes that do not exist, imagined from their names by a StackGAN."
@@ -41,6 +41,7 @@ def create_app(settings: Settings, pipeline: Pipeline | None = None, threads: in
     """
 
     metrics = Metrics()
+    pages.load_templates()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -71,6 +72,7 @@ def create_app(settings: Settings, pipeline: Pipeline | None = None, threads: in
         version="1",
         docs_url=None,  # both load their assets from other hosts; ours is in app.pages
         redoc_url=None,
+        redirect_slashes=False,  # it would build an address from the Host that the client names
         lifespan=lifespan,
         middleware=_middleware(settings, metrics),
     )
@@ -79,7 +81,7 @@ def create_app(settings: Settings, pipeline: Pipeline | None = None, threads: in
     app.state.composing = asyncio.Semaphore(dependencies.MAX_COMPOSED)
     for router in routes.ROUTERS:
         app.include_router(router)
-    app.mount("/static", _Static(directory=pages.ROOT / "static"), name="static")
+    app.mount("/static", StaticFiles(pages.ROOT / "static"), name="static")
     for kind in (ApiError, QueueFull, EngineClosed, HTTPException):
         app.add_exception_handler(kind, _respond)
     app.add_exception_handler(ClientGone, _nobody_there)
@@ -110,15 +112,6 @@ def _middleware(settings: Settings, metrics: Metrics) -> list[Middleware]:
         Middleware(LoopShare),
         Middleware(Guard, origins=origins, patience=settings.patience),
     ]
-
-
-class _Static(StaticFiles):
-    """Files that browsers keep but ask about each time, so that no page meets the script of another version."""
-
-    async def get_response(self, path: str, scope: object) -> Response:
-        response = await super().get_response(path, scope)  # type: ignore[arg-type]
-        response.headers["Cache-Control"] = "no-cache"
-        return response
 
 
 async def _respond(request: Request, error: Exception) -> Response:

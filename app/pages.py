@@ -30,6 +30,7 @@ _templates = jinja2.Environment(
     loader=jinja2.FileSystemLoader(ROOT / "templates"),
     autoescape=True,
     undefined=jinja2.StrictUndefined,
+    auto_reload=False,  # what a server has started with is what it serves, whatever is checked out under it
     trim_blocks=True,
     lstrip_blocks=True,
 )
@@ -55,6 +56,12 @@ _templates.filters["phrased"] = _phrased
 _templates.globals["icon"] = _icon
 
 PICTURE_PATH = "/dish.webp"  # what the pages show; what is saved is always the PNG with its recipe
+
+
+def load_templates() -> None:
+    """Reads every template, so that no page has to."""
+    for name in _templates.list_templates():
+        _templates.get_template(name)
 
 
 def home_url(request: Request) -> str:

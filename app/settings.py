@@ -73,6 +73,11 @@ class Settings:
     patience: int = _setting(
         30, "seconds that a client may take to send a request, or to take in a piece of the answer (64 KiB)", least=1
     )
+    connections: int = _setting(
+        1000,
+        "connections at once, as far as the system gives descriptors; beyond it whoever has most loses idle ones",
+        least=16,
+    )
     rate: int = _setting(0, "pictures a minute that one client may have made; 0 sets no limit")
     cors: str = _setting(
         "", "origins whose pages may call the API, with commas between them; * for all", fault=_origins

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
+import logging
 import re
 import socket
 from typing import Any
@@ -13,11 +15,17 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from app import descriptors
+from app.connections import QUIET, Connections
 from app.errors import ApiError
 from app.settings import Settings
 
+logger = logging.getLogger(__name__)
+
 MAX_HEAD_BYTES = 2**14  # of a request: its first line and its headers
 MAX_HEADERS = 100
+BACKLOG = 100  # connections that wait to be taken: asyncio takes as many in one step of the loop
+UNREAD = 2**18  # bytes of an answer that wait in the system for their reader, about, a connection
 PIECE = 2**16  # bytes of an answer that a client has to take in, in its time
 
 
@@ -26,12 +34,15 @@ def config(app: FastAPI, settings: Settings) -> uvicorn.Config:
 
     class Protocol(_Protocol):
         patience = settings.patience
+        open = Connections(min(settings.connections, descriptors.for_connections()))
 
     return uvicorn.Config(
         app,
         host=settings.host,
         port=settings.port,
+        loop="asyncio",  # and not uvloop, where that happens to be installed: it is faster at nothing here
         http=Protocol,
+        backlog=BACKLOG,
         ws="none",
         h11_max_incomplete_event_size=MAX_HEAD_BYTES,
         log_config=None,
@@ -45,6 +56,15 @@ def config(app: FastAPI, settings: Settings) -> uvicorn.Config:
 class Server(uvicorn.Server):
     """On SIGTERM it first says that it is closing, for as long as accepted orders take, and then stops listening."""
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        asyncio.get_running_loop().set_exception_handler(_note)
+        await super().startup(sockets)
+        if self.started and sockets is None:
+            for server in self.servers:
+                for listening in server.sockets:  # connections have it from there
+                    # The system doubles it, and without it lets an unread answer grow to 4 MiB.
+                    listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, UNREAD // 2)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         engine = self.config.app.state.pictures.engine  # type: ignore[union-attr]
         engine.refuse()
@@ -55,6 +75,21 @@ class Server(uvicorn.Server):
         # Uvicorn waits once more, for the answers: in what is left of the time.
         self.config.timeout_graceful_shutdown = max(0, deadline - now())  # type: ignore[assignment]
         await super().shutdown(sockets)
+
+
+def _note(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """asyncio's own handler, but for a lack of descriptors a line instead of a traceback for each connection."""
+    error = context.get("exception")
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+        global _noted
+        if loop.time() - _noted >= QUIET:
+            _noted = loop.time()
+            logger.error("no connection can be taken: %s", error)
+    else:
+        loop.default_exception_handler(context)
+
+
+_noted = -QUIET
 
 
 class _Connection(h11.Connection):
@@ -81,6 +116,7 @@ class _Protocol(H11Protocol):
     """
 
     patience: float
+    open: Connections
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -92,18 +128,38 @@ class _Protocol(H11Protocol):
         super().connection_made(transport)
         transport.set_write_buffer_limits(high=0)  # by default 64 KiB may stay unread without a word
         self._time_the_head()
+        self.open.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        self.open.remove(self)
         self._head_timer = _stopped(self._head_timer)
         self._read_timer = _stopped(self._read_timer)
+
+    @property
+    def peer(self) -> str:
+        return self.client[0] if self.client else ""
+
+    @property
+    def idle(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    @property
+    def unread(self) -> int:
+        return self.transport.get_write_buffer_size()
+
+    def cut(self) -> None:
+        self.transport.abort()
 
     def handle_events(self) -> None:
         super().handle_events()
         self._time_the_head()
+        if not self.idle:
+            self.open.used(self)
 
     def pause_writing(self) -> None:
         super().pause_writing()
+        self.open.writing_paused()
         self._await_reading(self.transport.get_write_buffer_size())
 
     def resume_writing(self) -> None:

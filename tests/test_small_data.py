@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from benchmarks import results, small_data
+from benchmarks import small_data
 from model.adaptation import validation
 from model.adaptation.regularization import AdaptationPlan
 from model.adaptation.run import AdaptationConfig
