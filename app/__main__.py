@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import signal
 import sys
 
 from app.settings import SETTINGS, SettingError, Settings, read
+
+# The terminal's end (SIGHUP, which Windows has not) is no reason to cut orders either.
+STOPS = [signal.SIGTERM, signal.SIGINT, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
 
 
 def main() -> int:
@@ -23,7 +27,12 @@ def main() -> int:
         settings = read(os.environ)
     except SettingError as error:
         return _refuse(error)
-    return _serve(settings)
+    before = {number: signal.signal(number, _stop) for number in STOPS}
+    try:
+        return _serve(settings)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _serve(settings: Settings) -> int:
@@ -53,23 +62,32 @@ def _serve(settings: Settings) -> int:
             if self.started:
                 port = self.servers[0].sockets[0].getsockname()[1]
                 host = f"[{settings.host}]" if ":" in settings.host else settings.host
-                print(
+                _say(
                     f"Imaginary Cafeteria is open at http://{host}:{port} "
-                    f"(device {pipeline.device}, checkpoint {settings.checkpoint}, model {pipeline.version})",
-                    flush=True,
+                    f"(device {pipeline.device}, checkpoint {settings.checkpoint}, model {pipeline.version})"
                 )
 
-    # Uvicorn raises the signals that stopped it once more when it is done; being told to stop is no failure.
-    before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGTERM, signal.SIGINT)}
     server = Server(uvicorn_server.config(create_app(settings, pipeline, threads), settings))
+    # Uvicorn takes SIGTERM and SIGINT a little later, and raises those that stopped it once more when it is done.
+    for number in STOPS:
+        signal.signal(number, server.handle_exit)
     try:
         server.run()
     except SystemExit:  # the address is taken, or not ours: uvicorn has logged which
         return 1
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
     return 0 if server.started else 1
+
+
+def _say(line: str) -> None:
+    """On stdout, which nobody has to read: it may be closed or full."""
+    if sys.stdout is not None:
+        with contextlib.suppress(OSError, ValueError):
+            os.write(sys.stdout.fileno(), f"{line}\n".encode())
+
+
+def _stop(number: int, frame: object) -> None:
+    """Before the server runs. By itself the first process of a container ignores these signals."""
+    raise SystemExit(0)  # being told to stop is no failure
 
 
 def _refuse(error: Exception) -> int:

@@ -233,6 +233,21 @@ class Engine(Generic[I]):
         """Take no new orders; those that were accepted are still made."""
         self._refusing = True
 
+    def abandon(self) -> None:
+        """Take no more work, and tell everybody who still waits: EngineClosed."""
+        with self._changed:
+            self._refusing = self._closing = True
+            abandoned = list(self._jobs.values())
+            self._jobs.clear()
+            for job in abandoned:
+                self._unqueue(job)
+                tickets, job.tickets = job.tickets, []
+                self._watch.refused("closing", len(tickets))
+                for ticket in tickets:
+                    _resolve(ticket.sketch, None)
+                    _resolve(ticket.picture, EngineClosed())
+            self._changed.notify_all()
+
     def close(self) -> None:
         """Take no more work, finish what was accepted, and stop."""
         with self._changed:
@@ -409,7 +424,8 @@ class Engine(Generic[I]):
                 job.sketch = sketch
                 with self._changed:
                     if not job.tickets:
-                        del self._jobs[job.item]
+                        if self._jobs.get(job.item) is job:
+                            del self._jobs[job.item]
                         continue
                     self._to_refine.add(job.client, job)
                 if job.encode_sketch:
@@ -480,7 +496,8 @@ class Engine(Generic[I]):
 
     def _deliver(self, job: _Job[I], value: bytes | Exception) -> None:
         with self._changed:
-            self._jobs.pop(job.item, None)
+            if self._jobs.get(job.item) is job:
+                del self._jobs[job.item]
             tickets, job.tickets = job.tickets, []
             for ticket in tickets:
                 _resolve(ticket.sketch, None)

@@ -15,7 +15,7 @@ def configure(level: str) -> None:
     """Everything goes to stderr; `level` is that of our own modules, the others' is warning."""
     handler = logging.StreamHandler()
     handler.addFilter(_with_id)
-    if sys.stderr.isatty():
+    if sys.stderr is not None and sys.stderr.isatty():
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
     else:
         handler.setFormatter(

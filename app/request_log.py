@@ -6,6 +6,7 @@ writes that down.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import time
@@ -15,6 +16,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.engine import EngineClosed
 from app.logs import request_id
 from app.metrics import Metrics
 from app.pages import respond
@@ -52,6 +54,10 @@ class Access:
         try:
             with self._metrics.in_progress.track_inprogress():
                 await self._app(scope, receive, send_with_id)
+        except asyncio.CancelledError:  # the server ends, and can wait no longer for this request
+            if not status:
+                await respond(Request(scope), EngineClosed())(scope, receive, send_with_id)
+            raise
         except Exception as error:
             logger.exception("unforeseen")
             if status:

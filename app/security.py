@@ -80,7 +80,10 @@ class Guard:
             check_count(scope["query_string"])
         except ApiError as error:
             refusal, scope = error, {**scope, "query_string": b""}  # not even for the language
-        if length.isdigit() and (len(length) > 12 or int(length) > MAX_BODY_BYTES):
+        if "transfer-encoding" in headers and "content-length" in headers:
+            # Of which of the two a proxy before us believes a request may be smuggled in (RFC 9112, section 6.3).
+            refusal = ApiError(400, "bad_request", headers={"Connection": "close"})
+        elif length.isdigit() and (len(length) > 12 or int(length) > MAX_BODY_BYTES):
             refusal = too_large
         elif scope["method"] not in ("GET", "HEAD", "OPTIONS") and from_elsewhere(headers, self._origins):
             refusal = ApiError(403, "cross_site")

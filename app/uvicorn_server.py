@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 MAX_HEAD_BYTES = 2**14  # of a request: its first line and its headers
 MAX_HEADERS = 100
+ANSWERING = 1.0  # seconds, when the time to drain is over
 BACKLOG = 100  # connections that wait to be taken: asyncio takes as many in one step of the loop
 UNREAD = 2**18  # bytes of an answer that wait in the system for their reader, about, a connection
 PIECE = 2**16  # bytes of an answer that a client has to take in, in its time
@@ -54,7 +55,8 @@ def config(app: FastAPI, settings: Settings) -> uvicorn.Config:
 
 
 class Server(uvicorn.Server):
-    """On SIGTERM it first says that it is closing, for as long as accepted orders take, and then stops listening."""
+    """On SIGTERM it first says that it is closing, for as long as accepted orders take, and then stops listening. A
+    second SIGINT ends that time."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         asyncio.get_running_loop().set_exception_handler(_note)
@@ -72,8 +74,13 @@ class Server(uvicorn.Server):
         deadline = now() + (self.config.timeout_graceful_shutdown or 0)
         while engine.depth and not self.force_exit and now() < deadline:
             await asyncio.sleep(0.02)
-        # Uvicorn waits once more, for the answers: in what is left of the time.
-        self.config.timeout_graceful_shutdown = max(0, deadline - now())  # type: ignore[assignment]
+        # Uvicorn waits once more, for the answers: in what is left of the time, or in the moment that it takes to tell
+        # those whose pictures will not be made.
+        if engine.depth:
+            engine.abandon()
+        left = 0.0 if self.force_exit else deadline - now()
+        self.config.timeout_graceful_shutdown = max(ANSWERING, left)  # type: ignore[assignment]
+        self.force_exit = False  # a further signal sets it again
         await super().shutdown(sockets)
 
 

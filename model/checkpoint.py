@@ -100,6 +100,9 @@ def load_network(folder: Path | str, name: str, network: type[Network]) -> Netwo
     return module
 
 
+_LOADABLE = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
 @torch.no_grad()
 def load_weights(folder: Path | str, name: str, module: nn.Module) -> None:
     """Copies `name`.safetensors into `module`, whose own dtypes and devices stay.
@@ -126,6 +129,12 @@ def load_weights(folder: Path | str, name: str, module: nn.Module) -> None:
         for key in own
         if key in stored and stored[key].shape != own[key].shape
     ]
+    if kinds := [
+        f"{key} of {stored[key].dtype}"
+        for key in own
+        if key in stored and (stored[key].dtype in _LOADABLE) != own[key].is_floating_point()
+    ]:
+        faults.append(f"it has {_some(kinds)}, which cannot be served")
     if shapes:
         faults.append(f"it has {_some(shapes)}")
     if faults:

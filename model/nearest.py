@@ -92,6 +92,12 @@ class Nearest(NamedTuple):
     exists: bool = False
 
 
+def _number(tensor: Tensor) -> Tensor:
+    if tensor.is_complex():
+        raise ValueError(f"its numbers are of the type {tensor.dtype}")
+    return tensor.float()
+
+
 @dataclass(frozen=True)
 class _Space:
     """Unit vectors (N, D), where they come from (E): a centre and a projection (E, D), and the quantiles of each
@@ -129,12 +135,14 @@ class _Space:
     @classmethod
     def read(cls, tensors: dict[str, Tensor], prefix: str = "") -> _Space:
         vectors, projection, quantiles = (
-            tensors[prefix + part].float() for part in ("vectors", "projection", "quantiles")
+            _number(tensors[prefix + part]) for part in ("vectors", "projection", "quantiles")
         )
         # The first indices have float16 vectors and no centre.
-        centre = tensors.get(f"{prefix}centre", torch.zeros(len(projection))).float()
+        centre = _number(tensors.get(f"{prefix}centre", torch.zeros(len(projection))))
         if (vectors.shape[-1:], centre.shape) != (projection.shape[1:], projection.shape[:1]):
             raise ValueError("its parts do not fit each other")
+        if not all(part.isfinite().all() for part in (vectors, projection, quantiles, centre)):
+            raise ValueError("it has numbers that are not finite")
         return cls(F.normalize(vectors, dim=1), centre, projection, quantiles)
 
     def nearest(self, value: Tensor, count: int) -> tuple[list[tuple[int, float]], int]:
@@ -204,7 +212,7 @@ class NamesIndex:
                 if owners.shape != (2, len(looks.vectors)) or not known:
                     raise ValueError("its photographs have no names")
                 photographs = looks, owners
-        except (safetensors.SafetensorError, KeyError, ValueError, zlib.error) as error:
+        except (safetensors.SafetensorError, KeyError, ValueError, RuntimeError, IndexError, zlib.error) as error:
             raise CheckpointError(f"{path} is no index of names, or a damaged one: {error}") from error
         if (len(names), embedding_dim) != (len(words.vectors), len(words.centre)):
             raise CheckpointError(f"{path} does not fit the text encoder of this folder: make it again")

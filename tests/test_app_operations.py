@@ -505,17 +505,20 @@ def test_while_it_drains_the_door_stays_open_to_say_so() -> None:
         client.close()
 
 
-def test_what_is_not_done_in_time_is_cut_as_the_door_closes() -> None:
+def test_what_is_not_done_in_time_is_told_so_as_the_door_closes() -> None:
     pipeline = FakePipeline()
     with ThreadPoolExecutor() as threads, cafeteria(pipeline, drain=2) as url:
         until(lambda: httpx.get(f"{url}/readyz", trust_env=False).status_code == 200)
         pipeline.gate.clear()
         begun = threading.Event()
 
-        def order() -> None:
+        def order() -> list[dict]:
+            events = []
             with httpx.stream("POST", f"{url}/generate", json={"name": "tea", "n": 2}, trust_env=False) as answer:
-                for _ in answer.iter_lines():
+                for line in answer.iter_lines():
+                    events.append(json.loads(line))
                     begun.set()
+            return events
 
         def knock() -> None:
             """Until nobody opens, and then for less than the time to drain."""
@@ -529,8 +532,9 @@ def test_what_is_not_done_in_time_is_cut_as_the_door_closes() -> None:
         ordered = threads.submit(order)
         assert begun.wait(10)
         knocked = threads.submit(knock)
-    with pytest.raises(httpx.RemoteProtocolError):
-        ordered.result(0)
+    events = [event for event in ordered.result(0) if event["event"] != "sketch"]
+    assert [event["event"] for event in events] == ["order", "error", "error", "done"]
+    assert {event["error"]["code"] for event in events[1:3]} == {"closing"}
     knocked.result(0)
 
 

@@ -1,0 +1,349 @@
+"""Connections, memory, start and end: what a client or an orchestrator does to the process."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import ModuleType
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+import safetensors.torch
+import torch
+
+from app import descriptors, pages, uvicorn_server
+from app.application import create_app
+from app.connections import QUIET, Connections
+from app.settings import Settings
+from model import checkpoint, nearest
+from model.checkpoint import CheckpointError
+from model.nearest import NamesIndex
+from model.pipeline import Pipeline
+from tests.conftest import knowing
+from tests.serving import FakePipeline, cafeteria, until
+from tests.test_app_engine import Clock
+from tests.test_app_operations import error, talk
+
+ROOT = Path(__file__).parent.parent
+
+# Connections
+
+
+class Fake:
+    """A connection that notes whether it was cut."""
+
+    def __init__(self, peer: str, *, idle: bool = True, unread: int = 0) -> None:
+        self.peer, self.idle, self.unread, self.is_cut = peer, idle, unread, False
+
+    def cut(self) -> None:
+        self.is_cut = True
+
+
+def test_whoever_has_most_connections_loses_the_one_that_has_been_idle_for_longest() -> None:
+    connections = Connections(5)
+    busy, oldest, middle = Fake("greedy", idle=False), Fake("greedy"), Fake("greedy")
+    polite = [Fake("polite"), Fake("polite")]
+    for each in (polite[0], busy, oldest, middle, polite[1]):
+        connections.add(each)
+    connections.used(oldest)
+    newcomer = Fake("newcomer")
+    connections.add(newcomer)
+    assert [each.is_cut for each in (busy, oldest, middle, *polite, newcomer)] == [False, False, True] + [False] * 3
+    connections.remove(newcomer)
+    connections.add(newcomer)
+    assert len(connections) == 5
+
+
+def test_where_all_are_busy_the_newcomer_is_cut() -> None:
+    connections = Connections(3)
+    busy = [Fake("a", idle=False) for _ in range(3)]
+    for each in busy:
+        connections.add(each)
+    newcomer = Fake("b", idle=False)
+    connections.add(newcomer)
+    assert newcomer.is_cut and not any(each.is_cut for each in busy)
+
+
+def test_what_nobody_reads_is_bounded_in_all() -> None:
+    connections = Connections(100, most_unread=1000)
+    greedy, polite = [Fake("greedy", unread=150 + k) for k in range(5)], Fake("polite", unread=300)
+    for each in (*greedy, polite):
+        connections.add(each)
+        connections.writing_paused()
+    assert [each.is_cut for each in greedy] == [False, False, False, False, True]
+    assert not polite.is_cut
+
+
+def test_the_log_has_a_line_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    clock = Clock()
+    connections = Connections(1, clock=clock)
+    for _ in range(50):
+        connections.add(Fake("a"))
+    assert len(caplog.messages) == 1
+    clock.now += QUIET
+    connections.add(Fake("a"))
+    assert len(caplog.messages) == 2
+    assert "cut 49" in caplog.messages[1]
+
+
+def test_idle_connections_lock_nobody_out(caplog: pytest.LogCaptureFixture) -> None:
+    with cafeteria(FakePipeline(), connections=16) as url, contextlib.ExitStack() as stack:
+        address = urlsplit(url)
+        opened = [
+            stack.enter_context(
+                socket.create_connection((address.hostname, address.port), source_address=("127.0.0.2", 0))
+            )
+            for _ in range(40)
+        ]
+        assert httpx.get(f"{url}/healthz", trust_env=False).status_code == 200
+        opened[0].settimeout(10)
+        with contextlib.suppress(ConnectionResetError):
+            assert opened[0].recv(1) == b""
+    assert sum("connections" in message for message in caplog.messages) == 1
+
+
+def test_a_lack_of_descriptors_is_a_line_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    loop = type("Loop", (), {"time": staticmethod(time.monotonic)})()
+    uvicorn_server._noted = -QUIET
+    for _ in range(3):
+        uvicorn_server._note(loop, {"exception": OSError(24, "Too many open files"), "message": "accept"})  # type: ignore[arg-type]
+    assert len(caplog.records) == 1
+    assert caplog.records[0].exc_info is None
+
+
+def test_the_soft_limit_of_descriptors_is_raised() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    try:
+        assert descriptors.for_connections() == 256 - descriptors.RESERVED
+        descriptors.raise_limit()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_pages_and_files_need_no_descriptor_and_outlive_a_checkout(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for folder in ("static", "templates"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
+    monkeypatch.setattr(pages, "ROOT", tmp_path)
+    monkeypatch.setattr(pages._templates.loader, "searchpath", [str(tmp_path / "templates")])
+    with cafeteria(FakePipeline()) as url, httpx.Client(base_url=url, trust_env=False) as client:
+        shutil.rmtree(tmp_path / "static")
+        shutil.rmtree(tmp_path / "templates")
+        for path in ("/", "/table", "/docs", "/dish?name=tea", "/menu?dish=name%3Dtea", "/nowhere"):
+            assert client.get(path, headers={"Accept": "text/html"}).status_code == (404 if "where" in path else 200)
+        style = client.get("/static/style.css")
+        assert (style.status_code, style.headers["content-type"]) == (200, "text/css; charset=utf-8")
+        tagged = {"If-None-Match": f"W/{style.headers['etag']}"}
+        assert client.get("/static/style.css", headers=tagged).status_code == 304
+        head = client.head("/static/style.css")
+        assert (head.headers["content-length"], head.content) == (str(len(style.content)), b"")
+        assert client.post("/static/style.css").status_code == 405
+
+
+def test_an_unread_answer_is_bounded_in_the_system_too() -> None:
+    app = create_app(Settings(), FakePipeline())
+    settings = Settings(drain=10, port=0)
+    server = uvicorn_server.Server(uvicorn_server.config(app, settings))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        until(lambda: server.started)
+        (listening,) = server.servers[0].sockets
+        assert listening.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) <= 2 * uvicorn_server.UNREAD
+    finally:
+        server.should_exit = True
+        thread.join(30)
+
+
+def test_the_event_loop_is_asyncios_though_another_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "uvloop", ModuleType("uvloop"))
+    config = uvicorn_server.config(create_app(Settings(), FakePipeline()), Settings())
+    factory = config.get_loop_factory()
+    assert factory is not None
+    loop = factory()
+    try:
+        assert type(loop).__module__.startswith("asyncio.")
+    finally:
+        loop.close()
+
+
+# What is refused
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[httpx.Client]:
+    with cafeteria(FakePipeline()) as url, httpx.Client(base_url=url, trust_env=False) as client:
+        yield client
+
+
+@pytest.mark.parametrize("range", ["bytes=x", "bytes=9-1", "bytes=999999999-", "pages=1", "x"])
+def test_ranges_of_files_are_ignored(client: httpx.Client, range: str) -> None:
+    assert client.get("/static/style.css", headers={"Range": range}).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/generate/", "/dish.png/", "/static", "/healthz/"])
+def test_nobody_is_sent_to_an_address_of_the_clients_making(client: httpx.Client, path: str) -> None:
+    answer = client.get(path, headers={"Host": "elsewhere.example"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
+    assert "location" not in answer.headers
+
+
+def test_two_lengths_end_the_connection(client: httpx.Client) -> None:
+    head = b"POST /generate HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+    both = b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+    smuggled = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
+    answer = talk(client, head + both + smuggled)
+    assert error(answer) == (400, "bad_request")
+    assert b"connection: close" in answer.lower()
+
+
+# A checkpoint that cannot be served
+
+
+def index_with(folder: Path, change: Callable[[dict[str, torch.Tensor]], None]) -> None:
+    pipeline = knowing(Pipeline.load(folder, "cpu"))
+    assert pipeline.names_index is not None
+    pipeline.names_index.save(folder)
+    path = checkpoint.weights_path(folder, nearest.FILE)
+    tensors = safetensors.torch.load_file(path)
+    change(tensors)
+    safetensors.torch.save_file(tensors, path)
+
+
+@pytest.mark.parametrize("key", ["quantiles", "projection", "centre"])
+def test_an_index_with_a_number_that_is_none_is_named(tiny_checkpoint: Path, tmp_path: Path, key: str) -> None:
+    folder = tmp_path / "checkpoint"
+    shutil.copytree(tiny_checkpoint, folder)
+
+    def spoil(tensors: dict[str, torch.Tensor]) -> None:
+        tensors[key].view(-1)[0] = float("nan")
+
+    index_with(folder, spoil)
+    with pytest.raises(CheckpointError, match="names-index.safetensors.*not finite"):
+        NamesIndex.load(folder, 32)
+
+
+@pytest.mark.parametrize("kind", [torch.int32, torch.complex64, torch.float8_e4m3fn, torch.bool])
+def test_weights_of_a_type_that_cannot_be_served_are_named(
+    tiny_checkpoint: Path, tmp_path: Path, kind: torch.dtype
+) -> None:
+    folder = tmp_path / "checkpoint"
+    shutil.copytree(tiny_checkpoint, folder)
+    path = checkpoint.weights_path(folder, "stage1")
+    tensors = safetensors.torch.load_file(path)
+    key = next(iter(tensors))
+    tensors[key] = tensors[key].float().to(kind)
+    safetensors.torch.save_file(tensors, path)
+    with pytest.raises(CheckpointError, match="stage1.safetensors.*cannot be served"):
+        Pipeline.load(folder, "cpu")
+
+
+# The end
+
+
+def test_who_cannot_be_served_before_the_end_is_told_so() -> None:
+    pipeline = FakePipeline()
+    streamed = {"Accept": "application/x-ndjson"}
+    with ThreadPoolExecutor() as threads, cafeteria(pipeline, drain=1) as url:
+        until(lambda: httpx.get(f"{url}/readyz", trust_env=False).status_code == 200)
+        pipeline.gate.clear()
+
+        def order(number: int, headers: dict[str, str]) -> httpx.Response:
+            fields = {"name": f"tea {number}"}
+            return httpx.post(f"{url}/generate", data=fields, headers=headers, trust_env=False, timeout=30)
+
+        kinds = ({}, {"Accept": "application/json"}, {"Accept": "text/html"}, streamed)
+        asked = [threads.submit(order, *each) for each in enumerate(kinds)]
+        until(lambda: "cafeteria_queue_depth 7.0" in httpx.get(f"{url}/metrics", trust_env=False).text)  # a page has 4
+        threads.submit(lambda: (time.sleep(4), pipeline.gate.set()))
+    png, all_at_once, page, stream = (answer.result(30) for answer in asked)
+    for answer in (png, all_at_once):
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "closing")
+        assert int(answer.headers["retry-after"]) >= 1
+    assert page.status_code == 503 and page.headers["content-type"].startswith("text/html")
+    assert '"closing"' in stream.text and '"done"' in stream.text
+
+
+@contextlib.contextmanager
+def started(folder: Path, port: int = 0, **more: object) -> Iterator[subprocess.Popen[str]]:
+    given: dict[str, object] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **more}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "app"],
+        cwd=ROOT,
+        env=os.environ
+        | {"CAFETERIA_PORT": str(port), "CAFETERIA_CHECKPOINT": str(folder), "CAFETERIA_DEVICE": "cpu"},
+        **given,  # type: ignore[call-overload]
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        for pipe in (process.stdout, process.stderr):
+            if pipe is not None:
+                pipe.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_told_to_stop_while_it_starts_it_ends_well(tiny_checkpoint: Path, number: signal.Signals) -> None:
+    with started(tiny_checkpoint) as process:
+
+        def listens() -> bool:
+            caught = next(
+                line for line in Path(f"/proc/{process.pid}/status").read_text().splitlines() if "SigCgt" in line
+            )
+            return bool(int(caught.split()[1], 16) >> (signal.SIGTERM - 1) & 1)
+
+        until(listens, 30)
+        process.send_signal(number)
+        _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, "")
+
+
+def test_a_terminal_that_is_closed_cuts_no_order(tiny_checkpoint: Path) -> None:
+    with started(tiny_checkpoint) as process, ThreadPoolExecutor() as threads:
+        assert process.stdout is not None
+        url = next(word for word in process.stdout.readline().split() if word.startswith("http"))
+        order = threads.submit(httpx.post, f"{url}/generate", json={"name": "tea", "n": 8}, trust_env=False, timeout=60)
+        until(lambda: "cafeteria_wait_seconds_count 0.0" not in httpx.get(f"{url}/metrics", trust_env=False).text)
+        process.send_signal(signal.SIGHUP)
+        assert order.result(60).text.count('"picture"') == 8
+        process.communicate(timeout=60)
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize("stdout", ["full", "closed"])
+def test_a_stdout_that_takes_nothing_keeps_no_server_from_starting(tiny_checkpoint: Path, stdout: str) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    if stdout == "closed":
+        more: dict[str, object] = {"stdout": None, "preexec_fn": lambda: os.close(1)}
+    else:
+        more = {"stdout": os.open("/dev/full", os.O_WRONLY)}
+    with started(tiny_checkpoint, port, **more) as process:
+        until(lambda: answers(f"http://127.0.0.1:{port}"), 60)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/readyz", trust_env=False).status_code == 200
+    except httpx.TransportError:
+        return False
