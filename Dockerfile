@@ -9,8 +9,9 @@ ENV HOME=/tmp \
 WORKDIR /cafeteria
 
 # The dependencies come first, so that a change of code or weights leaves their layer alone.
-COPY pyproject.toml constraints.txt LICENSE ./
-RUN python -m pip install --no-cache-dir --disable-pip-version-check --constraint constraints.txt .
+# A file of theirs that is not the one that requirements.txt has the hash of is refused.
+COPY requirements.txt LICENSE ./
+RUN python -m pip install --no-cache-dir --disable-pip-version-check --require-hashes --requirement requirements.txt
 
 COPY app app
 COPY model model

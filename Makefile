@@ -56,6 +56,9 @@ bench: $(TEST_STAMP) ## measure the server beside others (seven minutes; leave t
 
 constraints: $(SERVE_STAMP) ## pin what pyproject.toml newly asks for (run it on the oldest Python supported)
 	@$(BIN)/python scripts/constraints.py
+	@$(PIP) install --quiet --constraint constraints.txt '.[lock]'
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+		--custom-compile-command "make constraints" --constraint constraints.txt pyproject.toml -o requirements.txt
 
 clean: ## remove .venv and what the tools left (decoded photographs in ~/.cache/imaginary-cafeteria stay)
 	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -20,6 +20,7 @@ import logging
 import math
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -186,6 +187,13 @@ class Engine(Generic[I]):
     def depth(self) -> int:
         """Pictures that are waiting or in the making."""
         return len(self._jobs)
+
+    @property
+    def demand(self) -> int:
+        """As `depth`, but of each client at most two turns: what one more server is worth, whoever floods this one."""
+        with self._changed:
+            counts = Counter(job.client for job in self._jobs.values())
+        return sum(min(count, 2 * QUANTUM) for count in counts.values())
 
     @property
     def ready(self) -> bool:

@@ -49,6 +49,11 @@ class Metrics(Watch):
         self._capacity = Gauge(
             "cafeteria_queue_capacity", "Pictures that may wait or be in the making", registry=registry
         )
+        self._demand = Gauge(
+            "cafeteria_demand",
+            "Pictures that wait or are in the making, of each client at most eight",
+            registry=registry,
+        )
         self._batch_size = Histogram(
             "cafeteria_batch_size",
             "Pictures in a forward pass",
@@ -76,6 +81,7 @@ class Metrics(Watch):
 
     def watch_queue(self, engine: Engine[Any]) -> None:
         self._depth.set_function(lambda: engine.depth)
+        self._demand.set_function(lambda: engine.demand)
         self._capacity.set(engine.capacity)
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:

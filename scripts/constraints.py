@@ -16,7 +16,7 @@ def resolve() -> dict[str, str]:
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--dry-run", "--ignore-installed"]
-        command += ["--constraint", str(FILE), "--report", str(report), f"{ROOT}[train,eval,test,bench,ray]"]
+        command += ["--constraint", str(FILE), "--report", str(report), f"{ROOT}[train,eval,test,bench,ray,lock]"]
         subprocess.run(command, check=True)
         packages = [entry["metadata"] for entry in json.loads(report.read_text())["install"]]
     pins = {re.sub(r"[-_.]+", "-", package["name"]).lower(): package["version"] for package in packages}

@@ -9,6 +9,7 @@ import yaml
 from starlette.testclient import TestClient
 
 from app.application import create_app
+from app.engine import QUANTUM
 from app.settings import Settings, read
 from tests.serving import FakePipeline, until
 
@@ -62,10 +63,36 @@ def test_the_autoscaler_reads_a_figure_that_is_there(client: Any) -> None:
     assert f"seriesQuery: '{figure}{{" in (ROOT / "docs/scaling.md").read_text()
 
 
+def test_one_client_alone_adds_no_pod(client: Any) -> None:
+    target = MANIFESTS["HorizontalPodAutoscaler"]["spec"]["metrics"][0]["pods"]["target"]["averageValue"]
+    # At each pod a client counts for two turns at most, so that it keeps the mean at half of the target.
+    assert int(target) >= 2 * 2 * QUANTUM
+
+
+def test_who_is_let_in_is_counted_and_limited() -> None:
+    policy = MANIFESTS["NetworkPolicy"]["spec"]
+    assert set(policy["policyTypes"]) == {"Ingress", "Egress"}
+    assert policy["egress"] == []
+    (rule,) = policy["ingress"]
+    assert rule["from"] and all("namespaceSelector" in source for source in rule["from"])
+    assert rule["ports"] == [{"port": CONTAINER["ports"][0]["name"]}]
+    settings = read(ENVIRONMENT)
+    assert settings.rate and settings.proxies
+
+
+def test_a_loaded_pod_is_not_taken_for_a_dead_one_and_none_fills_its_node() -> None:
+    probe = CONTAINER["livenessProbe"]
+    assert probe["periodSeconds"] * probe["failureThreshold"] >= 60
+    assert probe["timeoutSeconds"] >= 5
+    assert "ephemeral-storage" in CONTAINER["resources"]["limits"]
+    assert all("sizeLimit" in volume["emptyDir"] for volume in POD["spec"]["volumes"])
+
+
 def test_everything_is_about_the_same_pods() -> None:
     labels = POD["metadata"]["labels"]
     assert MANIFESTS["Deployment"]["spec"]["selector"]["matchLabels"] == labels
     assert MANIFESTS["Service"]["spec"]["selector"] == labels
+    assert MANIFESTS["NetworkPolicy"]["spec"]["podSelector"]["matchLabels"] == labels
     assert MANIFESTS["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"] == labels
     scaled = MANIFESTS["HorizontalPodAutoscaler"]["spec"]["scaleTargetRef"]
     assert scaled["name"] == MANIFESTS["Deployment"]["metadata"]["name"]

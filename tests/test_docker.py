@@ -81,8 +81,7 @@ def test_it_runs_as_a_numeric_user_without_rights() -> None:
 
 def test_secrets_tests_and_training_heads_stay_out_of_the_image(tmp_path: Path) -> None:
     inside = [
-        "pyproject.toml",
-        "constraints.txt",
+        "requirements.txt",
         "LICENSE",
         "app/main.py",
         "model/words.tsv",

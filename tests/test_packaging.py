@@ -3,6 +3,7 @@
 import ast
 import importlib.metadata
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -54,9 +55,24 @@ def test_every_package_that_an_install_brings_is_pinned() -> None:
     unmet = {str(r) for r in reached if not r.specifier.contains(pinned.get(canonicalize_name(r.name), ""))}
     assert len(reached) > len(everything)
     assert unmet == set()
-    # What comes with the benchmarks and with Ray is not installed here, so that only its own name can be looked up.
-    elsewhere = [*EXTRAS["bench"], *EXTRAS["ray"]]
+    # What comes with the benchmarks, with Ray and for locking is not installed: only its name can be looked up.
+    elsewhere = [*EXTRAS["bench"], *EXTRAS["ray"], *EXTRAS["lock"]]
     assert {canonicalize_name(Requirement(text).name) for text in elsewhere} <= pinned.keys()
+
+
+def test_the_image_installs_what_is_pinned_and_nothing_without_a_hash() -> None:
+    lines = (ROOT / "requirements.txt").read_text().replace("\\\n", " ").splitlines()
+    entries = [line.split(" --hash=sha256:") for line in lines if line.strip() and not line.startswith("#")]
+    assert all(len(hashes) > 0 for _, *hashes in entries)
+    assert all(re.fullmatch("[0-9a-f]{64}", digest.strip()) for _, *hashes in entries for digest in hashes)
+    locked = {canonicalize_name(r.name): r for r in (Requirement(text.strip()) for text, *_ in entries)}
+    pinned = pins()
+    here = {name for name, r in locked.items() if not r.marker or r.marker.evaluate()}
+    assert names(SERVING) <= here
+    assert {name: str(locked[name].specifier) for name in here} == {name: f"=={pinned[name]}" for name in here}
+    # Compiled packages have a file a platform and Python: Linux and macOS, on two processors, at the least.
+    hashes = {canonicalize_name(Requirement(text.strip()).name): len(rest) for text, *rest in entries}
+    assert all(hashes[name] >= 4 for name in ("numpy", "pillow", "torch", "isal", "sentencepiece", "pydantic-core"))
 
 
 def test_the_installed_versions_are_the_pinned_ones() -> None:
