@@ -320,7 +320,7 @@ def test_a_terminal_that_is_closed_cuts_no_order(tiny_checkpoint: Path) -> None:
         assert process.stdout is not None
         url = next(word for word in process.stdout.readline().split() if word.startswith("http"))
         order = threads.submit(httpx.post, f"{url}/generate", json={"name": "tea", "n": 8}, trust_env=False, timeout=60)
-        until(lambda: "cafeteria_wait_seconds_count 0.0" not in httpx.get(f"{url}/metrics", trust_env=False).text)
+        until(lambda: "cafeteria_wait_seconds_count 0.0" not in httpx.get(f"{url}/metrics", trust_env=False).text, 60)
         process.send_signal(signal.SIGHUP)
         assert order.result(60).text.count('"picture"') == 8
         process.communicate(timeout=60)
@@ -337,7 +337,7 @@ def test_a_stdout_that_takes_nothing_keeps_no_server_from_starting(tiny_checkpoi
     else:
         more = {"stdout": os.open("/dev/full", os.O_WRONLY)}
     with started(tiny_checkpoint, port, **more) as process:
-        until(lambda: answers(f"http://127.0.0.1:{port}"), 60)
+        until(lambda: answers(f"http://127.0.0.1:{port}"), 120)
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
 
