@@ -8,13 +8,13 @@ from PIL import Image
 
 from model.checkpoint import write_file
 
+MARKS = ("<!-- results -->\n", "<!-- end of results -->\n")
 
-def fill(page: Path, results: str, section: str = "results") -> None:
-    """Puts these results, which end with a line break, in place of those between a section's marks in a page:
-    <!-- results --> and <!-- end of results -->, each on a line of its own."""
+
+def fill(page: Path, results: str, marks: tuple[str, str] = MARKS) -> None:
+    """Puts these results, which end with a line break, in place of those between the marks of a page."""
     text = page.read_text("utf-8")
-    mark = f"<!-- {section} -->\n"
-    start, end = text.index(mark) + len(mark), text.index(f"<!-- end of {section} -->\n")
+    start, end = text.index(marks[0]) + len(marks[0]), text.index(marks[1])
     write_file(page, (text[:start] + results + text[end:]).encode())
 
 

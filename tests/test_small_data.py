@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from benchmarks import small_data
+from benchmarks import results, small_data
 from model.adaptation import validation
 from model.adaptation.regularization import AdaptationPlan
 from model.adaptation.run import AdaptationConfig
@@ -53,7 +53,7 @@ def test_table_figure_and_goals_come_of_one_command_that_goes_on(
 ) -> None:
     source, page = add_networks(make_checkpoint(tmp_path / "source"), 800.0), tmp_path / "docs" / "small-data.md"
     page.parent.mkdir()
-    page.write_text("before\n<!-- results -->\nof yore\n<!-- end of results -->\nafter\n", "utf-8")
+    page.write_text(f"before\n{results.MARKS[0]}of yore\n{results.MARKS[1]}after\n", "utf-8")
     options = {"data": EXAMPLE, "judge": EXAMPLE, "from": source, "out": tmp_path / "out", "page": page,
                "folds": 2, "minutes": 0.005, "device": "cpu"}  # fmt: skip
     arguments = [f"--{name}={value}" for name, value in options.items()]
