@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from app import pages, routes
+from app import dependencies, pages, routes
 from app.clients import UnbelievedProxies
 from app.engine import EngineClosed, QueueFull
 from app.errors import ApiError

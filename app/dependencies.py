@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Hashable, Sequence
 from functools import partial
@@ -9,7 +10,7 @@ from functools import partial
 from starlette.requests import Request
 
 from app import clients, responses, texts
-from app.engine import Ticket
+from app.engine import QueueFull, Ticket
 from app.errors import ApiError
 from app.pictures import Comparison, Format, Novelty, PictureFile, Pictures
 from app.rate_limit import Allowance

@@ -1,4 +1,4 @@
-"""Dishes to picture files, and how new they are: the pipeline behind the engine, with a memory of what was just made."""
+"""Dishes to picture files, and how new they are: the pipeline behind the engine, and a memory of what was just made."""
 
 from __future__ import annotations
 
