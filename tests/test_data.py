@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image, ImageCms
 
+from model.data import decoding
 from model.data import photos as data
 from model.data.layouts import DataError
 from model.data.photos import load
@@ -256,10 +257,10 @@ def test_colours_are_those_of_the_profile(tmp_path: Path, cache: Path) -> None:
 
 def test_a_telephones_largest_photos_are_read_and_larger_ones_named(tmp_path: Path) -> None:
     Image.new("L", (20_000, 9_000)).save(tmp_path / "large.jpg")  # over Pillow's own bound
-    assert data.decode(tmp_path / "large.jpg", 16).shape == (16, 16, 3)
+    assert decoding.decode(tmp_path / "large.jpg", 16).image.shape == (16, 16, 3)
     Image.new("1", (20_000, 16_000)).save(tmp_path / "larger.png")
     with pytest.raises(ValueError, match="too large: 320 megapixels"):
-        data.decode(tmp_path / "larger.png", 16)
+        decoding.decode(tmp_path / "larger.png", 16)
 
 
 def test_unreadable_photos_are_named_counted_and_skipped(
@@ -371,7 +372,7 @@ def test_processes_that_start_together_decode_once(
 ) -> None:
     decode, calls = data.decode, []
 
-    def slow(*arguments: object) -> np.ndarray:
+    def slow(*arguments: object) -> decoding.Decoded:
         calls.append(arguments)
         time.sleep(0.05)
         return decode(*arguments)  # type: ignore[arg-type]

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from model.data.decoding import decode
 from model.data.layouts import DataError, listing
-from model.data.photos import Photos, decode
+from model.data.photos import Photos
 
 COLUMNS = ("file", "row", "x", "y", "half")
 DECODED = 512  # pixels that a photograph is decoded to before it is cut
@@ -81,7 +82,7 @@ def load_crops(data: Path | str, crops: dict[str, Crop], size: int, split: str =
     for row, photo in zip(found.rows, found.photos(), strict=True):
         if row.label in crops:
             try:
-                pictures.append(cut(decode(photo, DECODED), crops[row.label], size))
+                pictures.append(cut(decode(photo, DECODED).image, crops[row.label], size))
             except Exception as error:  # Pillow meets a damaged file with nearly any
                 raise DataError(f"{data}: {row.label}: {error}") from error
             kept.append(row)

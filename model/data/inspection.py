@@ -7,7 +7,6 @@ import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
+from model.data.decoding import decode
 from model.data.layouts import DataError, Row, listing
-from model.data.photos import Photos, decode
+from model.data.photos import Photos
 from model.generators import PICTURE_SIZE
 from model.names import normalize
 from model.text_encoder import Tokenizer
@@ -156,9 +156,8 @@ def _see(photo: bytes | Path) -> _Seen | str:
     """A photo, or why it cannot be read."""
     # Pillow meets a damaged file with nearly any exception, as in `model.data.photos`.
     try:
-        with Image.open(BytesIO(photo) if isinstance(photo, bytes) else photo) as image:
-            side = min(image.size)
-        return _Seen(decode(photo, PICTURE_SIZE), side)
+        seen = decode(photo, PICTURE_SIZE)
+        return _Seen(seen.image, seen.side)
     except UnidentifiedImageError:
         return "not a picture"
     except Exception as error:

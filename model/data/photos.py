@@ -1,8 +1,6 @@
 """Photographs and their names, decoded once into a memory-mapped array. `model.data.layouts` finds them."""
 
-import contextlib
 import hashlib
-import io
 import itertools
 import json
 import logging
@@ -16,22 +14,17 @@ from pathlib import Path
 
 import numpy as np
 from filelock import FileLock
-from PIL import Image, ImageCms, ImageOps
-from pillow_heif import register_heif_opener
 from tqdm import tqdm
 
+from model.data.decoding import Decoded, TooSmall, decode
 from model.data.layouts import DataError, Listing, Row, existing, find
 
 log = logging.getLogger(__name__)
 
 # Part of every cache key: raise it when the same files would be decoded to other pixels or names.
-CACHE_FORMAT = 2
+CACHE_FORMAT = 3
 NAMED = 5  # how many photos that are left out are named one by one
 BATCH = 64
-MOST_PIXELS = 300_000_000  # of a photo; telephones make 200 million, and three bytes each are in memory at once
-
-register_heif_opener()
-Image.MAX_IMAGE_PIXELS = None  # Pillow's own bound is below a telephone's; `decode` has MOST_PIXELS
 
 
 @dataclass(frozen=True)
@@ -69,10 +62,6 @@ class Photos:
         )
 
 
-class _TooSmall(Exception):
-    pass
-
-
 def load(
     data: Path | str, size: int, split: str = "train", cache: Path | None = None, min_pixels: int = 0
 ) -> Photos:
@@ -80,7 +69,7 @@ def load(
 
     Photos are turned upright as their EXIF says, cropped to their central square, resized to `size` pixels
     (Lanczos, antialiased; smaller ones are enlarged) and converted to RGB. Unreadable ones are named in a
-    warning, counted and left out.
+    warning, counted and left out; those that are cut off a little at their end are named too.
 
     Args:
         data: a folder of Parquet shards, a Parquet file, a folder of photos or a Food-101 folder.
@@ -139,6 +128,7 @@ def _decode(listing: Listing, stem: Path, data: Path, size: int, min_pixels: int
         )
     part = stem.with_suffix(".npy.part")
     skipped = list(listing.skipped)
+    cut: list[str] = []
     small = 0
     kept: list[Row] = []
     if listing.rows:
@@ -151,10 +141,12 @@ def _decode(listing: Listing, stem: Path, data: Path, size: int, min_pixels: int
             for batch in _batched(pairs):
                 results = pool.map(lambda pair: _try_decode(pair[1], size, min_pixels), batch)
                 for (row, _), result in zip(batch, results, strict=True):
-                    if isinstance(result, np.ndarray):
-                        images[len(kept)] = result
+                    if isinstance(result, Decoded):
+                        images[len(kept)] = result.image
                         kept.append(row)
-                    elif isinstance(result, _TooSmall):
+                        if result.lost:
+                            cut.append(f"{row.label} (without {result.lost})")
+                    elif isinstance(result, TooSmall):
                         small += 1
                     else:
                         skipped.append(f"{row.label}: {result}")
@@ -167,6 +159,8 @@ def _decode(listing: Listing, stem: Path, data: Path, size: int, min_pixels: int
     os.replace(part, stem.with_suffix(".npy"))
     if skipped:
         log.warning("%s: %s", data, _summary(skipped, small, min_pixels))
+    if cut:
+        log.warning("%s: %d cut off and read all the same (%s)", data, len(cut), "; ".join(cut[:NAMED]))
     record = {
         "names": [row.name for row in kept],
         "names_ja": [row.name_ja for row in kept],
@@ -185,43 +179,12 @@ def _batched(pairs: Iterable[tuple[Row, bytes | Path]]) -> Iterator[list[tuple[R
         yield batch
 
 
-def _try_decode(photo: bytes | Path, size: int, min_pixels: int) -> np.ndarray | Exception:
+def _try_decode(photo: bytes | Path, size: int, min_pixels: int) -> Decoded | Exception:
     # Pillow meets a damaged file with nearly any exception; whichever it is, the photo is left out and named.
     try:
         return decode(photo, size, min_pixels)
     except Exception as error:
         return error
-
-
-def decode(photo: bytes | Path, size: int, min_pixels: int = 0) -> np.ndarray:
-    """One encoded photo (its bytes or its file) → (size, size, 3) uint8: upright, central square, RGB."""
-    with Image.open(io.BytesIO(photo) if isinstance(photo, bytes) else photo) as image:
-        if min(image.size) < min_pixels:
-            raise _TooSmall(f"{min(image.size)} pixels")
-        if image.width * image.height > MOST_PIXELS:
-            raise ValueError(f"too large: {image.width * image.height // 10**6} megapixels")
-        # A JPEG can be read at a fraction of its size, which is far faster; twice the target suits Lanczos.
-        image.draft("RGB", (2 * size, 2 * size))
-        upright = ImageOps.exif_transpose(image)
-        if upright.has_transparency_data:
-            upright = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright.convert("RGBA"))
-        square = ImageOps.fit(_eight_bit(upright).convert("RGB"), (size, size), Image.Resampling.LANCZOS)
-        if profile := image.info.get("icc_profile"):
-            # A profile that is broken, or is of grey or of inks, says nothing of these colours.
-            srgb = ImageCms.createProfile("sRGB")
-            with contextlib.suppress(ImageCms.PyCMSError, OSError):
-                ImageCms.profileToProfile(square, ImageCms.ImageCmsProfile(io.BytesIO(profile)), srgb, inPlace=True)
-        return np.asarray(square)
-
-
-def _eight_bit(image: Image.Image) -> Image.Image:
-    """Greys of 16 and 32 bits, which Pillow would cut off at 255 instead of scaling them."""
-    if not image.mode.startswith(("I", "F")):
-        return image
-    greys = np.asarray(image).astype(np.float32)
-    top = 65535.0 if image.mode.startswith("I;16") else float(greys.max(initial=0))
-    top = next((bound for bound in (1.0, 255.0, 65535.0) if top <= bound), top)
-    return Image.fromarray((greys.clip(0) * (255 / top)).round().astype(np.uint8))
 
 
 def _summary(skipped: list[str], small: int, min_pixels: int) -> str:
