@@ -16,8 +16,10 @@ from PIL import Image, ImageCms
 
 from model.data import decoding
 from model.data import photos as data
-from model.data.layouts import DataError
+from model.data.layouts import DataError, listing
+from model.data.name_pairs import Pair, read_pairs
 from model.data.photos import load
+from tests.cases import case
 
 RED, GREEN, BLUE = (200, 30, 30), (30, 160, 30), (30, 30, 200)
 
@@ -169,7 +171,7 @@ def test_a_table_may_come_from_a_spreadsheet_and_from_windows(mark: str, photos_
         ("metadata.csv", b"file,title\na.png,soup\n", r"no column file_name and no column name \(it has file, title\)"),
         ("metadata.csv", "file_name,name\na.png,丼\n".encode("shift_jis"), "not UTF-8"),
         ("metadata.csv", b'file_name,name\na.png,"half a quote\nb.png,soup\n', "line 3: .* quotation mark not closed"),
-        ("metadata.csv", b'file_name,name\na.png,"' + b"long " * 30_000, "line 1: .* quotation mark not closed"),
+        ("metadata.csv", b'file_name,name\na.png,"' + b"long " * 30_000, "line 2: .* quotation mark not closed"),
         ("metadata.jsonl", b"{broken\n", "line 1 is not JSON"),
         ("metadata.jsonl", b'{"file_name": "a.png", "text": "soup"}\n', "line 1 is not an object with file_name"),
     ],
@@ -181,6 +183,130 @@ def test_faulty_metadata_is_named(
     with pytest.raises(DataError, match=fault) as caught:
         load(photos_folder, 16, cache=cache)
     assert name in str(caught.value)
+
+
+def rows_of(table: str | bytes, name: str, folder: Path) -> tuple[list[tuple[str, str]], list[str]]:
+    """File names and names of dishes that a table gives, and what is said besides. 000.jpg and 001.jpg are there."""
+    folder.mkdir(exist_ok=True)
+    for n in (0, 1):
+        (folder / f"00{n}.jpg").write_bytes(photo(form="JPEG"))
+    (folder / name).write_bytes(table.encode() if isinstance(table, str) else table)
+    found = listing(folder)
+    return [(row.label, row.name) for row in found.rows], found.skipped
+
+
+STEW = ("001.jpg", "beef stew")
+FISH = [("000.jpg", "fish, chips and peas"), STEW]
+
+
+@pytest.mark.parametrize("table", [
+    "file_name,name\n000.jpg,fish, chips and peas\n001.jpg,beef stew\n",
+    'file_name, name\n000.jpg, "fish, chips and peas"\n001.jpg, beef stew\n',
+    'file_name,name\n000.jpg,"fish, chips and peas" \n001.jpg,"beef stew"\n',
+    'file_name,name\n000.jpg,\u00a0"fish, chips and peas"\n"001.jpg" , "beef stew"\n',
+    "file_name,name\n000.jpg,“fish, chips and peas”\n001.jpg,“beef stew”\n",
+    "file_name,name\n000.jpg,'fish, chips and peas'\n001.jpg,beef stew\n",
+    "file_name,name\n000.jpg,fish, chips and peas,,\n001.jpg,beef stew,,\n",
+    "file_name;name\n000.jpg;fish, chips and peas\n001.jpg;beef stew\n",
+    "sep=;\nfile_name;name\n000.jpg;fish, chips and peas\n001.jpg;beef stew\n",
+    "file_name|name\n000.jpg|fish, chips and peas\n001.jpg|beef stew\n",
+    "File Name,NAME\r000.jpg,fish, chips and peas\r001.jpg,beef stew\r",
+    "file_name,name\n000,fish, chips and peas\nphotos/001.JPG,beef stew\n",
+    "file_name\tname\n000.jpg\tfish, chips and peas\n001.jpg\tbeef stew\n".encode("utf-16"),
+    "file_name,name\n,\n000.jpg,fish, chips and peas\n , \n001.jpg,beef stew\n,,,\n\n",
+])  # fmt: skip
+def test_what_a_table_can_only_mean_is_read(table: str | bytes, tmp_path: Path) -> None:
+    assert rows_of(table, "Metadata.CSV", tmp_path) == (FISH, [])
+
+
+@pytest.mark.parametrize(("table", "said"), [
+    ("file_name,name,name_ja\n000.jpg,fish, chips and peas,魚\n001.jpg,beef stew,肉\n",
+     'metadata.csv line 2: 4 values for 3 columns; put quotation marks around a name with "," in it'),
+    ("file_name,name,name_ja\n000.jpg,fish, chips and peas\n001.jpg,beef stew\n",
+     "metadata.csv line 2: name_ja would be 'chips and peas'; put quotation marks around a name with \",\" in it"),
+    ("name,file_name\nfish, chips and peas,000.jpg\nbeef stew,001.jpg\n",
+     'metadata.csv line 2: 3 values for 2 columns; put quotation marks around a name with "," in it'),
+])  # fmt: skip
+def test_a_line_that_can_mean_several_things_is_named(table: str, said: str, tmp_path: Path) -> None:
+    found, skipped = rows_of(table, "metadata.csv", tmp_path)
+    assert found == [STEW]
+    assert skipped == [said, "000.jpg: it is not in metadata.csv"]
+
+
+@pytest.mark.parametrize("table", [
+    'file_name,name\n000.jpg,"fish "n" chips"\n', 'file_name,name\n000.jpg,"fish and chips\n001.jpg,stew\n',
+])  # fmt: skip
+def test_quotation_marks_that_do_not_fit_are_named(table: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"metadata.csv: line \d: .* quotation mark"):
+        rows_of(table, "metadata.csv", tmp_path)
+
+
+def test_a_table_beside_another_is_named(tmp_path: Path) -> None:
+    (tmp_path / "metadata.jsonl").write_text('{"file_name": "000.jpg", "name": "soup"}\n')
+    found, skipped = rows_of("file_name,name\n001.jpg,beef stew\n", "metadata.csv", tmp_path)
+    assert found == [STEW]
+    assert skipped[0] == "metadata.jsonl: not read, since there is metadata.csv too"
+
+
+# What Python's own str.splitlines takes for the end of a line, and JSON, CSV and TSV do not.
+SEPARATORS = ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c", "\x1d", "\x1e"]
+
+
+@pytest.mark.parametrize("separator", SEPARATORS)
+@pytest.mark.parametrize("name", ["metadata.csv", "metadata.tsv", "metadata.jsonl"])
+def test_only_a_line_feed_ends_a_line(separator: str, name: str, tmp_path: Path) -> None:
+    dishes = [("000.jpg", f"arroz{separator}chaufa"), STEW]
+    if name.endswith("l"):
+        if separator < " ":
+            pytest.skip("JSON wants control characters escaped")
+        lines = [json.dumps({"file_name": file, "name": dish}, ensure_ascii=False) for file, dish in dishes]
+    else:
+        lines = [("," if name.endswith("csv") else "\t").join(row) for row in [("file_name", "name"), *dishes]]
+    found, skipped = rows_of("\n".join(lines), name, tmp_path)
+    assert found[1:] == [STEW] and skipped == []
+    assert found[0][1] in ("arroz chaufa", "arrozchaufa")  # a control character shows nothing
+
+
+@pytest.mark.parametrize("separator", SEPARATORS)
+def test_names_of_one_dish_may_have_any_of_these(separator: str, tmp_path: Path) -> None:
+    table = tmp_path / "names.tsv"
+    table.write_bytes(f"\ufeffen\tja\r\narroz{separator}chaufa\tチャウファ\r\nbeef stew\t牛|シチュー\r\n".encode())
+    rice, stew = read_pairs(table)
+    assert rice.en.startswith("arroz") and rice.en.endswith("chaufa") and rice.ja == ("チャウファ",)
+    assert stew == Pair("beef stew", ("牛", "シチュー"))
+
+
+@pytest.mark.parametrize(("name", "expected"), [
+    ("comma_not_quoted.csv", FISH), ("space_before_quote.csv", FISH), ("empty_rows.csv", [("000.jpg", "beef stew")]),
+    ("line_separator_in_name.jsonl", [("000.jpg", "arroz chaufa"), STEW]),
+])  # fmt: skip
+def test_shared_tables(name: str, expected: list[tuple[str, str]], tmp_path: Path) -> None:
+    content = case(f"tables/{name}").read_bytes()
+    found, skipped = rows_of(content, f"metadata{Path(name).suffix}", tmp_path)
+    assert found == expected
+    assert [line for line in skipped if "line" in line] == []
+
+
+def test_photographs_that_nobody_named_are_left_out_and_said(
+    photos_folder: Path, cache: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("IMG_1234.png", "3f2504e0-4f89-11d3-9a0c-0305e82c3301.png", "stew/1.png", "@eaDir/soup.png"):
+        (photos_folder / name).parent.mkdir(exist_ok=True)
+        (photos_folder / name).write_bytes(photo(BLUE))
+    assert load(photos_folder, 16, cache=cache).names == ["green curry", "smoky beetroot ramen", "stew"]
+    assert "IMG_1234.png: neither it nor its folder has a dish's name" in caplog.text
+    assert "passed over what other programs keep there: @eaDir (1)" in caplog.text
+
+
+def test_a_photograph_that_is_cut_off_is_said(
+    photos_folder: Path, cache: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (400, 400, 3), np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(noise).save(buffer, "PNG")
+    (photos_folder / "jam tart.png").write_bytes(buffer.getvalue()[: int(0.97 * buffer.tell())])
+    assert "jam tart" in load(photos_folder, 16, cache=cache).names
+    assert "1 cut off and read all the same (jam tart.png (without 3.2% of its rows))" in caplog.text
 
 
 def test_food101(tmp_path: Path, cache: Path) -> None:
@@ -246,9 +372,9 @@ def test_colours_are_those_of_the_profile(tmp_path: Path, cache: Path) -> None:
     swapped = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
     red, green = swapped.index(b"rXYZ"), swapped.index(b"gXYZ")
     swapped[red], swapped[green] = swapped[green], swapped[red]
-    Image.new("RGB", (50, 50), RED).save(folder / "1.png", icc_profile=bytes(swapped))
-    Image.new("RGB", (50, 50), RED).save(folder / "2.png", icc_profile=b"no profile")
-    Image.new("L", (50, 50), 120).save(folder / "3.png", icc_profile=bytes(swapped))
+    Image.new("RGB", (50, 50), RED).save(folder / "a stew.png", icc_profile=bytes(swapped))
+    Image.new("RGB", (50, 50), RED).save(folder / "b stew.png", icc_profile=b"no profile")
+    Image.new("L", (50, 50), 120).save(folder / "c stew.png", icc_profile=bytes(swapped))
     exchanged, plain, grey = load(folder, 16, cache=cache).images.astype(int)
     assert exchanged[8, 8].argmax() == 1
     assert np.abs(plain[8, 8] - RED).max() < 2

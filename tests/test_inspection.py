@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +20,7 @@ from model.data import inspection
 from model.data.inspection import look
 from model.data.layouts import DataError
 from model.text_encoder import Tokenizer
+from tests.cases import case
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "cafeteria"
 PHOTOS = sorted(EXAMPLE.glob("*.jpg"))
@@ -68,16 +72,19 @@ def test_what_cannot_be_used_is_left_out_and_named(folder: Path, tokenizer: Toke
     found = look(folder, tokenizer)
     assert len(found.photos) == len(PHOTOS)
     said = "\n".join(found.lines())
-    for part in ("4 left out", "broken_soup.jpg", "no_soup.jpg (not a picture)", "raw_soup.CR2: a camera's raw file"):
+    for part in ("4 left out: ", "broken_soup.jpg", "no_soup.jpg (not a picture)", "raw_soup.CR2: a camera's raw file"):
         assert part in said
 
 
 def test_a_cameras_names_are_told(folder: Path, tokenizer: Tokenizer) -> None:
-    shutil.copy(PHOTOS[0], folder / "IMG_1234.jpg")
-    for name in ("p 12", "image of 1000 islands", "7up jelly 2024", "Chicken 65", "カレー 500"):  # a person's words
+    (folder / PHOTOS[0].name).rename(folder / "IMG_1234.jpg")
+    for name in ("image of 1000 islands", "7up jelly 2024", "Chicken 65", "カレー 500"):  # a person's words
         shutil.copy(PHOTOS[1], folder / f"{name}.jpg")
-    assert look(folder, tokenizer).cameras == ["IMG_1234.jpg"]
-    assert "1 named by a camera and after no dish: rename them: IMG_1234.jpg" in text(folder, tokenizer)
+    found = look(folder, tokenizer)
+    assert found.unnamed == ["IMG_1234.jpg"]
+    assert {"image of 1000 islands", "7up jelly 2024", "Chicken 65", "カレー 500"} <= set(found.photos.names)
+    assert "IMG 1234" not in found.photos.names
+    assert "1 left out, since neither file nor folder has a dish's name: IMG_1234.jpg" in found.lines()
 
 
 def test_copies_go_and_near_copies_stay_together(folder: Path, tokenizer: Tokenizer) -> None:
@@ -94,6 +101,96 @@ def test_copies_go_and_near_copies_stay_together(folder: Path, tokenizer: Tokeni
     assert group[second.name] == group["other_name.jpg"] != group[PHOTOS[2].name]
     assert len(found.photos) == len(PHOTOS) + 2
     assert "1 there twice" in text(folder, tokenizer) and "2 pairs nearly the same" in text(folder, tokenizer)
+
+
+def test_the_same_picture_at_another_size_is_passed_over(folder: Path, tokenizer: Tokenizer) -> None:
+    first, second, third = PHOTOS[:3]
+    for name, photo, side in [
+        (f"{first.stem}_small.jpg", first, 160), (f"thumb_{first.stem}.jpg", first, 100),
+        (f"web/{first.name}", first, 200),
+        (f"{second.stem}-640x640.webp", second, 640), (f"{second.stem}@2x.png", second, 512),
+        ("previews/00012.jpg", third, 100),  # a program's name says nothing else
+    ]:  # fmt: skip
+        (folder / name).parent.mkdir(exist_ok=True)
+        Image.open(photo).resize((side, side)).save(folder / name)
+    found = look(folder, tokenizer)
+    assert len(found.photos) == len(PHOTOS)
+    assert len(found.copies) == 6 and not (found.alike or found.unnamed)
+    # The largest stays.
+    assert (second.name, f"{second.stem}-640x640.webp") in found.copies
+    assert (f"thumb_{first.stem}.jpg", first.name) in found.copies
+    assert "6 there twice, one of them left out" in "\n".join(found.lines())
+
+
+def test_two_shots_of_one_dish_are_two_photographs(folder: Path, tokenizer: Tokenizer) -> None:
+    for photo in PHOTOS:
+        image = Image.open(photo)
+        image.crop((4, 3, image.width - 2, image.height)).resize((300, 300)).save(folder / f"{photo.stem} 2.png")
+    found = look(folder, tokenizer)
+    assert len(found.photos) == 2 * len(PHOTOS) and found.copies == []
+    groups = dict(zip(found.labels, found.groups, strict=True))
+    assert all(groups[photo.name] == groups[f"{photo.stem} 2.png"] for photo in PHOTOS)
+
+
+def test_photographs_of_one_dish_are_one_group_however_it_is_written(folder: Path, tokenizer: Tokenizer) -> None:
+    names = ["Beef-Stew-1", "beef stew 2", "beef_stew (3)", "beefstew", "Chicken 65", "chicken 90"]
+    for photo, name in zip(PHOTOS, names, strict=False):
+        (folder / photo.name).rename(folder / f"{name}.jpg")
+    found = look(folder, tokenizer)
+    groups = dict(zip(found.labels, found.groups, strict=True))
+    assert len({groups[f"{name}.jpg"] for name in names[:4]}) == 1
+    assert len({groups[f"{name}.jpg"] for name in names}) == 2
+    assert len(set(found.groups)) == len(PHOTOS) - 4
+    table = ["file_name,name,name_ja"]
+    for n, photo in enumerate(sorted(folder.glob("*.jpg"))):
+        table.append(f"{photo.name},{chr(97 + n)}ana cake,{'肉じゃが' if n < 3 else ''}")
+    (folder / "metadata.csv").write_text("\n".join(table), "utf-8")
+    assert len(set(look(folder, tokenizer).groups[:3])) == 1  # in either language
+
+
+def test_the_report_shows_the_names_as_they_are_understood(folder: Path, tokenizer: Tokenizer) -> None:
+    for n, photo in enumerate(PHOTOS):
+        written = ("beef stew {}.jpg", "fried-rice-{}.jpg", "ramen/{}.jpg", "ramen/IMG_000{}.jpg")
+        name = written[n % 4].format(n // 4 + 1)
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / photo.name).rename(folder / name)
+    assert "names as they are understood: beef stew ×6 · fried rice ×6 · ramen ×12" in text(folder, tokenizer)
+
+
+def test_a_picture_of_one_colour_is_none(folder: Path, tokenizer: Tokenizer) -> None:
+    Image.new("RGB", (300, 300), "white").save(folder / "white rice.png")
+    assert look(folder, tokenizer).left_out == ["white rice.png (one colour all over)"]
+
+
+@pytest.fixture(scope="module")
+def shared_folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("folders")
+    command = [sys.executable, str(case("folders.py")), str(EXAMPLE.parents[1]), str(out)]
+    subprocess.run(command, check=True)
+    return out
+
+
+@pytest.mark.parametrize("name", ["numbered", "uuids", "image0"])
+def test_shared_folders_that_nobody_named_are_refused(name: str, shared_folders: Path, tokenizer: Tokenizer) -> None:
+    with pytest.raises(DataError, match=r"24 of 24 photographs have a number.*no dish's.*Name each file after"):
+        look(shared_folders / name, tokenizer)
+
+
+@pytest.mark.parametrize("name", ["a_folder_a_dish", "renamed_in_bulk"])
+def test_shared_folders_of_six_dishes(name: str, shared_folders: Path, tokenizer: Tokenizer) -> None:
+    found = look(shared_folders / name, tokenizer)
+    dishes = {"beef stew", "curry udon", "apple tart", "pumpkin soup", "fried rice", "肉じゃが"}
+    assert Counter(found.photos.names) == dict.fromkeys(dishes, 4)
+    assert len(set(found.groups)) == 6
+
+
+@pytest.mark.parametrize(("name", "count"), [("hyphens", 24), ("synology", 24), ("linked", 24), ("odd_endings", 28)])
+def test_shared_folders_with_names(name: str, count: int, shared_folders: Path, tokenizer: Tokenizer) -> None:
+    found = look(shared_folders / name, tokenizer)
+    assert len(found.photos) == count and found.left_out == []
+    assert not any("-" in dish or "_" in dish for dish in found.photos.names)
+    assert set(found.photos.names) >= {photo.stem.replace("_", " ") for photo in PHOTOS}
+    assert found.passed == ({"@eaDir": 72} if name == "synology" else {})
 
 
 def test_small_and_blurred_photos_are_told(folder: Path, tokenizer: Tokenizer) -> None:
@@ -142,7 +239,7 @@ def camera(folder: Path) -> None:
 
 @pytest.mark.parametrize(("spoil", "message"), [
     (same, "1 photographs can be used.*; [0-9]+ are copies of others"),
-    (camera, "18 of 24 photographs have a camera's name and no dish's .*Name each file after its dish"),
+    (camera, "18 of 24 photographs have a number, a camera's name .* and no dish's .*Name each file after its dish"),
     (fewer, "19 photographs can be used, and a cafeteria needs 20 at least"),
     (none, "no photographs there"),
     (unreadable, "0 photographs can be used.*left out: .*not a picture"),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,9 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
-from model.data.decoding import decode
-from model.data.layouts import DataError, Row, listing
+from model.data.decoding import Decoded, decode
+from model.data.file_names import has_words, joined, spelling
+from model.data.layouts import DataError, Row, listing, passed_over
 from model.data.photos import Photos
 from model.generators import PICTURE_SIZE
 from model.names import normalize
@@ -30,12 +32,13 @@ SHARP = 40.0
 # Bits of 64. Of the same photos no two are nearer than 10; saved again as a small JPEG, a photo moves by 3 or less.
 ALIKE = 6
 NAMED = 5  # how many of a kind are named one by one
-# What telephones, cameras and messengers call a photo: a prefix, and then digits.
-_CAMERA = re.compile(
-    r"((fb )?img([ _]?e)?|imgp|cimg|image|photo|picture|dsc[nf]?|pxl|mvimg|gopr|dji|sam|vid|p|s|screenshot|received"
-    r"|whatsapp image|signal|line( album)?|写真|画像|スクリーンショット)?"
-    r"[\W\d_]*\d{3}[\W\d_]*((at|wa|am|pm|mp|burst|portrait|night|hdr|cover|edited)[\W\d_]*)*",
-    re.IGNORECASE,
+# Levels of 255, root mean square at 32 px. Saved again at half the size or as a small JPEG, a photo moves by 5 or less;
+# with two per cent cut off its edges, as between two shots from one place, by 10 or more.
+SAME = 7.0
+FLAT = 1.0  # standard deviation of a channel over all pixels, in levels
+HOW_TO_NAME = (
+    "Name each file after its dish (beef_stew.jpg), or put the photographs of a dish into a folder of its name "
+    "(beef stew/1.jpg), or list them in a metadata.csv (file_name,name)"
 )
 _BYTE = re.compile("<0x[0-9A-F]{2}>")
 
@@ -54,46 +57,57 @@ class Findings:
     blurred: list[int]
     left_out: list[str]
     """Each with the reason."""
+    passed: dict[str, int] = field(default_factory=dict)
+    """How many files of which kind other programs keep there."""
     copies: list[tuple[str, str]] = field(default_factory=list)
-    """The same picture under the same name, left out, and the photo that stays."""
+    """The same picture under the same name, at whatever size, left out, and the photo that stays."""
     alike: list[tuple[str, str]] = field(default_factory=list)
     """Nearly the same picture; both stay."""
-    cameras: list[str] = field(default_factory=list)
-    """Photos that a camera has named, and nobody after a dish."""
+    unnamed: list[str] = field(default_factory=list)
+    """Photos that cameras and programs have named, and nobody after a dish; left out."""
+    cut: list[str] = field(default_factory=list)
+    """Photos whose end is missing, used all the same, and what they lack."""
     unread: dict[str, str] = field(default_factory=dict)
     """Names with letters that the tokenizer has never seen, and these letters."""
 
     def lines(self) -> list[str]:
         """The report, a line a matter."""
-        found = [f"{len(self.photos)} photographs of {len(set(self.photos.names))} dishes"]
+        names = Counter(self.photos.names)
+        found = [f"{len(self.photos)} photographs of {len(names)} dishes"]
 
         def tell(what: str, items: Sequence[str]) -> None:
             if items:
                 rest = f" and {len(items) - NAMED} more" if len(items) > NAMED else ""
                 found.append(f"{len(items)} {what}: {', '.join(items[:NAMED])}{rest}")
 
+        if names:
+            found.append(f"names as they are understood: {joined(sorted(names.items()))}")
+        if self.passed:
+            found.append(f"passed over, as other programs keep them there: {passed_over(self.passed)}")
         tell("left out", self.left_out)
+        tell("left out, since neither file nor folder has a dish's name", self.unnamed)
         tell("there twice, one of them left out", [f"{a} = {b}" for a, b in self.copies])
         tell("pairs nearly the same", [f"{a} ~ {b}" for a, b in self.alike])
+        tell("cut off at the end, used all the same", self.cut)
         tell(f"under {SMALL} pixels, for stage 1 alone", [self.labels[row] for row in self.small])
         tell("blurred, used all the same", [self.labels[row] for row in self.blurred])
-        tell("named by a camera and after no dish: rename them", self.cameras)
         letters = [f"{name} ({seen})" for name, seen in self.unread.items()]
         tell("names with letters that the text encoder has never seen", letters)
         return found
 
 
 @dataclass(frozen=True)
-class _Seen:
-    image: NDArray[np.uint8]
-    side: int  # pixels of the photo's shorter side
+class _Photo:
+    row: Row  # with a name of "" where nobody has named it
+    seen: Decoded
 
 
 def look(data: Path | str, tokenizer: Tokenizer) -> Findings:
     """Looks at every photograph of a folder, or of whatever else `model.data.photos` reads.
 
     Raises:
-        DataError: none are there, or fewer than FEWEST can be used, or more than MOST are there.
+        DataError: none are there, or fewer than FEWEST can be used, or more than MOST are there, or most have no name.
+            The message says what was found besides.
     """
     found = listing(data)
     if len(found.rows) > MOST:
@@ -101,67 +115,99 @@ def look(data: Path | str, tokenizer: Tokenizer) -> Findings:
             f"{data}: {len(found.rows):,} photographs are enough to train on: "
             "python -m model.train --from checkpoints (docs/training.md)"
         )
+    rows, files = [*map(_normalized, found.rows)], found.photos()
+    if rows:  # a photo without a name may be a copy of one that has a name
+        rows += [Row(label, "") for label, _ in found.unnamed]
+        files = chain(files, (path for _, path in found.unnamed))
     with ThreadPoolExecutor(4) as pool:
-        progress = tqdm(pool.map(_see, found.photos()), "looking", len(found.rows), unit=" photos", disable=None)
-        seen = list(progress)
+        results = [*tqdm(pool.map(_see, files), "looking", len(rows), unit=" photos", disable=None)]
+    photos = [_Photo(row, seen) for row, seen in zip(rows, results, strict=True) if isinstance(seen, Decoded)]
+    left_out = [*found.skipped]
+    left_out += [f"{row.label} ({why})" for row, why in zip(rows, results, strict=True) if isinstance(why, str)]
 
-    left_out = list(found.skipped)
-    copies: list[tuple[str, str]] = []
-    first: dict[tuple[str, str], str] = {}
-    kept: list[tuple[Row, _Seen]] = []
-    for row, result in zip(found.rows, seen, strict=True):
-        if isinstance(result, str):
-            left_out.append(f"{row.label} ({result})")
-            continue
-        name, japanese = normalize(row.name).text, row.name_ja and normalize(row.name_ja).text
-        picture = hashlib.sha256(result.image.tobytes()).hexdigest()
-        if (picture, name) in first:
-            copies.append((row.label, first[picture, name]))
-            continue
-        first[picture, name] = row.label
-        kept.append((Row(row.label, name, japanese, row.kind, row.source), result))
-
-    if len(kept) < FEWEST:
-        reasons = f"; left out: {', '.join(left_out[:NAMED])}" if left_out else ""
-        reasons += f"; {len(copies)} are copies of others" if copies else ""
-        raise DataError(
-            f"{data}: {len(kept)} photographs can be used, and a cafeteria needs {FEWEST} at least"
-            f"{reasons}. Add photographs, each in a file named after its dish"
-        )
-    rows = [row for row, _ in kept]
-    cameras = [row.label for row in rows if _CAMERA.fullmatch(row.name)]
-    if 2 * len(cameras) > len(rows):
-        raise DataError(
-            f"{data}: {len(cameras)} of {len(rows)} photographs have a camera's name and no dish's "
-            f"({', '.join(cameras[:NAMED])}). Name each file after its dish"
-        )
-    images = np.stack([photo.image for _, photo in kept])
-    labels, names = [row.label for row in rows], [row.name for row in rows]
-    alike = _alike(images)
-    return Findings(
-        photos=Photos(images, names, [r.name_ja for r in rows], [r.kind for r in rows], [r.source for r in rows]),
+    near = _alike([photo.seen.image for photo in photos])
+    copies = _copies(photos, near)
+    named = [n for n, photo in enumerate(photos) if photo.row.name and n not in copies]
+    unnamed = [photo.row.label for n, photo in enumerate(photos) if not photo.row.name and n not in copies]
+    unnamed += [] if rows else [label for label, _ in found.unnamed]
+    at = {n: place for place, n in enumerate(named)}
+    alike = [(at[a], at[b]) for a, b in near if a in at and b in at]
+    kept = [photos[n] for n in named]
+    labels, names = [photo.row.label for photo in kept], [photo.row.name for photo in kept]
+    images = np.array([photo.seen.image for photo in kept], np.uint8).reshape(-1, PICTURE_SIZE, PICTURE_SIZE, 3)
+    japanese = [photo.row.name_ja for photo in kept]
+    findings = Findings(
+        photos=Photos(images, names, japanese, [p.row.kind for p in kept], [p.row.source for p in kept]),
         labels=labels,
-        groups=_groups(names, alike),
-        small=[i for i, (_, photo) in enumerate(kept) if photo.side < SMALL],
+        groups=_groups(names, japanese, alike),
+        small=[i for i, photo in enumerate(kept) if photo.seen.side < SMALL],
         blurred=[i for i, image in enumerate(images) if _sharpness(image) < SHARP],
         left_out=left_out,
-        copies=copies,
-        cameras=cameras,
+        passed=found.passed,
+        copies=[(photos[a].row.label, photos[b].row.label) for a, b in copies.items()],
         alike=[(labels[a], labels[b]) for a, b in alike],
+        unnamed=unnamed,
+        cut=[f"{photo.row.label} (without {photo.seen.lost})" for photo in kept if photo.seen.lost],
         unread={name: letters for name in dict.fromkeys(names) if (letters := _unread(name, tokenizer))},
     )
+    if refusal := _refusal(findings):
+        raise DataError("\n".join([f"{data}: {refusal}", *findings.lines()]))
+    return findings
 
 
-def _see(photo: bytes | Path) -> _Seen | str:
-    """A photo, or why it cannot be read."""
+def _refusal(findings: Findings) -> str:
+    """Why nothing can be made of what was found, "" where something can."""
+    named, unnamed = len(findings.photos), findings.unnamed
+    if len(unnamed) > named:
+        return (
+            f"{len(unnamed)} of {named + len(unnamed)} photographs have a number, a camera's name or a program's, "
+            f"and no dish's ({', '.join(unnamed[:NAMED])}). {HOW_TO_NAME}"
+        )
+    if named >= FEWEST:
+        return ""
+    reasons = f"; left out: {', '.join(findings.left_out[:NAMED])}" if findings.left_out else ""
+    reasons += f"; {len(findings.copies)} are copies of others" if findings.copies else ""
+    reasons += f"; {len(unnamed)} have no dish's name" if unnamed else ""
+    return f"{named} photographs can be used, and a cafeteria needs {FEWEST} at least{reasons}. Add some. {HOW_TO_NAME}"
+
+
+def _normalized(row: Row) -> Row:
+    name, japanese = normalize(row.name).text, row.name_ja and normalize(row.name_ja).text
+    return Row(row.label, name if has_words(name) else "", japanese, row.kind, row.source)
+
+
+def _see(photo: bytes | Path) -> Decoded | str:
+    """A photo, or why it cannot be used."""
     # Pillow meets a damaged file with nearly any exception, as in `model.data.photos`.
     try:
         seen = decode(photo, PICTURE_SIZE)
-        return _Seen(seen.image, seen.side)
+        return seen if seen.image.std(axis=(0, 1)).max() > FLAT else "one colour all over"
     except UnidentifiedImageError:
         return "not a picture"
     except Exception as error:
         return str(error) or type(error).__name__
+
+
+def _copies(photos: Sequence[_Photo], near: Sequence[tuple[int, int]]) -> dict[int, int]:
+    """Photos to leave out, and the one that stays for each: the same picture, smaller or as large, by the same name.
+
+    Names are the same, too, where one has more words than the other ("ramen small"), or nobody has given one. Two names
+    that say different things are both kept; two shots of one dish are not the same picture.
+    """
+    tiny = [_reduced(photo.seen.image, 32, 32).astype(np.float32) for photo in photos]
+    stays: dict[int, int] = {}
+    order = sorted(near, key=lambda pair: -max(photos[n].seen.side for n in pair))
+    for pair in order:
+        larger, smaller = sorted(pair, key=lambda n: (not photos[n].row.name, -photos[n].seen.side, n))
+        larger = stays.get(larger, larger)
+        if smaller in stays or smaller == larger:
+            continue
+        names = [spelling(photos[n].row.name) for n in (larger, smaller)]
+        apart = float(np.sqrt(((tiny[larger] - tiny[smaller]) ** 2).mean()))
+        resized = photos[larger].seen.side != photos[smaller].seen.side or not all(names)
+        if apart <= (SAME if resized else 0.0) and (names[0] in names[1] or names[1] in names[0]):
+            stays[smaller] = larger
+    return stays
 
 
 def _sharpness(image: NDArray[np.uint8]) -> float:
@@ -170,14 +216,17 @@ def _sharpness(image: NDArray[np.uint8]) -> float:
     return float((4 * middle - grey[:-2, 1:-1] - grey[2:, 1:-1] - grey[1:-1, :-2] - grey[1:-1, 2:]).var())
 
 
-def _alike(images: NDArray[np.uint8]) -> list[tuple[int, int]]:
+def _reduced(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
+    """(height, width) uint8, grey."""
+    return np.asarray(Image.fromarray(image).convert("L").resize((width, height), Image.Resampling.LANCZOS))
+
+
+def _alike(images: Sequence[NDArray[np.uint8]]) -> list[tuple[int, int]]:
     """Pairs of rows that a difference hash (Krawetz 2013) hardly tells apart.
 
     The hash is two lines; ImageHash, the library for it, would bring SciPy and PyWavelets along.
     """
-    small = np.stack([
-        np.asarray(Image.fromarray(image).convert("L").resize((9, 8), Image.Resampling.LANCZOS)) for image in images
-    ])  # fmt: skip
+    small = np.array([_reduced(image, 9, 8) for image in images]).reshape(-1, 8, 9)
     bits = np.packbits(small[:, :, 1:] > small[:, :, :-1], axis=2)[..., 0]  # (N, 8) bytes
     pairs = []
     for row in range(len(bits) - 1):
@@ -186,12 +235,18 @@ def _alike(images: NDArray[np.uint8]) -> list[tuple[int, int]]:
     return pairs
 
 
-def _groups(names: Sequence[str], alike: Sequence[tuple[int, int]]) -> list[int]:
+def _groups(
+    names: Sequence[str], japanese: Sequence[str | None], alike: Sequence[tuple[int, int]]
+) -> list[int]:
+    """Numbers that photos share which have a name in common, however it is written or numbered, or look alike."""
     first: dict[str, int] = {}
-    groups = [first.setdefault(name.casefold(), row) for row, name in enumerate(names)]
-    for a, b in alike:
+    same = [(first.setdefault(spelling(name), row), row) for row, both in enumerate(zip(names, japanese, strict=True))
+            for name in both if name]  # fmt: skip
+    groups = list(range(len(names)))
+    for a, b in [*same, *alike]:
         old, new = groups[b], groups[a]
-        groups = [new if group == old else group for group in groups]
+        if old != new:
+            groups = [new if group == old else group for group in groups]
     return groups
 
 

@@ -5,8 +5,9 @@ Four layouts are understood (`find` tells them apart by what it finds):
 * Parquet shards with an image column, as Hugging Face datasets has them: `train-*.parquet`,
   `validation-*.parquet` in a folder (or its `data/`), or a single `.parquet` file.
   Columns: an image ({bytes, path} or bytes), `name`, and optionally `name_ja`, `kind`, `source`, `pixels`.
-* A folder of photos that are named after their dishes: `smoky_beetroot_ramen.jpg`. HEIC too, as phones make it.
-* A folder of photos with a `metadata.csv` or `metadata.jsonl`: `file_name`, `name`, optionally `name_ja`.
+* A folder of photos that are named after their dishes: `smoky_beetroot_ramen.jpg`, or `beetroot ramen/1.jpg`. HEIC too,
+  as phones make it. `model.data.file_names` reads the names.
+* A folder of photos with a `metadata.csv`, `.tsv` or `.jsonl`: `file_name`, `name`, optionally `name_ja`.
 * torchvision's Food101: `food-101/images/<class>/*.jpg` and `food-101/meta/*.json`.
 """
 
@@ -15,9 +16,9 @@ import io
 import json
 import re
 import unicodedata
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,19 +26,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from model.data.file_names import dish_names
+from model.data.folder_contents import EXTENSIONS, Contents, contents, label
 from model.names import InvalidName, normalize
 
 BATCH = 64  # photos read at once
-EXTENSIONS = {
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".jp2", ".png", ".webp", ".avif", ".heic", ".heif", ".hif",
-    ".tif", ".tiff", ".bmp", ".gif",
-}  # fmt: skip
-RAW = {".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2", ".pef", ".srw"}
-
-# " (2)" of file managers and "copy" of macOS and Windows, after the second photo of one name.
-_NUMBERED = re.compile(
-    r"(\s*[(（]\s*\d+\s*[)）]|\s*-\s*(copy|コピー)|\s+copy(\s+\d+)?|\s?のコピー(\s*\d+)?)+$", re.IGNORECASE
-)
+NAMED = 5  # how many files that are not read are named one by one
+NO_NAME = "neither it nor its folder has a dish's name"
 
 
 class DataError(ValueError):
@@ -62,11 +57,21 @@ class Listing:
     rows: list[Row]
     photos: Callable[[], Iterator[bytes | Path]]
     skipped: list[str]
+    """Each with the reason."""
+    unnamed: list[tuple[str, Path]] = field(default_factory=list)
+    """Photos that nobody has named after a dish, and what they are called in a message."""
+    passed: dict[str, int] = field(default_factory=dict)
+    """How many files of which kind other programs keep beside the photos."""
 
 
 def listing(data: Path | str, split: str = "train") -> Listing:
     """The names of one split and its photographs as they are, undecoded; raises as `load` does."""
     return find(existing(data), split, 0)[1]()
+
+
+def passed_over(kinds: dict[str, int]) -> str:
+    """What other programs keep beside the photographs, in a line."""
+    return ", ".join(f"{kind} ({count})" for kind, count in sorted(kinds.items()))
 
 
 def existing(data: Path | str) -> Path:
@@ -109,27 +114,18 @@ def find(data: Path, split: str, min_pixels: int) -> tuple[list[Path], Callable[
             f"{data}: no photographs for the {split} split; "
             f"put them into {split}-*.parquet or into a folder {split}/ in it"
         )
-    others = {"train", "validation"} if root == data else set()
-    files = sorted(
-        path
-        for path in root.rglob("*")
-        if path.suffix.lower() in EXTENSIONS | RAW
-        and not any(part.startswith(".") for part in path.relative_to(root).parts)
-        and path.relative_to(root).parts[0] not in others
-        and path.is_file()
-    )
-    photos = [path for path in files if path.suffix.lower() in EXTENSIONS]
-    unread = [path for path in files if path.suffix.lower() in RAW]
-    raw = [f"{_label(path, root)}: a camera's raw file; export it as JPEG" for path in unread]
-    if not photos:
+    inside = contents(root, {"train", "validation"} if root == data else set())
+    if not inside.photos:
+        reasons = f" ({'; '.join(inside.unread[:NAMED])})" if inside.unread else ""
         raise DataError(
-            f"{root}: no photographs there; expected {split}-*.parquet, or pictures "
+            f"{root}: no photographs there{reasons}; expected {split}-*.parquet, or pictures "
             f"({', '.join(sorted(extension[1:] for extension in EXTENSIONS))}) named after their dishes"
         )
-    for table in (root / "metadata.csv", root / "metadata.jsonl"):
-        if table.is_file():
-            return [*files, table], partial(_list_metadata, root, table, photos, raw)
-    return files, partial(_list_folder, root, photos, raw)
+    if not inside.tables:
+        return inside.photos, partial(_list_folder, root, inside)
+    table, *others = inside.tables
+    inside.unread += [f"{label(other, root)}: not read, since there is {table.name} too" for other in others]
+    return [*inside.photos, table], partial(_list_metadata, root, table, inside)
 
 
 def _list_parquet(files: list[Path], min_pixels: int) -> Listing:
@@ -179,12 +175,12 @@ def _list_parquet(files: list[Path], min_pixels: int) -> Listing:
 
 
 def _image_column(file: Path, schema: pa.Schema) -> str:
-    for field in schema:
-        if pa.types.is_struct(field.type) and field.type.get_field_index("bytes") >= 0:
-            return str(field.name)
-    for field in schema:
-        if pa.types.is_binary(field.type) or pa.types.is_large_binary(field.type):
-            return str(field.name)
+    for column in schema:
+        if pa.types.is_struct(column.type) and column.type.get_field_index("bytes") >= 0:
+            return str(column.name)
+    for column in schema:
+        if pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
+            return str(column.name)
     raise DataError(f"{file}: no column of images as {{bytes, path}} (it has {', '.join(schema.names)})")
 
 
@@ -201,35 +197,33 @@ def _list_food101(root: Path, meta: Path) -> Listing:
     return Listing(rows, lambda: (root / "images" / f"{entry}.jpg" for _, entry in entries), [])
 
 
-def _list_folder(root: Path, photos: list[Path], raw: list[str]) -> Listing:
+def _list_folder(root: Path, inside: Contents) -> Listing:
     rows: list[Row] = []
     kept: list[Path] = []
-    skipped = list(raw)
-    for path in photos:
-        name = _clean(_NUMBERED.sub("", unicodedata.normalize("NFC", path.stem).replace("_", " ")))
+    unnamed: list[tuple[str, Path]] = []
+    names = dish_names([path.relative_to(root) for path in inside.photos])
+    for path, name in zip(inside.photos, map(_clean, names), strict=True):
         if name:
             kept.append(path)
-            rows.append(Row(_label(path, root), name, source=root.name))
+            rows.append(Row(label(path, root), name, source=root.name))
         else:
-            skipped.append(f"{_label(path, root)}: no name can be read from its file name")
-    return Listing(rows, lambda: iter(kept), skipped)
+            unnamed.append((label(path, root), path))
+    return Listing(rows, lambda: iter(kept), inside.unread, unnamed, dict(inside.passed))
 
 
-def _list_metadata(root: Path, table: Path, photos: list[Path], raw: list[str]) -> Listing:
-    # macOS stores file names decomposed (NFD), whoever wrote the table did not: compare them composed.
-    by_name = {unicodedata.normalize("NFC", path.relative_to(root).as_posix()): path for path in photos}
-    # A table written on Windows or by hand may differ in case, which is of no account where one photo alone fits.
-    cases = Counter(name.casefold() for name in by_name)
-    folded = {name.casefold(): path for name, path in by_name.items() if cases[name.casefold()] == 1}
+def _list_metadata(root: Path, table: Path, inside: Contents) -> Listing:
+    photo_of = _finder(root, inside.photos)
     rows: list[Row] = []
     found: list[Path] = []
-    skipped = list(raw)
-    unlisted = dict.fromkeys(photos)
+    skipped = list(inside.unread)
+    unlisted = dict.fromkeys(inside.photos)
     for line, record in _read_table(table):
-        file_name = unicodedata.normalize("NFC", str(record.get("file_name") or ""))
-        file_name = (file_name if file_name in by_name else file_name.replace("\\", "/")).removeprefix("./")
-        name, name_ja = _clean(record.get("name")), _clean(record.get("name_ja"))
-        path = by_name.get(file_name) or folded.get(file_name.casefold())
+        if isinstance(record, str):
+            skipped.append(f"{table.name} line {line}: {record}")
+            continue
+        file_name = str(record.get("file_name") or "").strip()
+        name, name_ja = (_clean(_unquoted(record.get(column))) for column in ("name", "name_ja"))
+        path = photo_of(file_name)
         if path is None:
             skipped.append(f"{table.name} line {line}: no photo {file_name!r} in {root}")
             continue
@@ -237,37 +231,53 @@ def _list_metadata(root: Path, table: Path, photos: list[Path], raw: list[str]) 
         if not (name or name_ja):
             skipped.append(f"{table.name} line {line}: {file_name} has no name")
             continue
-        rows.append(Row(_label(path, root), name or name_ja, name_ja or None, source=root.name))
+        rows.append(Row(label(path, root), name or name_ja, name_ja or None, source=root.name))
         found.append(path)
-    skipped += [f"{_label(path, root)}: it is not in {table.name}" for path in unlisted]
-    return Listing(rows, lambda: iter(found), skipped)
+    skipped += [f"{label(path, root)}: it is not in {table.name}" for path in unlisted]
+    return Listing(rows, lambda: iter(found), skipped, passed=dict(inside.passed))
 
 
-def _read_table(table: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def _finder(root: Path, photos: list[Path]) -> Callable[[str], Path | None]:
+    """What finds the photo that a table means.
+
+    macOS stores file names decomposed (NFD); a table written on Windows or by hand may differ in case or in slashes,
+    and leave out the folder or the ending. Each of these is of no account where one photo alone fits.
+    """
+    places = {unicodedata.normalize("NFC", path.relative_to(root).as_posix()): path for path in photos}
+    alike: defaultdict[str, list[Path]] = defaultdict(list)
+    for place, path in places.items():
+        whole = place.casefold()
+        name = whole.rpartition("/")[2]
+        for spelling in {whole, name, whole.rpartition(".")[0], name.rpartition(".")[0]} - {""}:
+            alike[spelling].append(path)
+
+    def find(file_name: str) -> Path | None:
+        asked = unicodedata.normalize("NFC", file_name)
+        if asked in places:
+            return places[asked]
+        asked = asked.replace("\\", "/").removeprefix("./")
+        for spelling in (asked, asked.rpartition("/")[2]):
+            if len(fitting := alike[spelling.casefold()]) == 1:
+                return fitting[0]
+        return None
+
+    return find
+
+
+def _read_table(table: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    """Line numbers and what stands there, or what is wrong with it."""
     try:
-        text = table.read_text("utf-8-sig")
+        content = table.read_bytes()
+        # Spreadsheets save "Unicode text" as UTF-16.
+        text = content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{table}: not UTF-8 (byte {error.start}); save it as UTF-8") from error
-    if table.suffix == ".csv":
-        head = text.partition("\n")[0]
-        # Spreadsheets put semicolons or tabs where a comma is the decimal point.
-        delimiter = max(",;\t", key=head.count)
-        reader = csv.DictReader(io.StringIO(text), delimiter=delimiter)
-        columns = reader.fieldnames = [column.strip().lower() for column in reader.fieldnames or ()]
-        missing = {"file_name", "name"} - set(columns)
-        if missing:
-            raise DataError(
-                f"{table}: no column {' and no column '.join(sorted(missing))} (it has {', '.join(columns) or 'none'})"
-            )
-        try:
-            for record in reader:
-                if any("\n" in str(record[column]) for column in ("file_name", "name")):
-                    raise csv.Error("a name has a line break in it")
-                yield reader.line_num, record
-        except csv.Error as error:
-            raise DataError(f"{table}: line {reader.line_num}: {error}; is a quotation mark not closed?") from error
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    if table.suffix.lower() in (".csv", ".tsv"):
+        yield from _read_csv(table, text)
         return
-    for line, entry in enumerate(text.splitlines(), 1):
+    # Only "\n" ends a line of JSON Lines: U+2028, U+0085 and others may stand in its strings.
+    for line, entry in enumerate(text.split("\n"), 1):
         if not entry.strip():
             continue
         try:
@@ -279,6 +289,64 @@ def _read_table(table: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         yield line, record
 
 
+def _read_csv(table: Path, text: str) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    declared = re.match("\"?sep=(.)\"?\n", text)  # Excel's own
+    head = text.partition("\n")[0] if declared is None else ""
+    # Spreadsheets put semicolons or tabs where a comma is the decimal point.
+    mark = declared[1] if declared else max(",;\t|", key=head.count)
+    start = declared.end() if declared else 0
+    # What stands between a delimiter and a quotation mark would make the mark a part of the name.
+    edge, blank = re.escape(mark), r"[^\S\n\t]+"
+    text = re.sub(rf'(^|{edge}){blank}(?=")', r"\1", text[start:], flags=re.MULTILINE)
+    text = re.sub(rf'"{blank}(?={edge}|$)', '"', text, flags=re.MULTILINE)
+    first = 1 if declared else 0
+    try:
+        reader = csv.reader(io.StringIO(text), delimiter=mark, strict=True)
+        columns = [re.sub(r"[\s-]+", "_", column.strip().lower()) for column in next(reader, [])]
+        missing = {"file_name", "name"} - set(columns)
+        if missing:
+            raise DataError(
+                f"{table}: no column {' and no column '.join(sorted(missing))} (it has {', '.join(columns) or 'none'})"
+            )
+        for values in reader:
+            if any(value.strip() for value in values):
+                record = _record(columns, values, mark)
+                if not isinstance(record, str) and "\n" in f"{record['file_name']}{record['name']}":
+                    raise csv.Error("a name has a line break in it")
+                yield reader.line_num + first, record
+    except csv.Error as error:
+        raise DataError(
+            f"{table}: line {reader.line_num + first}: {error}; is a quotation mark not closed?"
+        ) from error
+
+
+QUOTE = 'put quotation marks around a name with "{}" in it'
+
+
+def _record(columns: list[str], values: list[str], mark: str) -> dict[str, str] | str:
+    """A row by its columns, or what is wrong with it: a delimiter in a name must stand within quotation marks."""
+    while len(values) > len(columns) and not values[-1].strip():
+        values = values[:-1]
+    if len(values) > len(columns):
+        if columns[-1] != "name":
+            return f"{len(values)} values for {len(columns)} columns; {QUOTE.format(mark)}"
+        last = len(columns) - 1  # nothing comes after the name: all of it is the name
+        values = [*values[:last], mark.join(values[last:])]
+    record = dict(zip(columns, [*values, *[""] * (len(columns) - len(values))], strict=True))
+    japanese = record.get("name_ja", "")
+    if japanese[:1].isspace() and not re.search("[ぁ-ヿ一-鿿]", japanese):
+        return f"name_ja would be {japanese.strip()!r}; {QUOTE.format(mark)}"
+    return record
+
+
+def _unquoted(name: object) -> object:
+    """A name without the quotation marks that stand around the whole of it."""
+    if not isinstance(name, str):
+        return name
+    whole = re.fullmatch("\\s*(?:“(.*)”|„(.*)[“”]|‘(.*)’|\"(.*)\"|'([^']*)')\\s*", name, re.DOTALL)
+    return next(filter(None, whole.groups()), "") if whole else name
+
+
 def _clean(name: object) -> str:
     """A name in composed form with single spaces; "" for what is missing or no name (`model.names.normalize`)."""
     text = " ".join(unicodedata.normalize("NFC", name).split()) if isinstance(name, str) else ""
@@ -288,6 +356,3 @@ def _clean(name: object) -> str:
         return ""
     return text
 
-
-def _label(path: Path, root: Path) -> str:
-    return path.relative_to(root).as_posix().encode("utf-8", "backslashreplace").decode()

@@ -33,7 +33,7 @@ def read_pairs(table: Path, split: str | None = None) -> list[Pair]:
         DataError: the table cannot be read or lacks a column.
     """
     try:
-        with table.open(encoding="utf-8", newline="") as file:
+        with table.open(encoding="utf-8-sig", newline="") as file:
             rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{table}: the table of names cannot be read: {error}") from error

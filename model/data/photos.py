@@ -17,7 +17,7 @@ from filelock import FileLock
 from tqdm import tqdm
 
 from model.data.decoding import Decoded, TooSmall, decode
-from model.data.layouts import DataError, Listing, Row, existing, find
+from model.data.layouts import NO_NAME, DataError, Listing, Row, existing, find, passed_over
 
 log = logging.getLogger(__name__)
 
@@ -68,8 +68,8 @@ def load(
     """Reads the photographs of one split, from the cache where they have been decoded before.
 
     Photos are turned upright as their EXIF says, cropped to their central square, resized to `size` pixels
-    (Lanczos, antialiased; smaller ones are enlarged) and converted to RGB. Unreadable ones are named in a
-    warning, counted and left out; those that are cut off a little at their end are named too.
+    (Lanczos, antialiased; smaller ones are enlarged) and converted to RGB. Unreadable ones and those that nobody has
+    named are named in a warning, counted and left out; those that are cut off a little at their end are named too.
 
     Args:
         data: a folder of Parquet shards, a Parquet file, a folder of photos or a Food-101 folder.
@@ -127,7 +127,7 @@ def _decode(listing: Listing, stem: Path, data: Path, size: int, min_pixels: int
             f"{free / 1e9:.1f} GB are free; make room, or set XDG_CACHE_HOME to a folder on another disk"
         )
     part = stem.with_suffix(".npy.part")
-    skipped = list(listing.skipped)
+    skipped = [*listing.skipped, *(f"{label}: {NO_NAME}" for label, _ in listing.unnamed)]
     cut: list[str] = []
     small = 0
     kept: list[Row] = []
@@ -161,6 +161,8 @@ def _decode(listing: Listing, stem: Path, data: Path, size: int, min_pixels: int
         log.warning("%s: %s", data, _summary(skipped, small, min_pixels))
     if cut:
         log.warning("%s: %d cut off and read all the same (%s)", data, len(cut), "; ".join(cut[:NAMED]))
+    if listing.passed:
+        log.warning("%s: passed over what other programs keep there: %s", data, passed_over(listing.passed))
     record = {
         "names": [row.name for row in kept],
         "names_ja": [row.name_ja for row in kept],
