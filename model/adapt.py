@@ -1,5 +1,6 @@
 """Makes a cafeteria of one's own: adapts the shipped checkpoint to a folder of photographs named after their dishes.
 
+    python -m model.adapt PHOTOS --dry-run             # what is there, and how the names are understood
     python -m model.adapt PHOTOS --out checkpoints/mine
     make serve CHECKPOINT=checkpoints/mine
 
@@ -31,19 +32,28 @@ MINUTES = 30.0
 
 @click.command(context_settings={"show_default": True, "max_content_width": 110})
 @click.argument("photos", type=click.Path(path_type=Path))
-@click.option("--out",     help="Checkpoint folder to make.",                               type=click.Path(path_type=Path, file_okay=False), required=True)
+@click.option("--out",     help="Checkpoint folder to make.",                               type=click.Path(path_type=Path, file_okay=False))
 @click.option("--minutes", help="Time for all of it, the report included; a resumed run keeps its own.  [default: 30]", type=click.FloatRange(min=0, min_open=True))
 @click.option("--resume",  help="Go on where the adaptation in --out stopped, with the --from and the --seed of then; PHOTOS is not read again.", is_flag=True)
 @click.option("--from", "source", help="Checkpoint folder to adapt.",                       type=click.Path(path_type=Path, file_okay=False), default=CHECKPOINT, show_default="the one that ships", metavar="DIR")
 @click.option("--seed",    help="Of the photographs held back and of every draw.",          type=click.IntRange(0, 2**32 - 1), default=0)
 @click.option("--device",  help="auto, cpu, cuda or cuda:N.",                               default="auto")
+@click.option("--dry-run", help="Say what is found in PHOTOS and how names are understood, and stop.", is_flag=True)
 @click.pass_context
 def main(
-    context: click.Context, photos: Path, out: Path, minutes: float | None, resume: bool, source: Path, seed: int,
-    device: str,
+    context: click.Context, photos: Path, out: Path | None, minutes: float | None, resume: bool, source: Path, seed: int,
+    device: str, dry_run: bool,
 ) -> None:  # fmt: skip
     """Adapts a checkpoint to a folder of PHOTOS: of phones as they are, named after their dishes, or with a
     metadata.csv (file_name, name). A kill at any moment loses minutes; --resume goes on."""
+    if dry_run:
+        with plain_errors(photos):
+            findings, held, _ = adaptation.examine(photos, source, seed)
+        click.echo("\n".join(findings.lines()))
+        click.echo(f"{(~held).sum()} would be trained on and {held.sum()} held back")
+        return
+    if out is None:
+        raise click.UsageError("Missing option '--out'.")
     config = context.obj or adaptation.AdaptationConfig()  # a test's, otherwise the usual one
     try:
         with plain_errors(out), adaptation.lock(out):

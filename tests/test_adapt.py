@@ -394,6 +394,69 @@ def test_numbers_that_are_none_end_a_stage_and_keep_what_was_before(
     assert Pipeline.load(tmp_path / "mine", "cpu")
 
 
+# ---- what is said before it begins ------------------------------------------------------------------------------
+
+
+def messy(folder: Path) -> Path:
+    """The example as people's folders are, with a member of each kind of disorder."""
+    shutil.copytree(EXAMPLE, folder)
+    first, second, third, *_, last = sorted(folder.glob("*.jpg"))
+    for number, path in enumerate((first, second, third), 1):  # a dish with a folder and numbers, a dish in a row
+        path.rename(folder / f"beef-stew-{number}.jpg")
+    (folder / "leek pie").mkdir()
+    last.rename(folder / "leek pie" / "IMG_0001.jpg")
+    shutil.copy(EXAMPLE / "paella.jpg", folder / "KakaoTalk_Photo_2024-01-01-12-00-00.jpg")
+    Image.new("RGB", (300, 300), "red").save(folder / "image0.jpg")
+    Image.effect_noise((300, 300), 80).save(folder / "3f2504e0-4f89-11d3-9a0c-0305e82c3301.png")
+    thumbnail = folder / "@eaDir" / "borscht.jpg" / "SYNOPHOTO_THUMB_M.jpg"
+    thumbnail.parent.mkdir(parents=True)
+    Image.open(EXAMPLE / "borscht.jpg").resize((160, 160)).save(thumbnail)
+    Image.open(EXAMPLE / "borscht.jpg").resize((160, 160)).save(folder / "borscht-160x160.jpg")
+    (folder / "captions.csv").write_text("file_name,name\n")
+    (folder / "tomato_tart.jpg?w=640").write_bytes((EXAMPLE / "pavlova.jpg").read_bytes()[:-2])
+    noise = (100 + np.random.default_rng(0).integers(0, 60, (400, 400, 3))).astype(np.uint8)
+    Image.fromarray(noise).save(folder / "rice pudding.jpg")
+    whole = (folder / "rice pudding.jpg").read_bytes()
+    (folder / "rice pudding.jpg").write_bytes(whole[: int(0.98 * len(whole))])
+    return folder
+
+
+def test_a_dry_run_says_what_is_there_and_how_names_are_understood(source: Path, tmp_path: Path) -> None:
+    photos, out = messy(tmp_path / "photos"), tmp_path / "mine"
+    arguments = [str(photos), "--dry-run", "--from", str(source)]
+    for flags in (arguments, [*arguments, "--out", str(out)]):
+        result = CliRunner().invoke(adapt.main, flags)
+        assert result.exit_code == 0, result.output
+    assert not out.exists()
+    for part in (
+        "26 photographs of 24 dishes", "names as they are understood: ", "beef stew ×3 ·", "· leek pie ·",
+        "· tomato tart ·", "passed over, as other programs keep them there: @eaDir (1)",
+        "captions.csv: not read; a table of names is called metadata.csv", "image0.jpg (one colour all over)",
+        "1 left out, since neither file nor folder has a dish's name: 3f2504e0-4f89-11d3-9a0c-0305e82c3301.png",
+        "KakaoTalk_Photo_2024-01-01-12-00-00.jpg = paella.jpg", "borscht-160x160.jpg = borscht.jpg",
+        "1 cut off at the end, used all the same: rice pudding.jpg (without ", "would be trained on and",
+    ):  # fmt: skip
+        assert part in result.output
+
+
+def test_a_run_that_is_refused_says_what_was_found_too(source: Path, tmp_path: Path) -> None:
+    photos = messy(tmp_path / "photos")
+    for path in sorted(photos.glob("[a-z]*.jpg"))[:12]:
+        path.unlink()
+    for flags in (["--dry-run"], ["--out", str(tmp_path / "mine")]):
+        result = CliRunner().invoke(adapt.main, [str(photos), "--from", str(source), *flags])
+        assert result.exit_code == 1
+        for part in ("a cafeteria needs 20 at least", "Name each file after its dish", "names as they are understood",
+                     "@eaDir (1)", "left out, since neither file nor folder has a dish's name"):  # fmt: skip
+            assert part in result.output
+    assert not (tmp_path / "mine").exists()
+
+
+def test_without_a_dry_run_a_checkpoint_needs_a_folder(source: Path) -> None:
+    result = CliRunner().invoke(adapt.main, [str(EXAMPLE), "--from", str(source)])
+    assert result.exit_code == 2 and "Missing option '--out'" in result.output
+
+
 # ---- mistakes ----------------------------------------------------------------------------------------------
 
 

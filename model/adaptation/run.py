@@ -24,7 +24,7 @@ from model import checkpoint
 from model.adaptation.recombine import recombine
 from model.adaptation.regularization import PLANS, AdaptationPlan, adaptation_preset, choose_plan
 from model.checkpoint import SHIPPED
-from model.data.inspection import SMALL, look
+from model.data.inspection import SMALL, Findings, look
 from model.data.layouts import DataError
 from model.data.photos import Photos
 from model.generators import PICTURE_SIZE
@@ -210,19 +210,7 @@ def start(
         if part not in sections or not checkpoint.weights_path(source, part).exists():
             raise checkpoint.CheckpointError(f"{source} has no {part}: adapting needs what training goes on from")
     began = time.monotonic()
-    findings = look(data, Tokenizer.load(source / checkpoint.TOKENIZER))
-    held, small = hold_out(findings.groups, seed), np.zeros(len(findings.photos), bool)
-    if min(held.sum(), (~held).sum()) < FEWEST:
-        raise DataError(
-            f"{data}: too many photographs have one name or look the same, so that too few others can be held back. "
-            "Name each file after its dish, or add photographs of other dishes"
-        )
-    small[findings.small] = True
-    if (held | small).all():
-        raise DataError(
-            f"{data}: all photographs that are not held back are too small for stage 2, which needs some of "
-            f"{SMALL} pixels a side"
-        )
+    findings, held, small = examine(data, source, seed)
     run = AdaptationRun(
         out, minutes, seed, str(data.resolve()), version, findings.lines(), findings.photos, held, small, where,
         time.monotonic() - began, config,
@@ -239,6 +227,29 @@ def start(
     Options(plain(given), {"plan": asdict(run.plan), "stages": stages}, describe(photos, data)).write(run.folder)
     run.save()
     return run
+
+
+def examine(data: Path, source: Path, seed: int) -> tuple[Findings, np.ndarray, np.ndarray]:
+    """What is in a folder of photographs, and the masks `held` and `small` of `AdaptationRun`.
+
+    Raises:
+        DataError: nothing can be made of them.
+    """
+    findings = look(data, Tokenizer.load(source / checkpoint.TOKENIZER))
+    held, small = hold_out(findings.groups, seed), np.zeros(len(findings.photos), bool)
+    report = "\n".join(["", *findings.lines()])
+    if min(held.sum(), (~held).sum()) < FEWEST:
+        raise DataError(
+            f"{data}: too many photographs have one name or look the same, so that too few others can be held back. "
+            f"Name each file after its dish, or add photographs of other dishes{report}"
+        )
+    small[findings.small] = True
+    if (held | small).all():
+        raise DataError(
+            f"{data}: all photographs that are not held back are too small for stage 2, which needs some of "
+            f"{SMALL} pixels a side{report}"
+        )
+    return findings, held, small
 
 
 def resume_run(
