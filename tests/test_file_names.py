@@ -39,7 +39,8 @@ UNNAMED = """
     Снимок_экрана_2024-01-01_в_12.00.00 Bildschirmfoto_2024-01-01_um_12.00.00
     Captura_de_pantalla_2024-01-01_a_las_12.00.00 Capture_d’écran_2024-01-01_à_12.00.00
     Schermata_2024-01-01_alle_12.00.00 Zrzut_ekranu_2024-01-01_120000 ファイル_000 写真_2024-01-01_12
-    写真2024年1月1日 2024年1月1日 1枚目 名称未設定 無題 新規フォルダー
+    写真2024年1月1日 2024年1月1日 1枚目 名称未設定 無題 新規フォルダー 受信した画像 iOSの画像
+    截屏2024-01-01 무제
     clip_image002 image001 mceclip0 untitled-1 Untitled
     Scan_20240101 scan0001 CamScanner_01-01-2024_12.00 New_Doc_2024-01-01_1 snapseed-12345
     LRM_EXPORT_20240101_120000 InShot_20240101_120000000 PicsArt_01-01-12.00.00
@@ -49,7 +50,7 @@ UNNAMED = """
 
 NAMED = {
     # words in any script, and those that have few letters or go with numbers
-    "BLT": "BLT", "pho": "pho", "PBJ": "PBJ", "XLB": "XLB", "dal": "dal",
+    "BLT": "BLT", "pho": "pho", "PBJ": "PBJ", "PB&J": "PB&J", "XLB": "XLB", "dal": "dal",
     "Pad_Thai": "Pad Thai", "bò": "bò", "phở_bò": "phở bò", "肉": "肉",
     "月見うどん": "月見うどん", "日替わり定食": "日替わり定食", "김치찌개": "김치찌개", "ผัดไทย": "ผัดไทย",
     "борщ": "борщ", "كبسة": "كبسة", "χωριάτικη": "χωριάτικη",

@@ -51,7 +51,7 @@ _PICTURE = frozenset(
     gdrive takeout synology synophoto synofile nextcloud picasa pexels unsplash pixabay shutterstock stock
     istock istockphoto getty gettyimages adobe adobestock depositphotos dreamstime alamy freepik vecteezy
     rawpixel foap dall midjourney comfyui chatgpt gemini generated diffusion sdxl food foods dish dishes meal
-    meals recipe recipes cuisine comida nourriture essen cibo menu
+    meals recipe recipes cuisine comida nourriture essen cibo menu premium heif eos ilce
     """.split()
 )
 # Words that tell nothing without others: they stand in the names that programs make of words.
@@ -67,11 +67,11 @@ _EMPTY = frozenset(
 )
 # The same in scripts that put no spaces between words, or few; what a number counts goes with the number.
 _PICTURE_ELSEWHERE = re.compile(
-    "スクリーンショット|スクショ|写真|寫真|画像|映像|動画|ファイル|フォルダー?|アルバム|カメラロール|カメラ|"
+    "[のしたな]*(?=画像|写真)|スクリーンショット|スクショ|写真|寫真|画像|映像|動画|ファイル|フォルダー?|アルバム|カメラロール|カメラ|"
     "ダウンロード|アップロード|受信|送信|保存済み|保存|編集済み|編集|加工済み|加工|最近の項目|最近|項目|新しい|新規|"
     "無題|名称未設定|タイトルなし|名前なし|のコピー|コピー|複製|スキャン|縮小|拡大|料理|食べ物|午前|午後|お気に入り|ライン|"
-    "图片|圖片|照片|相片|截图|截圖|屏幕|螢幕|快照|微信|未命名|新建|文件夹|文件|下载|下載|副本|相机|相機|相册|扫描|美图|食物|美食|"
-    "스크린샷|사진|이미지|그림|카카오톡|화면|캡처|캡쳐|제목|없음|파일|새|폴더|다운로드|복사본|사본|오전|오후|갤러리|앨범|스캔|음식|요리|"
+    "截屏|图片|圖片|照片|相片|截图|截圖|屏幕|螢幕|快照|微信|未命名|新建|文件夹|文件|下载|下載|副本|相机|相機|相册|扫描|美图|食物|美食|"
+    "스크린샷|무제|사진|이미지|그림|카카오톡|화면|캡처|캡쳐|제목|없음|파일|새|폴더|다운로드|복사본|사본|오전|오후|갤러리|앨범|스캔|음식|요리|"
     "снимок|экрана|экран|изображение|изображения|фото|фотография|фотографии|картинка|скриншот|файл|без названия|"
     "новая папка|папка|копия|безымянный|знімок|зображення|загрузки|скан|"
     "ภาพถ่ายหน้าจอ|ภาพหน้าจอ|ภาพถ่าย|รูปภาพ|ภาพ|รูป|ไฟล์|"
@@ -180,6 +180,8 @@ def has_words(text: str) -> bool:
     if _DCF.fullmatch(plain) and plain[:4].strip("_").casefold() not in _food():
         return False
     digits = sum(c.isdigit() for c in text)
+    if "&" in text and not digits:  # "PB&J"
+        return True
     tokens = _TOKEN.findall(elsewhere)
     identifiers = any(map(_identifier, tokens)) or len(tokens) < len(_TOKEN.findall(text))
     return any(_readable(token, digits, identifiers) for token in tokens if not _identifier(token))
