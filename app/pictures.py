@@ -20,6 +20,7 @@ from app.engine import Engine, Ticket, Watch, served
 from model import dishes, png, webp
 from model.dishes import Dish
 from model.generators import PICTURE_SIZE
+from model.names import Name
 from model.nearest import NamesIndex, Nearest
 from model.pipeline import to_uint8
 
@@ -49,7 +50,7 @@ class Pipeline(Protocol):
     batch_size: int
     names_index: NamesIndex | None
 
-    def notices(self, name: str) -> tuple[str, ...]: ...
+    def notices(self, name: Name) -> tuple[str, ...]: ...
     def embed(self, names: Sequence[str]) -> Any: ...
     def embed_pieces(self, ids: Sequence[Sequence[int]]) -> Any: ...
     def latents(self, seeds: Sequence[int]) -> Any: ...

@@ -241,9 +241,10 @@ def _several(dish: Dish, n: int, strip: bool) -> list[Dish]:
 
 def _name(raw: str, field: str, pictures: Pictures) -> tuple[str, tuple[str, ...]]:
     try:
-        return normalize(raw).text, pictures.notices(raw)
+        name = normalize(raw)
     except InvalidName as error:
         raise ApiError(422, error.code, field=field) from None
+    return name.text, pictures.notices(name)
 
 
 def _path(text: str | None) -> tuple[int, ...]:

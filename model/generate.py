@@ -13,7 +13,7 @@ from tqdm import tqdm
 from model import png
 from model.checkpoint import CHECKPOINT, CheckpointError, write_file
 from model.contact_sheet import ContactSheet
-from model.names import normalize
+from model.names import Name, normalize
 from model.pipeline import MAX_SEED, SIZES, Pipeline
 
 
@@ -69,11 +69,11 @@ def main(
         raise click.ClickException(str(error)) from error
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--device") from error
-    for place, text in given:
-        for notice in pipeline.notices(text):
+    for (place, _), name in zip(given, names, strict=True):
+        for notice in pipeline.notices(name):
             click.echo(f"{place}: {notice}", err=True)
     try:
-        _make(pipeline, names, range(seed, seed + variants), size, out)
+        _make(pipeline, [name.text for name in names], range(seed, seed + variants), size, out)
     except OSError as error:
         raise click.ClickException(f"{error.filename or out} cannot be written: {error.strerror}") from error
 
@@ -104,12 +104,12 @@ def _lines(source: str) -> list[tuple[str, str]]:
     return lines
 
 
-def _read(given: Sequence[tuple[str, str]]) -> list[str]:
+def _read(given: Sequence[tuple[str, str]]) -> list[Name]:
     """Normalised names; all the bad ones are told at once, so that a list is mended at once."""
     names, faults = [], []
     for place, text in given:
         try:
-            names.append(normalize(text).text)
+            names.append(normalize(text))
         except ValueError as error:
             faults.append(f"{place}: {error}")
     if faults:

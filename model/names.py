@@ -4,6 +4,8 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
+from model import food_emoji, lookalikes
+
 MAX_CODE_POINTS = 80
 
 # What is looked at of a longer text. It bounds the work: Unicode's ordering of combining marks is quadratic in
@@ -86,8 +88,9 @@ class Name:
 def normalize(raw: str) -> Name:
     """Makes a name of whatever was typed.
 
-    NFKC (full width becomes plain, half-width kana become whole); control and format characters go, except inside
-    emoji; runs of white space become one space; what is longer than `MAX_CODE_POINTS` is cut, with a notice.
+    NFKC (full width becomes plain, half-width kana become whole); look-alike characters become the usual ones
+    (`model.lookalikes`) and emoji of food their words (`model.food_emoji`); control and format characters go, except
+    inside emoji; runs of white space become one space; what is longer than `MAX_CODE_POINTS` is cut, with a notice.
     Normalising twice changes nothing more.
 
     Raises:
@@ -98,16 +101,27 @@ def normalize(raw: str) -> Name:
         raise UnreadableName
     begun = raw.strip()
     text = _tidy(begun[:_MAX_RAW])
-    # Taking an invisible character out can bring a letter and its accent together, and NFKC can bring out new
-    # spaces and selectors; each round but the last shortens the text.
-    seen = text[:_MAX_SEEN]
-    while (tidied := _tidy(unicodedata.normalize("NFKC", seen)[:_MAX_SEEN])) != seen:
-        seen = tidied
-    cut = _tidy(seen[: _boundary(seen)])
+    seen = _settled(text[:_MAX_SEEN])
+    cut = seen
+    while (shorter := cut[: _boundary(cut)]) != cut:
+        cut = _settled(shorter)
     if not cut:
         raise EmptyName
     too_long = len(begun) > _MAX_RAW or len(text) > _MAX_SEEN or cut != seen
     return Name(cut, (TOO_LONG,) if too_long else ())
+
+
+def _settled(text: str) -> str:
+    """The text after as many rounds as change something. Taking an invisible character out can bring a letter and its
+    accent together, and NFKC can bring out new spaces and selectors."""
+    while (tidied := _unified(text)) != text:
+        text = tidied
+    return text
+
+
+def _unified(text: str) -> str:
+    text = unicodedata.normalize("NFKC", lookalikes.before_nfkc(food_emoji.read(text)))[:_MAX_SEEN]
+    return _tidy(lookalikes.after_nfkc(text))
 
 
 def _tidy(text: str) -> str:

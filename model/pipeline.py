@@ -15,7 +15,7 @@ from model import checkpoint
 from model.checkpoint import CheckpointError
 from model.cuda_graphs import BATCH_SIZES, Buckets
 from model.generators import PICTURE_SIZE, SKETCH_SIZE, Stage1Generator, Stage2Generator
-from model.names import Notice, normalize
+from model.names import Name, Notice, normalize
 from model.nearest import NamesIndex
 from model.text_encoder import MAX_TOKENS, TextEncoder, Tokenizer, pad
 
@@ -29,6 +29,15 @@ TOO_MANY_PIECES = Notice(
     f"This name is long: its end, past {MAX_TOKENS} word pieces, is not read.",
     f"名前が長いので、{MAX_TOKENS}個の語片より後は読みませんでした。",
 )
+
+
+def _unknown(characters: Sequence[str]) -> Notice:
+    """Names at most eight of them."""
+    listed = " ".join(characters[:8]) + (" …" if len(characters) > 8 else "")
+    return Notice(
+        f"The model has learned nothing about {listed}. Names in English or Japanese work best.",
+        f"モデルは次の文字を学んでいません：{listed}　日本語か英語の名前でどうぞ。",
+    )
 
 
 class Pipeline:
@@ -94,12 +103,14 @@ class Pipeline:
             names_index=NamesIndex.load(folder, text.embedding_dim),
         )
 
-    def notices(self, name: str) -> tuple[str, ...]:
-        """What a visitor should know about how this name is read; raises as `names.normalize` does."""
-        normal = normalize(name)
-        if not self.tokenizer.truncated(normal.text):
-            return normal.notices
-        return (*normal.notices, TOO_MANY_PIECES)
+    def notices(self, name: Name) -> tuple[str, ...]:
+        """What a visitor should know about how this name is read, the name's own notices first."""
+        notices = list(name.notices)
+        if self.tokenizer.truncated(name.text):
+            notices.append(TOO_MANY_PIECES)
+        if unknown := self.tokenizer.unknown(name.text):
+            notices.append(_unknown(unknown))
+        return tuple(notices)
 
     def embed(self, names: Sequence[str]) -> Tensor:
         """Names, normalised here again, -> embeddings (B, E) float32; raises as `names.normalize` does."""

@@ -7,6 +7,7 @@ ids) and `TextEncoder`, a small pre-norm transformer, turns them into one vector
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 
 MAX_TOKENS = 48
 PAD = 0
+_READABLE = ("Lu", "Ll", "Lt", "Lm", "Lo", "So")  # Unicode's letters and its symbols that are neither signs nor money
 
 
 class Tokenizer:
@@ -73,6 +75,13 @@ class Tokenizer:
     def truncated(self, text: str) -> bool:
         """Whether the name has more than MAX_TOKENS pieces, so that its end is not seen."""
         return len(self._processor.encode(text)) > MAX_TOKENS
+
+    def unknown(self, text: str) -> list[str]:
+        """The letters and symbols of a name, each once, that have no piece and are read as bytes: Korean, emoji."""
+        if not any(map(self._processor.is_byte, self._processor.encode(text))):
+            return []
+        seen = (c for c in dict.fromkeys(text) if unicodedata.category(c) in _READABLE)
+        return [c for c in seen if any(map(self._processor.is_byte, self._processor.encode(c)))]
 
 
 def pad(ids: Sequence[Sequence[int]]) -> Tensor:

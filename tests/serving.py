@@ -18,7 +18,7 @@ from torch import Tensor
 from app import uvicorn_server
 from app.application import create_app
 from app.settings import Settings
-from model.names import normalize
+from model.names import Name
 
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
 
@@ -49,8 +49,8 @@ class FakePipeline:
         self.refined: list[int] = []
         self.broken = False
 
-    def notices(self, name: str) -> tuple[str, ...]:
-        return normalize(name).notices
+    def notices(self, name: Name) -> tuple[str, ...]:
+        return name.notices
 
     def embed(self, names: Sequence[str]) -> Tensor:
         return torch.tensor([[zlib.crc32(name.encode()) % 97 / 97] for name in names])

@@ -333,6 +333,24 @@ def test_notices_reach_the_page_the_json_and_the_header(client: httpx.Client) ->
     assert client.get("/dish.png", params={"name": long}).headers["vary"] == "Accept-Language, Cookie"
 
 
+def test_letters_that_the_model_has_not_learned_are_told(client: httpx.Client) -> None:
+    answer = client.post("/generate", json={"name": "김치"}, headers={"Accept": "application/json"}).json()
+    (notice,) = answer["notices"]
+    assert "김 치" in notice and "English or Japanese" in notice
+    assert notice in client.get("/", params={"name": "김치"}).text
+    assert notice in client.get("/dish", params={"name": "김치"}).text
+    assert "김 치" in client.get("/", params={"name": "김치"}, headers={"Accept-Language": "ja"}).text
+
+
+def test_look_alikes_have_one_picture_and_one_tag(client: httpx.Client) -> None:
+    def picture_of(name: str) -> tuple[str, bytes]:
+        answer = client.get("/dish.png", params={"name": name, "seed": 7})
+        return answer.headers["etag"], answer.content
+
+    assert picture_of("豆腐ハンハ゛一グ") == picture_of("豆腐ハンバーグ")
+    assert picture_of("sаlmоn рarfait") == picture_of("salmon parfait")
+
+
 # Negotiation
 
 

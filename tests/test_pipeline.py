@@ -11,6 +11,7 @@ import torch
 from model import checkpoint
 from model.checkpoint import CheckpointError
 from model.generators import Stage2Generator
+from model.names import normalize
 from model.pipeline import MAX_SEED, Pipeline, choose_device, mix, slerp, to_uint8
 from model.text_encoder import MAX_TOKENS, TextEncoder
 
@@ -104,6 +105,16 @@ def test_a_seed_outside_the_range_is_refused(pipeline: Pipeline, seed: object) -
         pipeline.latents([seed])  # type: ignore[list-item]
 
 
+@pytest.mark.parametrize(
+    ("name", "unknown"), [("김치", "김 치"), ("ต้มยำ kaeng", "ต ม ย า"), ("👩‍🍳 soup", "👩 🍳"), ("борщ", "б о р щ")]
+)
+def test_letters_that_are_read_as_bytes_are_told(pipeline: Pipeline, name: str, unknown: str) -> None:
+    (notice,) = pipeline.notices(normalize(name))
+    assert f" {unknown}. " in notice
+    assert f"：{unknown}　" in notice.message("ja")  # type: ignore[attr-defined]
+    assert pipeline.notices(normalize("salmon, (tomato) ramen: 100%?!")) == ()
+
+
 def test_sizes_and_counts_that_do_not_fit_are_refused(pipeline: Pipeline) -> None:
     with pytest.raises(ValueError, match="size 128 is not one of 64 and 256"):
         pipeline.generate(["鮭"], [0], 128)
@@ -113,8 +124,8 @@ def test_sizes_and_counts_that_do_not_fit_are_refused(pipeline: Pipeline) -> Non
 
 def test_a_long_name_is_told_to_be_cut(pipeline: Pipeline) -> None:
     long = "ゑ" * 40  # each is three byte pieces
-    assert pipeline.notices("鮭") == ()
-    assert any(str(MAX_TOKENS) in notice for notice in pipeline.notices(long))
+    assert pipeline.notices(normalize("鮭")) == ()
+    assert any(str(MAX_TOKENS) in notice for notice in pipeline.notices(normalize(long)))
     assert torch.equal(pipeline.embed([long]), pipeline.embed([long[:-1]]))
 
 
