@@ -12,12 +12,12 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from app import dependencies, pages, routes
 from app.clients import UnbelievedProxies
 from app.engine import EngineClosed, QueueFull
 from app.errors import ApiError
+from app.incoming import ForwardedHeaders, HeadAndAbsoluteTargets
 from app.loop_share import LoopShare
 from app.metrics import Metrics
 from app.pictures import Pictures, Pipeline
@@ -94,7 +94,7 @@ def _middleware(settings: Settings, metrics: Metrics) -> list[Middleware]:
     origins = split(settings.cors)
     stack = [Middleware(SecurityHeaders), Middleware(UnbelievedProxies, believed=split(settings.proxies))]
     if settings.proxies:
-        stack.append(Middleware(ProxyHeadersMiddleware, trusted_hosts=settings.proxies))
+        stack.append(Middleware(ForwardedHeaders, trusted_hosts=settings.proxies))
     if origins:
         exposed = ["Cafeteria-Name", "Cafeteria-Seed", "Cafeteria-Model", "Cafeteria-Notices"]
         stack.append(
@@ -110,6 +110,7 @@ def _middleware(settings: Settings, metrics: Metrics) -> list[Middleware]:
         *stack,
         Middleware(Access, metrics=metrics),
         Middleware(LoopShare),
+        Middleware(HeadAndAbsoluteTargets),
         Middleware(Guard, origins=origins, patience=settings.patience),
     ]
 

@@ -73,8 +73,10 @@ def from_exception(error: BaseException) -> ApiError:
         case HTTPException(status_code=404):
             return ApiError(404, "not_found")
         case HTTPException(status_code=405):
-            allowed = (error.headers or {}).get("Allow", "")
-            return ApiError(405, "method_not_allowed", allowed=allowed, headers=error.headers)
+            methods = (error.headers or {}).get("Allow", "").split(", ")
+            # HEAD goes with GET (app.incoming), of which the routes know nothing.
+            allowed = ", ".join(sorted({*methods, "HEAD"} if "GET" in methods else methods))
+            return ApiError(405, "method_not_allowed", allowed=allowed, headers={"Allow": allowed})
         case HTTPException() if error.status_code < 500:
             return ApiError(error.status_code, "bad_request")
     return ApiError(500, "failed")

@@ -28,21 +28,25 @@ def weights(header: str) -> list[tuple[str, float]]:
 
 
 def media_type(accept: str | None, offers: Sequence[str]) -> str | None:
-    """The offer that `accept` likes best, the earlier one where it likes two alike; None where it takes none."""
+    """The offer that `accept` likes best, or None where it takes none.
+
+    Of offers that it likes alike, one that it names comes before one that only a wildcard covers (axios sends
+    "application/json, text/plain, */*"), and then the earlier one.
+    """
     if accept is None or not accept.strip():
         return offers[0]
     entries = weights(accept)
 
-    def liking(offer: str) -> float:
+    def liking(offer: str) -> tuple[float, int]:
         kind = offer.partition("/")[0]
-        for pattern in (offer, f"{kind}/*", "*/*"):  # the most specific entry counts
+        for specificity, pattern in ((2, offer), (1, f"{kind}/*"), (0, "*/*")):  # the most specific entry counts
             found = [q for value, q in entries if value == pattern]
             if found:
-                return max(found)
-        return 0.0
+                return max(found), specificity
+        return 0.0, 0
 
     best = max(offers, key=liking)
-    return best if liking(best) > 0 else None
+    return best if liking(best)[0] > 0 else None
 
 
 def wants_page(accept: str | None) -> bool:

@@ -6,6 +6,7 @@ import io
 import json
 import re
 import secrets
+from codecs import BOM_UTF8
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
@@ -141,7 +142,7 @@ class Order:
 async def read_body(request: Request) -> dict[str, Any]:
     """The fields of a request's body. ApiError 400, 415, 422."""
     content_type = request.headers.get("content-type", "")
-    body = await request.body()
+    body = (await request.body()).removeprefix(BOM_UTF8)
     match content_type.partition(";")[0].strip().lower():
         case "application/json":
             return _json(body)
@@ -153,9 +154,8 @@ async def read_body(request: Request) -> dict[str, Any]:
 
 
 def read_query(request: Request, keys: Sequence[str]) -> dict[str, Any]:
-    """The fields of the query that are among `keys`. What is not UTF-8 is refused, not replaced. ApiError."""
-    query: bytes = request.scope["query_string"]
-    return {key: value for key, value in _once(_pairs(query)).items() if key in keys}
+    """The fields of the query that are among `keys`, of which none may be repeated or anything but UTF-8. ApiError."""
+    return _fields(request.scope["query_string"], keys)
 
 
 def check(
@@ -213,13 +213,13 @@ def seed_or_none(text: str | None) -> int | None:
 
 def check_picture(query: bytes, pictures: Pictures) -> Order:
     """The one picture that an address with this query names. ApiError 422, or 404 where another model made it."""
-    fields = _once(_pairs(query))
+    fields = _fields(query, (*RECIPE, "model"))
     if (model := fields.get("model", "")) not in ("", pictures.version):
         if not re.fullmatch("[0-9a-f]{12}", model):
             raise ApiError(422, "invalid_model", field="model")
         raise ApiError(404, "other_model", field="model", model=model, version=pictures.version)
-    recipe = {key: value for key, value in fields.items() if key in RECIPE}
-    return check(recipe, pictures, default_n=1, default_seed=0)
+    fields.pop("model", None)
+    return check(fields, pictures, default_n=1, default_seed=0)
 
 
 def check_menu(queries: Sequence[str], pictures: Pictures) -> list[Dish]:
@@ -321,7 +321,9 @@ def _json(body: bytes) -> dict[str, Any]:
 
     try:
         # NaN and Infinity are not JSON.
-        value = json.loads(body.decode("utf-8"), parse_float=_Decimal, parse_constant=refuse)
+        value = json.loads(
+            body.decode("utf-8"), parse_float=_Decimal, parse_constant=refuse, object_pairs_hook=_object
+        )
     except UnicodeDecodeError:
         raise ApiError(400, "not_utf8") from None
     except (ValueError, RecursionError):  # also for integers of thousands of digits
@@ -329,6 +331,19 @@ def _json(body: bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ApiError(422, "not_an_object")
     return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        raise ApiError(422, "repeated_field")
+    return fields
+
+
+def _fields(query: bytes, keys: Sequence[str]) -> dict[str, Any]:
+    """What is not among `keys` is left out before it is looked at: links grow parameters on their way."""
+    wanted = {key.encode() for key in keys}
+    return _once([(key, value) for key, value in _pairs(query) if key in wanted])
 
 
 def _pairs(data: bytes) -> list[tuple[bytes, bytes]]:

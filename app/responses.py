@@ -84,11 +84,15 @@ def picture(
     )
 
 
-def file_name(dish: Dish, format: Format = "png") -> str:
-    """A name for the picture's file: without what some file systems refuse, and never over 255 bytes."""
+def file_name(dish: Dish, format: Format = "png", prefix: str = "") -> str:
+    """A name for the picture's file: without what some file systems refuse, and never over 255 bytes of UTF-8."""
     whole = dish.title.removesuffix(" 0%")  # of a morph that has not begun, or of all of it
     title = whole if len(whole) <= 50 else f"{whole[:49]}…"
-    return re.sub(r'[\\/:*?"<>|]', "-", f"{title}-{dish.number}.{format}")
+    number = f"-{dish.number}.{format}"
+    room = 255 - len(prefix) - len(number)
+    if len(title.encode()) > room:
+        title = title.encode()[: room - len("…".encode())].decode(errors="ignore").removesuffix("…") + "…"
+    return prefix + re.sub(r'[\\/:*?"<>|]', "-", title + number)
 
 
 def packed(dishes: Sequence[Dish], made: Sequence[bytes]) -> Response:
@@ -96,7 +100,7 @@ def packed(dishes: Sequence[Dish], made: Sequence[bytes]) -> Response:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         for k, (dish, data) in enumerate(zip(dishes, made, strict=True), 1):
-            archive.writestr(zipfile.ZipInfo(f"{k:02} {file_name(dish)}"), data)
+            archive.writestr(zipfile.ZipInfo(file_name(dish, prefix=f"{k:02} ")), data)
     headers = {"Content-Disposition": 'attachment; filename="menu.zip"', "Cache-Control": "no-store"}
     return Response(file.getvalue(), media_type="application/zip", headers=headers)
 
@@ -127,8 +131,11 @@ class Stream(StreamingResponse):
 
     def __init__(self, request: Request, order: Order, tickets: Sequence[Ticket], format: Format = "png") -> None:
         self._tickets = tickets
-        lines = _lines(request, order, tickets, format)
-        super().__init__(lines, media_type=NDJSON, headers={"Cache-Control": "no-store"})
+        super().__init__(
+            _lines(request, order, tickets, format),
+            media_type=NDJSON,
+            headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},  # nginx would hold the sketches back
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:

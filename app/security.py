@@ -38,7 +38,14 @@ def from_elsewhere(headers: Headers, allowed: Sequence[str] = ()) -> bool:
     site = headers.get("sec-fetch-site")
     if site is not None:
         return site not in ("same-origin", "none")
-    return origin is not None and origin.partition("://")[2] != headers.get("host")
+    if origin is None:
+        return False
+    scheme, _, host = origin.partition("://")
+    return _without_default_port(scheme, host) != _without_default_port(scheme, headers.get("host", ""))
+
+
+def _without_default_port(scheme: str, host: str) -> str:
+    return host.lower().removesuffix({"http": ":80", "https": ":443"}.get(scheme.lower(), ":"))
 
 
 class SecurityHeaders:

@@ -84,7 +84,7 @@ class Settings:
     )
     proxies: str = _setting(
         "",
-        "addresses or networks of proxies whose X-Forwarded-For and -Proto are believed, with commas; * for all",
+        "addresses or networks of proxies whose X-Forwarded-For, -Proto and -Host are believed, with commas; * for all",
         fault=_networks,
     )
     log_level: str = _setting(

@@ -319,6 +319,15 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "「response_format」はurlかb64_jsonです。",
     ),
     "error.invalid_output_format": ("“output_format” must be png.", "「output_format」はpngだけです。"),
+    "error.invalid_stream": (
+        "“stream” must be false: pictures come all at once. POST /generate streams.",
+        "「stream」はfalseだけです。絵はまとめて届きます。逐次受け取るにはPOST /generateをお使いください。",
+    ),
+    "error.invalid_partial_images": ("“partial_images” must be 0.", "「partial_images」は0だけです。"),
+    "error.model_not_found": (
+        "There is no such model. The one that is here is {version}.",
+        "そのモデルはありません。今のモデルは{version}です。",
+    ),
     "error.unknown_parameter": (
         "There is a parameter that this server does not know. "
         "It takes prompt, n, size, response_format, output_format and seed.",

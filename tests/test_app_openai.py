@@ -69,6 +69,36 @@ def test_null_is_a_parameter_left_out(client: openai.OpenAI) -> None:
 
 
 @pytest.mark.parametrize(
+    "same",
+    [
+        {"stream": False},
+        {"partial_images": 0},
+        {"stream": None, "partial_images": None},
+        {"background": "auto", "moderation": "low", "quality": "high", "output_compression": 100},
+    ],
+)
+def test_what_only_says_the_default_is_taken(client: openai.OpenAI, same: dict[str, object]) -> None:
+    plain = client.images.generate(prompt="tea", extra_body={"seed": 3})
+    assert client.images.generate(prompt="tea", extra_body={"seed": 3}, **same).data == plain.data
+
+
+def test_the_one_model_is_listed(client: openai.OpenAI) -> None:
+    (model,) = client.models.list()
+    assert (model.id, model.object) == (FakePipeline.version, "model")
+    assert client.models.retrieve(model.id) == model
+    with pytest.raises(openai.NotFoundError) as error:
+        client.models.retrieve("dall-e-3")
+    assert (error.value.code, error.value.type) == ("model_not_found", "invalid_request_error")
+    assert FakePipeline.version in error.value.message
+
+
+def test_a_size_that_does_not_exist_is_told_what_exists(client: openai.OpenAI) -> None:
+    for size in ("1024x1024", "1792x1024", "256"):
+        with pytest.raises(openai.BadRequestError, match="256x256, 64x64, auto"):
+            client.images.generate(prompt="tea", size=size)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
     ("parameters", "param", "code"),
     [
         ({"prompt": ""}, "prompt", "empty_name"),
@@ -79,7 +109,12 @@ def test_null_is_a_parameter_left_out(client: openai.OpenAI) -> None:
         ({"size": "1024x1024"}, "size", "invalid_image_size"),
         ({"response_format": "jpeg"}, "response_format", "invalid_response_format"),
         ({"output_format": "webp"}, "output_format", "invalid_output_format"),
-        ({"stream": True}, None, "unknown_parameter"),
+        ({"size": "512x512"}, "size", "invalid_image_size"),
+        ({"size": "1536x1024"}, "size", "invalid_image_size"),
+        ({"stream": True, "extra_headers": {"Accept": "application/json"}}, "stream", "invalid_stream"),
+        ({"stream": "no"}, "stream", "invalid_stream"),
+        ({"partial_images": 2}, "partial_images", "invalid_partial_images"),
+        ({"extra_body": {"strength": 0.5}}, None, "unknown_parameter"),
         ({"extra_body": {"seed": -1}}, "seed", "invalid_seed"),
         ({"extra_body": {"name": "tea"}}, None, "unknown_parameter"),
     ],
@@ -96,7 +131,7 @@ def test_a_wrong_parameter_is_named_as_openai_names_it(
 
 def test_every_error_below_v1_has_openais_shape(url: str, client: openai.OpenAI) -> None:
     with pytest.raises(openai.NotFoundError):
-        client.models.list()
+        client.files.list()
     with pytest.raises(openai.APIStatusError) as large:
         client.images.generate(prompt="a" * 70_000)
     assert (large.value.status_code, large.value.code) == (413, "body_too_large")

@@ -588,7 +588,7 @@ def test_openapi_describes_every_route(client: httpx.Client) -> None:
     schema = client.get("/openapi.json").json()
     assert set(schema["paths"]) == {
         "/generate", "/dish.png", "/dish.webp", "/card.jpg", "/morph.webp", "/menu.zip", "/nearest", "/surprise",
-        "/healthz", "/readyz", "/metrics", "/v1/images/generations",
+        "/healthz", "/readyz", "/metrics", "/v1/images/generations", "/v1/models", "/v1/models/{id}",
     }  # fmt: skip
     for path in ("/dish.png", "/dish.webp", "/card.jpg", "/morph.webp"):
         assert set(schema["paths"][path]) == {"get"}

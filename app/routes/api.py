@@ -312,16 +312,13 @@ def _described(summary: str, media_type: str) -> dict[str, Any]:
     }
 
 
-# Only described here: the routes of both methods, which would be described twice, come first.
 @router.get("/dish.png", **_described("The picture of one name and seed, always the same", PNG))
-@router.api_route("/dish.png", methods=["GET", "HEAD"], include_in_schema=False)
 async def dish_png(request: Request) -> Response:
     """The permanent address of a picture. Its PNG carries name, seed and model version as text metadata."""
     return await _permalink(request, "png")
 
 
 @router.get("/dish.webp", **_described("The same picture in an eighth of the bytes", WEBP))
-@router.api_route("/dish.webp", methods=["GET", "HEAD"], include_in_schema=False)
 async def dish_webp(request: Request) -> Response:
     """As `/dish.png`, lossy (quality 85); the metadata is XMP."""
     return await _permalink(request, "webp")

@@ -29,7 +29,7 @@ _lang = {
 }
 
 
-@router.get(  # only described here: the route of both methods, which would be described twice, comes first
+@router.get(
     "/card.jpg",
     summary="The card that is shown where a link is shared",
     response_class=Response,
@@ -46,7 +46,6 @@ _lang = {
         ]
     },
 )
-@router.api_route("/card.jpg", methods=["GET", "HEAD"], include_in_schema=False)
 async def card(request: Request) -> Response:
     """For `og:image`: the dish of these fields with its name; without a name, some dishes of the day. It costs what the
     pictures on it cost."""
@@ -76,7 +75,7 @@ async def card(request: Request) -> Response:
     return Response(data, media_type=share_card.MEDIA_TYPE, headers=headers)
 
 
-@router.get(  # only described here, as above
+@router.get(
     "/morph.webp",
     summary="A morph as a moving picture",
     response_class=Response,
@@ -98,7 +97,6 @@ async def card(request: Request) -> Response:
         ]
     },
 )
-@router.api_route("/morph.webp", methods=["GET", "HEAD"], include_in_schema=False)
 async def moving_morph(request: Request) -> Response:
     """From the dish to what it morphs into and back in about three seconds, over and over. It is made of the 8 pictures
     that `POST /generate` draws on the way, and costs them."""

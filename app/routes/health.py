@@ -1,10 +1,10 @@
-"""What orchestrators and Prometheus ask."""
+"""What machines ask that look after the server or wander through it: orchestrators, Prometheus, crawlers."""
 
 from __future__ import annotations
 
 from fastapi import APIRouter
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 
 from app import dependencies, metrics
 from app.errors import ApiError
@@ -34,3 +34,28 @@ async def readyz(request: Request) -> dict[str, str]:
 )
 async def figures(request: Request) -> Response:
     return Response(request.app.state.metrics.text(), media_type=metrics.CONTENT_TYPE)
+
+
+# Every dish has links to others, without end. Who shows a link that somebody has posted may look at that one page.
+ROBOTS = """\
+User-agent: Twitterbot
+User-agent: facebookexternalhit
+User-agent: Slackbot-LinkExpanding
+User-agent: Discordbot
+User-agent: LinkedInBot
+Disallow:
+
+User-agent: *
+Disallow: {root}/dish
+Disallow: {root}/table
+Disallow: {root}/menu
+Disallow: {root}/nearest
+Disallow: {root}/surprise
+Disallow: {root}/omakase
+Disallow: {root}/?name=
+"""
+
+
+@router.get("/robots.txt", include_in_schema=False)
+async def robots(request: Request) -> Response:
+    return PlainTextResponse(ROBOTS.format(root=request.scope["root_path"]))

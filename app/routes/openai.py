@@ -1,6 +1,6 @@
-"""`POST /v1/images/generations`, so that what speaks OpenAI's API works here with another base URL.
+"""OpenAI's API for images, so that what speaks it works here with another base URL.
 
-https://platform.openai.com/docs/api-reference/images/create
+https://platform.openai.com/docs/api-reference/images/create, …/models
 """
 
 from __future__ import annotations
@@ -41,12 +41,15 @@ class ImagesRequest(BaseModel):
         None, description="The first picture's seed; the others count on from it. Drawn at random by default."
     )
     output_format: Literal["png"] | None = Field("png", description="Pictures are PNG files.")
+    stream: Literal[False] | None = Field(False, description="Pictures come all at once.")
+    partial_images: Literal[0] | None = Field(0, description="There are none without a stream.")
     model: Any = _UNUSED
     user: Any = _UNUSED
     quality: Any = _UNUSED
     style: Any = _UNUSED
     background: Any = _UNUSED
     moderation: Any = _UNUSED
+    output_compression: Any = _UNUSED
 
 
 class Image(BaseModel):
@@ -63,6 +66,20 @@ class Images(BaseModel):
     data: list[Image]
 
 
+class Model(BaseModel):
+    """`id` is the model's version, as everywhere here. When it was trained is not known, so `created` is 0."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int = 0
+    owned_by: Literal["imaginary-cafeteria"] = "imaginary-cafeteria"
+
+
+class Models(BaseModel):
+    object: Literal["list"] = "list"
+    data: list[Model]
+
+
 class OpenAIProblem(BaseModel):
     """OpenAI's shape of an error; `code` is as everywhere else here."""
 
@@ -75,14 +92,32 @@ class OpenAIProblem(BaseModel):
     error: Details
 
 
+def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    return {
+        status: {"model": OpenAIProblem, "description": texts.text("en", f"status.{status}")} for status in statuses
+    }
+
+
+@router.get(
+    "/models", summary="The one model that is here, for clients of OpenAI's API", responses=_problems(503)
+)
+async def models(request: Request) -> Models:
+    return Models(data=[Model(id=dependencies.of(request).version)])
+
+
+@router.get("/models/{id}", summary="The model of this id", responses=_problems(404, 503))
+async def model(request: Request, id: str) -> Model:
+    version = dependencies.of(request).version
+    if id != version:
+        raise ApiError(404, "model_not_found", field="model", version=version)
+    return Model(id=version)
+
+
 @router.post(
     "/images/generations",
     summary="Pictures of a dish, for clients of OpenAI's API",
     response_model=Images,
-    responses={
-        status: {"model": OpenAIProblem, "description": texts.text("en", f"status.{status}")}
-        for status in (400, 403, 408, 413, 415, 429, 500, 503)
-    },
+    responses=_problems(400, 403, 408, 413, 415, 429, 500, 503),
     openapi_extra={
         "requestBody": {
             "required": True,

@@ -29,7 +29,7 @@ router = APIRouter()
 MAX_LINES = 64  # of the table's names, blank ones among them
 
 
-@router.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
+@router.get("/", include_in_schema=False)
 async def home(request: Request) -> Response:
     fields: dict[str, str] = {}
     try:
@@ -45,7 +45,7 @@ async def home(request: Request) -> Response:
     return pages.front_page(request, order=order, typed=fields["name"], n=len(order.dishes), seed=number)
 
 
-@router.api_route("/dish", methods=["GET", "HEAD"], include_in_schema=False)
+@router.get("/dish", include_in_schema=False)
 async def dish_at_the_counter(request: Request) -> Response:
     pictures = dependencies.of(request)
     keys = tuple(key for key in RECIPE if key != "size")
