@@ -221,6 +221,14 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "This picture carries no recipe. Other apps may remove it.",
         "この絵にはレシピがありません。ほかのアプリで消えることがあります。",
     ),
+    "lost_name": (
+        "This is no. {seed}, but of which dish? Its name is missing. Other apps may remove it.",
+        "{seed}番の絵ですが、料理の名前が消えています。ほかのアプリで消えることがあります。",
+    ),
+    "lost_number": (
+        "This is {name}, but its number is missing. Other apps may remove it.",
+        "「{name}」の絵ですが、番号が消えています。ほかのアプリで消えることがあります。",
+    ),
     "reopened_same": (
         "Welcome back. The model still makes exactly the same picture.",
         "おかえりなさい。今のモデルでも寸分違わず同じ絵です。",
@@ -230,8 +238,16 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "おかえりなさい。目に見えない差はありますが、同じ絵です。",
     ),
     "reopened_other": (
-        "Welcome back. The model makes a different picture now.",
-        "おかえりなさい。今のモデルでは別の絵になります。",
+        "Welcome back. Your file and what the model makes are not the same picture.",
+        "おかえりなさい。お持ちの絵と、今のモデルの絵は同じではありません。",
+    ),
+    "reopened_unknown": (
+        "Welcome back. Whether the model still makes the same picture cannot be told.",
+        "おかえりなさい。今のモデルでも同じ絵になるかどうかは、わかりません。",
+    ),
+    "reopened_unsigned": (
+        "Your file doesn’t say which model made it.",
+        "お持ちの絵には、どのモデルによるものか書かれていません。",
     ),
     "reopened_model": ("Yours was made by model {model}.", "お持ちの絵はモデル{model}が描きました。"),
     # What each status means, in the documentation
@@ -434,14 +450,15 @@ _TEXTS: dict[str, tuple[str, str]] = {
 }
 
 # What the scripts of every page, of the order form and of the counter say.
-PAGE_TEXTS = ("offline", "not_ours", "retrying", "error.queue_full")
+PAGE_TEXTS = ("offline", "not_ours", "lost_name", "lost_number", "retrying", "error.queue_full")
 FORM_TEXTS = (
     "title", "alt", "seed", "save_of", "taste_of", "heart_of", "keep_number", "kept_number", "making", "ahead", "done",
     "spoilt", "error.empty_name", "forget_one", "forget_sure", "several_lines", "cut", "copied",
 )  # fmt: skip
 OMAKASE_TEXTS = ("title", "seed", "making", "done", "spoilt", "copied")
 COUNTER_TEXTS = (
-    "making", "redrawn", "copied", "reopened_same", "reopened_alike", "reopened_other", "reopened_model",
+    "making", "redrawn", "copied", "reopened_same", "reopened_alike", "reopened_other",
+    "reopened_unknown", "reopened_unsigned", "reopened_model",
 )  # fmt: skip
 
 

@@ -1,41 +1,88 @@
 // A picture that was saved here knows its recipe: dropped on the page, it leads back to its dish.
-import { flash, say } from "./status.js";
+import { flash } from "./status.js";
 import { text } from "./texts.js";
 
 const SIGNATURE = [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a];
-const MOST_BYTES = 2 ** 20;
+const MOST_BYTES = 2 ** 22;
+const MOST_TEXT = 2 ** 16;
+const MOST_PIXELS = 1024; // a side
 const KEY = "reopened";
 
 const status = document.getElementById("status");
 
-/** The text chunks of a PNG file (PNG specification, 11.3.3), compressed ones left out. */
-function texts(bytes) {
-  if (!SIGNATURE.every((byte, k) => bytes[k] === byte)) return {};
+/** The chunks of a PNG file (PNG specification, 5.3), up to where it breaks off. */
+function* chunks(bytes) {
+  if (!SIGNATURE.every((byte, k) => bytes[k] === byte)) return;
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const latin = new TextDecoder("latin1");
-  const found = {};
   for (let at = 8; at + 12 <= bytes.length; ) {
     const length = view.getUint32(at);
-    const type = latin.decode(bytes.subarray(at + 4, at + 8));
-    const data = bytes.subarray(at + 8, at + 8 + length);
-    const end = data.indexOf(0);
-    const key = latin.decode(data.subarray(0, end));
-    if (type === "tEXt" && end > 0) found[key] = latin.decode(data.subarray(end + 1));
-    if (type === "iTXt" && end > 0 && data[end + 1] === 0) {
-      const language = data.indexOf(0, end + 3);
-      const translated = data.indexOf(0, language + 1);
-      found[key] = new TextDecoder().decode(data.subarray(translated + 1));
-    }
+    if (at + 12 + length > bytes.length) return;
+    yield { type: latin(bytes.subarray(at + 4, at + 8)), data: bytes.subarray(at + 8, at + 8 + length) };
     at += 12 + length;
+  }
+}
+
+function latin(bytes) {
+  return String.fromCharCode(...bytes);
+}
+
+/** Text that ought to be Latin-1, which some programs write as UTF-8. */
+function decode(bytes) {
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch {
+    return latin(bytes);
+  }
+}
+
+/** What zlib has compressed; an error where that is damaged or longer than `most` bytes. */
+async function inflate(data, most) {
+  const pieces = [];
+  let length = 0;
+  const reader = new Blob([data]).stream().pipeThrough(new DecompressionStream("deflate")).getReader();
+  for (let piece = await reader.read(); !piece.done; piece = await reader.read()) {
+    length += piece.value.length;
+    if (length > most) {
+      reader.cancel();
+      throw new RangeError("too long");
+    }
+    pieces.push(piece.value);
+  }
+  return joined(pieces);
+}
+
+async function joined(pieces) {
+  return new Uint8Array(await new Blob(pieces).arrayBuffer());
+}
+
+/** The texts of a PNG file by their keys (PNG specification, 11.3.3), compressed or not, wherever in it they stand. */
+async function texts(bytes) {
+  const found = {};
+  for (const { type, data } of chunks(bytes)) {
+    const end = data.indexOf(0);
+    if (end < 1) continue;
+    const key = latin(data.subarray(0, end));
+    try {
+      if (type === "tEXt") found[key] ??= decode(data.subarray(end + 1));
+      if (type === "zTXt") found[key] ??= decode(await inflate(data.subarray(end + 2), MOST_TEXT));
+      if (type === "iTXt") {
+        const translated = data.indexOf(0, data.indexOf(0, end + 3) + 1);
+        const text = data.subarray(translated + 1);
+        found[key] ??= decode(data[end + 1] ? await inflate(text, MOST_TEXT) : text);
+      }
+    } catch {
+      // damaged: as if it were not there
+    }
   }
   return found;
 }
 
 async function open(file) {
   const bytes = new Uint8Array(file.size <= MOST_BYTES ? await file.arrayBuffer() : 0);
-  const { Name, Seed, Model, Recipe } = texts(bytes);
-  if (!Name || !Seed || !Model) {
-    flash(text("not_ours"), 6);
+  const { Name, Seed, Model, Recipe } = await texts(bytes);
+  if (!Recipe && !(Name && Seed)) {
+    const lost = Name ? text("lost_number", { name: Name }) : Seed ? text("lost_name", { seed: Seed }) : text("not_ours");
+    flash(lost, 6);
     return;
   }
   const query = Recipe ?? new URLSearchParams({ name: Name, seed: Seed });
@@ -50,17 +97,62 @@ async function open(file) {
   location.href = `${status.dataset.counter}?${query}`;
 }
 
-async function pixels(address) {
-  const image = new Image();
-  image.src = address;
-  await image.decode();
-  const { naturalWidth: width, naturalHeight: height } = image;
-  const context = new OffscreenCanvas(width, height).getContext("2d");
-  context.drawImage(image, 0, 0);
-  return { width, height, data: context.getImageData(0, 0, width, height).data };
+/**
+ * The colours of a PNG file, 8 bits a channel and not interlaced: three bytes a pixel. Read from the file itself, since
+ * browsers that guard their visitors' privacy change what a canvas gives back. An error where there is no telling.
+ */
+async function colours(bytes) {
+  const all = [...chunks(bytes)];
+  const header = all.find(({ type }) => type === "IHDR").data;
+  const [width, height] = [0, 4].map((at) => new DataView(header.buffer, header.byteOffset).getUint32(at));
+  const [depth, kind, , , interlaced] = header.subarray(8);
+  const channels = { 0: 1, 2: 3, 3: 1, 4: 2, 6: 4 }[kind];
+  if (depth !== 8 || interlaced || !channels || width > MOST_PIXELS || height > MOST_PIXELS) throw new TypeError("unknown");
+  const stride = width * channels;
+  const packed = await joined(all.filter(({ type }) => type === "IDAT").map(({ data }) => data));
+  const rows = await inflate(packed, (stride + 1) * height);
+  if (rows.length !== (stride + 1) * height) throw new RangeError("too short");
+  const palette = all.find(({ type }) => type === "PLTE")?.data;
+  const found = new Uint8Array(width * height * 3);
+  let above = new Uint8Array(stride);
+  for (let y = 0; y < height; y++) {
+    const filter = rows[y * (stride + 1)];
+    const row = rows.subarray(y * (stride + 1) + 1, (y + 1) * (stride + 1));
+    for (let k = 0; k < stride; k++) {
+      const [a, b, c] = [k < channels ? 0 : row[k - channels], above[k], k < channels ? 0 : above[k - channels]];
+      row[k] += [0, a, b, (a + b) >> 1, paeth(a, b, c)][filter];
+    }
+    for (let x = 0; x < width; x++) {
+      const at = x * channels;
+      if (kind > 3 && row[at + channels - 1] !== 255) throw new TypeError("transparent");
+      const rgb = kind === 3 ? palette.subarray(row[at] * 3, row[at] * 3 + 3) : row.subarray(at, at + 3);
+      for (let k = 0; k < 3; k++) found[(y * width + x) * 3 + k] = kind % 4 ? rgb[k] : rgb[0];
+    }
+    above = row;
+  }
+  return { width, data: found };
 }
 
-/** After a picture has led here: whether this model still makes the same, once it `arrived`, pixel by pixel. */
+/** The neighbour that is nearest to left + above - the one between (PNG specification, 9.4). */
+function paeth(a, b, c) {
+  const [pa, pb, pc] = [Math.abs(b - c), Math.abs(a - c), Math.abs(a + b - 2 * c)];
+  return pa <= pb && pa <= pc ? a : pb <= pc ? b : c;
+}
+
+/** "same" to the byte or to the colour, "alike" where nobody sees a difference, "other", or "unknown". */
+async function likeness(before, now) {
+  if (before.length === now.length && before.every((byte, k) => byte === now[k])) return "same";
+  try {
+    const [a, b] = await Promise.all([colours(before), colours(now)]);
+    if (a.data.length !== b.data.length) return "other";
+    const most = a.data.reduce((worst, value, k) => Math.max(worst, Math.abs(value - b.data[k])), 0);
+    return most === 0 ? "same" : most <= 2 ? "alike" : "other"; // another kind of processor may differ by a grey level
+  } catch {
+    return "unknown";
+  }
+}
+
+/** After a picture has led here: whether this model still makes the same, once it `arrived`. */
 export async function compare(arrived, address, model) {
   let kept = null;
   try {
@@ -70,22 +162,23 @@ export async function compare(arrived, address, model) {
     // storage that is forbidden
   }
   if (!kept) return;
+  const dropped = JSON.parse(kept);
+  let found = "unknown";
   try {
-    const dropped = JSON.parse(kept);
-    const before = await pixels(dropped.image);
+    const before = Uint8Array.from(atob(dropped.image.split(",")[1]), (character) => character.charCodeAt(0));
+    const small = [...chunks(before)][0]?.data.subarray(0, 4).join() === "0,0,0,64"; // the width
     await arrived;
-    const now = await pixels(before.width === 64 ? `${address}&size=64` : address);
-    let most = before.data.length === now.data.length ? 0 : 255;
-    for (let k = 0; k < before.data.length && most < 255; k++) {
-      most = Math.max(most, Math.abs(before.data[k] - now.data[k]));
-    }
-    // Another kind of processor may differ by a grey level, which nobody sees.
-    const same = most === 0 ? "reopened_same" : most <= 2 ? "reopened_alike" : "reopened_other";
-    const other = most > 2 && dropped.model !== model ? ` ${text("reopened_model", { model: dropped.model })}` : "";
-    flash(text(same) + other, 6);
+    const answer = await fetch(small ? `${address}&size=64` : address);
+    if (answer.ok) found = await likeness(before, new Uint8Array(await answer.arrayBuffer()));
   } catch {
-    say(text("offline"));
+    // without both files there is nothing to compare
   }
+  const words = [text(`reopened_${found}`)];
+  if (found === "other" || found === "unknown") {
+    if (!dropped.model) words.push(text("reopened_unsigned"));
+    else if (dropped.model !== model) words.push(text("reopened_model", { model: dropped.model }));
+  }
+  flash(words.join(" "), 6);
 }
 
 addEventListener("dragover", (event) => {
