@@ -12,7 +12,7 @@ from starlette.requests import Request
 from app import clients, responses, texts
 from app.engine import QueueFull, Ticket
 from app.errors import ApiError
-from app.pictures import Comparison, Format, Novelty, PictureFile, Pictures
+from app.pictures import Comparison, Format, Novelty, Pictures
 from app.rate_limit import Allowance
 from model.dishes import Dish
 
@@ -41,8 +41,9 @@ def order(
     allowance: Allowance = request.app.state.allowance
     client = clients.client(request)
     pay = partial(allowance.spend, client)
-    wanted = [PictureFile(item, format) if isinstance(item, Dish) else item for item in items]
-    tickets = of(request).order(wanted, pay, client=client, sketches=sketches, further=further)
+    tickets = of(request).order(
+        items, pay, format=format, client=client, sketches=sketches, further=further
+    )
     ordered = [item.query() for item in items if isinstance(item, Dish)]
     logger.debug("ordered", extra={"dishes": ordered})
     return tickets

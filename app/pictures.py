@@ -267,9 +267,10 @@ class Pictures:
 
     def order(
         self,
-        items: Sequence[Item],
+        asked: Sequence[Dish | Comparison],
         pay: Callable[[int], None],
         *,
+        format: Format = "png",
         client: str = "",
         sketches: bool = False,
         further: bool = False,
@@ -278,6 +279,7 @@ class Pictures:
 
         `pay` hears how many of them are not in memory, and so have to be made, once there is room for them; when it
         raises, none is."""
+        items = [PictureFile(one, format) if isinstance(one, Dish) else one for one in asked]
         known = {item: data for item in items if (data := self.recent.get(item)) is not None}
         missing = [item for item in items if item not in known]
         made = iter(
