@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import platform
@@ -106,8 +107,11 @@ def check_data(recorded: Mapping[str, Any], photos: Photos, data: Path) -> None:
 
 def versions() -> dict[str, str]:
     """The versions of Python and of what decides numbers; torch's says which CUDA it is built for."""
-    others = {name: metadata.version(name) for name in PACKAGES}
-    return {"python": platform.python_version(), "torch": str(torch.__version__), **others}
+    found = {"python": platform.python_version(), "torch": str(torch.__version__)}
+    for name in PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):  # a package that was put there without pip
+            found[name] = metadata.version(name)
+    return found
 
 
 def commit() -> str | None:
