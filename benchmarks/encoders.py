@@ -62,7 +62,7 @@ def encoders() -> dict[str, Encoder]:
     found["up, ISA-L 3"] = compressed(lambda rows: isal_zlib.compress(rows, 3))
     if zlib_ng := installed("zlib_ng.zlib_ng"):
         found["up, zlib-ng 1"] = compressed(lambda rows: zlib_ng.compress(rows, 1))
-    found["up, zlib 1"] = compressed(lambda rows: zlib.compress(rows, 1))
+    found["up, zlib 1"] = compressed(lambda rows: zlib.compress(rows.data, 1))
     found["up, zlib, run lengths"] = compressed(run_lengths)
     return found
 
@@ -90,7 +90,7 @@ def compressed(compress: Callable[[np.ndarray], bytes]) -> Encoder:
 
 def run_lengths(rows: np.ndarray) -> bytes:
     compressor = zlib.compressobj(1, zlib.DEFLATED, strategy=zlib.Z_RLE)
-    return compressor.compress(rows) + compressor.flush()
+    return compressor.compress(rows.data) + compressor.flush()
 
 
 if __name__ == "__main__":

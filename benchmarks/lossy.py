@@ -55,7 +55,9 @@ def likeness(pictures: np.ndarray, files: list[bytes]) -> tuple[float, float]:
     decoded = np.stack([np.asarray(Image.open(io.BytesIO(file)).convert("RGB")) for file in files])
     before, after = (torch.from_numpy(batch).permute(0, 3, 1, 2).float() for batch in (pictures, decoded))
     psnr = peak_signal_noise_ratio(after, before, data_range=255.0, reduction="elementwise_mean", dim=(1, 2, 3))
-    return float(psnr), float(structural_similarity_index_measure(after, before, data_range=255.0))
+    ssim = structural_similarity_index_measure(after, before, data_range=255.0)
+    assert isinstance(ssim, torch.Tensor)  # and no maps beside it
+    return float(psnr), float(ssim)
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ def compiled(network: Both, inputs: tuple[Tensor, Tensor]) -> Run:
     import torch._inductor.config
 
     torch._inductor.config.freezing = True
-    return torch.compile(network.to(memory_format=torch.channels_last), fullgraph=True)  # type: ignore[return-value]
+    return torch.compile(network.to(memory_format=torch.channels_last), fullgraph=True)
 
 
 def onnxruntime(network: Both, inputs: tuple[Tensor, Tensor]) -> Run:

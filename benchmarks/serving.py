@@ -202,8 +202,10 @@ def started(kind: str) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     command = commands.get(kind, ["-m", "benchmarks.rivals", kind, str(port)])
     # No picture comes from memory: every one is new, but a cache costs time too, so it stays on.
     environment = {**os.environ, "CAFETERIA_PORT": str(port)}
-    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    process = subprocess.Popen([sys.executable, *command], env=environment, start_new_session=True, **silent)
+    process = subprocess.Popen(
+        [sys.executable, *command], env=environment, start_new_session=True, stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )  # fmt: skip
     url = f"http://127.0.0.1:{port}"
     try:
         deadline = time.monotonic() + 120

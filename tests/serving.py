@@ -103,8 +103,8 @@ def serve(
 
 @contextlib.contextmanager
 def cafeteria(pipeline: object, **given: int | str) -> Iterator[str]:
-    settings = Settings(**{"drain": 10, **given})
-    with serve(create_app(settings, pipeline), settings) as url:
+    settings = Settings(**{"drain": 10, **given})  # type: ignore[arg-type]
+    with serve(create_app(settings, pipeline), settings) as url:  # type: ignore[arg-type]
         yield url
 
 
