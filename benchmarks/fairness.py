@@ -196,7 +196,8 @@ async def visiting(
         async with session(url, address) as client:
             while max(map(len, waits)) < visits and time.perf_counter() < deadline:
                 before = await refined(url)
-                began, wait = time.perf_counter(), 0.0
+                began = time.perf_counter()
+                wait: float | None = 0.0
                 seed = next(SEEDS) * PICTURES
                 while wait is not None and time.perf_counter() - began < LONGEST_VISIT:
                     await asyncio.sleep(wait)

@@ -29,6 +29,7 @@ class Both(nn.Module):
 
     def __init__(self, pipeline: Pipeline) -> None:
         super().__init__()
+        assert pipeline.stage2 is not None  # of a whole checkpoint
         self.stage1, self.stage2 = pipeline.stage1, pipeline.stage2
 
     def forward(self, embedding: Tensor, latent: Tensor) -> Tensor:

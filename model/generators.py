@@ -27,6 +27,13 @@ GROUP = 16  # channels that `Affine` normalises together
 ParameterGroup = Literal["adaptor", "last_blocks"]
 
 
+class SketchGenerator(nn.Module):
+    """What a `Pipeline` needs of a first stage: embeddings (B, E) and latents (B, latent_dim), standard normal ->
+    (B, 3, 64, 64) float32 in [-1, 1]."""
+
+    latent_dim: int
+
+
 class ConditioningAugmentation(nn.Module):
     """Embedding -> mean and log-variance of the conditioning variable (StackGAN section 3.2).
 
@@ -148,7 +155,7 @@ class _ConditionalGenerator(nn.Module):
         return parts
 
 
-class Stage1Generator(_ConditionalGenerator):
+class Stage1Generator(_ConditionalGenerator, SketchGenerator):
     """Name and latent -> a 64x64 sketch.
 
     Args:

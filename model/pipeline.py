@@ -14,7 +14,7 @@ from torch import Tensor
 from model import checkpoint
 from model.checkpoint import CheckpointError
 from model.cuda_graphs import BATCH_SIZES, Buckets
-from model.generators import PICTURE_SIZE, SKETCH_SIZE, Stage1Generator, Stage2Generator
+from model.generators import PICTURE_SIZE, SKETCH_SIZE, SketchGenerator, Stage1Generator, Stage2Generator
 from model.names import Name, Notice, normalize
 from model.nearest import NamesIndex
 from model.text_encoder import MAX_TOKENS, TextEncoder, Tokenizer, pad
@@ -41,7 +41,7 @@ def _unknown(characters: Sequence[str]) -> Notice:
 
 
 class Pipeline:
-    """A checkpoint, loaded and ready to make pictures.
+    """A checkpoint, loaded and ready to make pictures; of 64 px alone where `stage2` is None.
 
     The same name and seed give the same bytes on one CPU whatever they were batched with, because a CPU takes
     one picture at a time, in float32 (batches are no faster there). A CUDA GPU takes batches, in float32 too,
@@ -53,8 +53,8 @@ class Pipeline:
         self,
         tokenizer: Tokenizer,
         text: TextEncoder,
-        stage1: Stage1Generator,
-        stage2: Stage2Generator,
+        stage1: SketchGenerator,
+        stage2: Stage2Generator | None,
         *,
         version: str,
         config: dict[str, Any],
@@ -70,9 +70,9 @@ class Pipeline:
         self.batch_size = BATCH_SIZES[-1] if device.type == "cuda" else 1
         self.text = text.eval().to(device)
         self.stage1 = stage1.eval().to(memory_format=torch.channels_last).to(device)
-        self.stage2 = stage2.eval().to(memory_format=torch.channels_last).to(device)
-        self._paint1: Network = self.stage1
-        self._paint2: Network = self.stage2
+        self.stage2 = None if stage2 is None else stage2.eval().to(memory_format=torch.channels_last).to(device)
+        self._forward1: Network = self.stage1
+        self._forward2: Network | None = self.stage2
 
     @classmethod
     def load(cls, folder: Path | str, device: str | torch.device = "auto") -> Self:
@@ -142,21 +142,28 @@ class Pipeline:
         try:
             with _float32(benchmark=True):
                 sketcher = Buckets(self.stage1, (text, latent), self.device)
-                refiner = Buckets(self.stage2, ((3, SKETCH_SIZE, SKETCH_SIZE), text, latent), self.device)
+                refiner = self.stage2 and Buckets(
+                    self.stage2, ((3, SKETCH_SIZE, SKETCH_SIZE), text, latent), self.device
+                )
         except RuntimeError as error:  # what a driver or its memory refuses; pictures do not depend on graphs
             log.warning("no CUDA graphs on %s, so that small batches take up to twice as long: %s", self.device, error)
         else:
-            self._paint1, self._paint2 = sketcher, refiner
+            self._forward1, self._forward2 = sketcher, refiner
 
     def sketch(self, embeddings: Tensor, latents: Tensor) -> Tensor:
         """Stage 1: embeddings (B, E) and latents (B, L) -> (B, 3, 64, 64) in [-1, 1]."""
         return self._run(
-            self._on(self._paint1, embeddings, latents), len(latents), 3, SKETCH_SIZE, SKETCH_SIZE
+            self._on(self._forward1, embeddings, latents), len(latents), 3, SKETCH_SIZE, SKETCH_SIZE
         )
 
     def refine(self, sketches: Tensor, embeddings: Tensor, latents: Tensor) -> Tensor:
-        """Stage 2: sketches (B, 3, 64, 64), embeddings, latents -> (B, 3, 256, 256) in [-1, 1]."""
-        network = self._on(self._paint2, sketches, embeddings, latents)
+        """Stage 2: sketches (B, 3, 64, 64), embeddings, latents -> (B, 3, 256, 256) in [-1, 1].
+
+        Raises ValueError where there is no stage 2.
+        """
+        if self._forward2 is None:
+            raise ValueError("this checkpoint has no stage 2: ask for 64 px")
+        network = self._on(self._forward2, sketches, embeddings, latents)
         return self._run(network, len(latents), 3, PICTURE_SIZE, PICTURE_SIZE)
 
     def generate(self, names: Sequence[str], seeds: Sequence[int], size: int = PICTURE_SIZE) -> np.ndarray:

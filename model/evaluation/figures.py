@@ -12,13 +12,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from model import checkpoint
@@ -32,7 +32,7 @@ from model.evaluation.extractors import Extractor, extractors
 from model.evaluation.metrics import Measure, share
 from model.evaluation.spectrum import SMALLEST, spectral_peaks
 from model.features.text_reader import reader
-from model.generators import PICTURE_SIZE, SKETCH_SIZE, Stage1Generator, Stage2Generator
+from model.generators import PICTURE_SIZE, SKETCH_SIZE, SketchGenerator, Stage1Generator
 from model.pipeline import Pipeline, choose_device
 from model.training.baselines import BaselineGenerator
 
@@ -206,7 +206,7 @@ def open_checkpoint(folder: Path) -> tuple[Pipeline, tuple[int, ...]]:
     except ValueError as error:
         raise CheckpointError(str(error)) from error
     name = "baseline" if "baseline" in config else "stage1"
-    network: type[nn.Module] = BaselineGenerator if name == "baseline" else Stage1Generator
+    network: type[SketchGenerator] = BaselineGenerator if name == "baseline" else Stage1Generator
     stage1 = checkpoint.load_network(folder, name, network)
     digest = hashlib.sha256(json.dumps([config[part] for part in ("text", name)]).encode())
     for part in ("text", name):
@@ -214,8 +214,8 @@ def open_checkpoint(folder: Path) -> tuple[Pipeline, tuple[int, ...]]:
     pipeline = Pipeline(
         tokenizer,
         text,
-        cast(Stage1Generator, stage1),
-        cast(Stage2Generator, nn.Identity()),  # at 64 px nobody asks for it
+        stage1,
+        None,
         version=digest.hexdigest()[:12],
         config=config,
         device=choose_device(),

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.features.augment import Augmentation
-from model.generators import SKETCH_SIZE, Stage1Generator
+from model.generators import SKETCH_SIZE, SketchGenerator, Stage1Generator
 from model.training.losses import ADVERSARIAL_LOSSES, kl_divergence, mismatched
 from model.training.stage import Stateful, optimizer_step, to_device, update_ema
 
@@ -40,7 +40,7 @@ class BaselineConfig:
     half_life: float = 10.0  # kimg, of the average
 
 
-class BaselineGenerator(nn.Module):
+class BaselineGenerator(SketchGenerator):
     """Latent, and under `conditional` a name -> (B, 3, 64, 64) in [-1, 1].
 
     The name enters once, at the bottom, through conditioning augmentation with the original's ReLU.
