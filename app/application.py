@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
@@ -23,6 +24,7 @@ from app.metrics import Metrics
 from app.pictures import Pictures, Pipeline
 from app.rate_limit import Allowance
 from app.request_log import Access
+from app.request_parsing import fault
 from app.responses import ClientGone
 from app.security import Guard, SecurityHeaders
 from app.settings import Settings, split
@@ -84,6 +86,7 @@ def create_app(settings: Settings, pipeline: Pipeline | None = None, threads: in
     app.mount("/static", StaticFiles(pages.ROOT / "static"), name="static")
     for kind in (ApiError, QueueFull, EngineClosed, HTTPException):
         app.add_exception_handler(kind, _respond)
+    app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(ClientGone, _nobody_there)
     app.add_exception_handler(ClientDisconnect, _nobody_there)  # in the middle of its own request
     return app
@@ -117,6 +120,11 @@ def _middleware(settings: Settings, metrics: Metrics) -> list[Middleware]:
 
 async def _respond(request: Request, error: Exception) -> Response:
     return pages.respond(request, error)
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    return pages.respond(request, fault(error.errors()))
 
 
 async def _nobody_there(request: Request, error: Exception) -> Response:

@@ -6,7 +6,9 @@ import asyncio
 import logging
 from collections.abc import Callable, Hashable, Sequence
 from functools import partial
+from typing import Annotated
 
+from fastapi import Depends
 from starlette.requests import Request
 
 from app import clients, responses, texts
@@ -27,6 +29,10 @@ def of(request: Request) -> Pictures:
     if pictures is None:
         raise ApiError(503, "not_ready", retry_after=1)
     return pictures
+
+
+ServedPictures = Annotated[Pictures, Depends(of)]
+Language = Annotated[texts.Language, Depends(texts.of)]
 
 
 def order(

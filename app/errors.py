@@ -48,15 +48,15 @@ class ApiError(Exception):
             error["retry_after"] = self.retry_after
         return {"error": error}
 
-    def openai_body(self, language: texts.Language) -> dict[str, object]:
-        """The shape that clients of OpenAI's API read (https://platform.openai.com/docs/api-reference)."""
+    def as_openai(self, language: texts.Language) -> tuple[int, dict[str, object]]:
+        """Status and body as clients of OpenAI's API read them (https://platform.openai.com/docs/api-reference): a
+        wrong parameter is 400 there, and the name a prompt."""
+        status = 400 if self.status == 422 else self.status
+        param = "prompt" if self.field == "name" else self.field
         kind = "rate_limit_error" if self.status == 429 else "invalid_request_error"
         kind = "server_error" if self.status >= 500 else kind
-        return {
-            "error": {
-                "message": self.message(language), "type": kind, "param": self.field, "code": self.code,
-            }
-        }  # fmt: skip
+        error = {"message": self.message(language), "type": kind, "param": param, "code": self.code}
+        return status, {"error": error}
 
 
 def from_exception(error: BaseException) -> ApiError:

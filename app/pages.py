@@ -228,7 +228,8 @@ def respond(request: Request, exception: Exception) -> Response:
     error = from_exception(exception)
     headers = {"Cache-Control": "no-store", **error.headers}
     if request.scope["path"].startswith(f"{_root(request)}/v1/"):
-        return JSONResponse(error.openai_body(texts.of(request)), status_code=error.status, headers=headers)
+        status, body = error.as_openai(texts.of(request))
+        return JSONResponse(body, status_code=status, headers=headers)
     if negotiation.wants_page(request.headers.get("accept")):
         return error_page(request, error, headers)
     return JSONResponse(error.body(texts.of(request)), status_code=error.status, headers=headers)

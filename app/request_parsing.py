@@ -19,7 +19,7 @@ from python_multipart.multipart import Field as FormField
 from python_multipart.multipart import File
 from starlette.requests import Request
 
-from app import texts, weighed_names, word_pieces
+from app import texts, weighed_names
 from app.errors import ApiError
 from app.pictures import ENCODERS, Format, Pictures
 from model.dishes import MAX_CHILD, MAX_DEPTH, MAX_MIXED, MAX_WEIGHT, Dish
@@ -31,7 +31,7 @@ PAGE_PICTURES = 4
 MAX_MENU = 24
 MAX_FIELDS = 64  # of a query or a form
 DRAWN = 1_000_000  # seeds drawn at random are below this: people read them to each other, and a million will do
-RECIPE = ("name", "seed", "path", "off", "mix", "to", "to_seed", "t", "size")  # what one picture depends on
+MODEL = "[0-9a-f]{12}"  # a model's version
 
 
 def _whole(value: object) -> object:
@@ -76,19 +76,15 @@ Text = Annotated[str | None, BeforeValidator(_text)]
 REPEATED = ("mix", "dish")  # the fields that may be given more than once
 
 
-class Fields(BaseModel):
-    """What `POST /generate` takes."""
+class Recipe(BaseModel):
+    """What one picture depends on, and what its address has in its query."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(strict=True)
 
     name: str = Field(
         description="The dish's name, in Japanese or English. It is normalised (NFKC) and cut at 80 characters. "
         "Weights in it, as in `ramen -egg (spicy:1.4)`, are read as `mix`.",
         examples=["ピリ辛サーモン丼", "smoky beetroot ramen"],
-    )
-    n: Annotated[int, Whole, Field(ge=1, le=MAX_PICTURES)] | Annotated[None, Whole] = Field(
-        None,
-        description=f"How many pictures, 1 to {MAX_PICTURES}: 1 by default, {PAGE_PICTURES} on the page.",
     )
     seed: Annotated[int, Whole, Field(ge=0, le=MAX_SEED)] | Annotated[None, Whole] = Field(
         None,
@@ -119,11 +115,41 @@ class Fields(BaseModel):
         None, description="A seed to morph into, along with the name or by itself."
     )
     t: Text = Field(None, description="How far the morph has got: 0 to 1.")
+
+
+class Address(Recipe):
+    """The query of a picture's address. What else is in it is ignored: links grow parameters on their way."""
+
+    model: str | None = Field(
+        None,
+        description="The version of the model that made the picture; 404 where this is another one.",
+        pattern=f"^({MODEL})?$",
+    )
+
+
+class PictureAddress(Address):
+    """An address that may say what to do with the picture."""
+
+    download: str | None = Field(None, description="If present, the picture comes as a file to save.")
+
+
+class Fields(Recipe):
+    """What `POST /generate` takes."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    n: Annotated[int, Whole, Field(ge=1, le=MAX_PICTURES)] | Annotated[None, Whole] = Field(
+        None,
+        description=f"How many pictures, 1 to {MAX_PICTURES}: 1 by default, {PAGE_PICTURES} on the page.",
+    )
     format: Annotated[Format | None, BeforeValidator(_text)] = Field(
         None,
         description="What the pictures in JSON and in a stream are: png (default), or webp, an eighth of its bytes. "
         "One picture by itself comes as Accept says.",
     )
+
+
+RECIPE = tuple(Recipe.model_fields)
 
 
 @dataclass(frozen=True)
@@ -168,37 +194,41 @@ def check(
     try:
         valid = Fields.model_validate(fields)
     except ValidationError as error:
-        raise _fault(error, fields) from None
-    written, notices = _name(valid.name, "name", pictures)
+        raise fault(error.errors()) from None
+    order = order_of(valid, pictures, n=valid.n or default_n, default_seed=default_seed)
+    return replace(order, format=valid.format)
+
+
+def order_of(recipe: Recipe, pictures: Pictures, *, n: int = 1, default_seed: int | None = 0) -> Order:
+    """The order of `n` pictures from this recipe on. ApiError and seed as for `check`."""
+    written, notices = _name(recipe.name, "name", pictures)
     weighed = weighed_names.parse(written)
     name, _ = _name(weighed.name, "name", pictures)
     to = None
-    if valid.to is not None:
-        to, more = _name(valid.to, "to", pictures)
+    if recipe.to is not None:
+        to, more = _name(recipe.to, "to", pictures)
         notices = tuple(dict.fromkeys((*notices, *more)))
-    first = valid.seed if valid.seed is not None else default_seed
+    first = recipe.seed if recipe.seed is not None else default_seed
     if first is None:
         first = draw_seed()
-    t = _t(valid.t)
-    if unknown := word_pieces.unknown(pictures.pieces(name)):
-        notices = (*notices, texts.unknown_letters(unknown))
+    t = _t(recipe.t)
     dish = Dish(
         name,
         first,
-        valid.size or 256,
-        path=_path(valid.path),
-        off=_off(valid.off, name, pictures),
-        mix=_mix([*(f"{weight:g}:{other}" for weight, other in weighed.mix), *valid.mix], pictures),
+        recipe.size or 256,
+        path=_path(recipe.path),
+        off=_off(recipe.off, name, pictures),
+        mix=_mix([*(f"{weight:g}:{other}" for weight, other in weighed.mix), *recipe.mix], pictures),
         to=to,
-        to_seed=valid.to_seed,
+        to_seed=recipe.to_seed,
     )
     if dish.morphs and t:
         dish = replace(dish, t=t)
     if weighed.mix:
         notices = (*notices, texts.read_as(replace(dish, to=None, to_seed=None).title))
     strip = dish.morphs and t is None
-    dishes = tuple(_several(dish, valid.n or default_n, strip))
-    return Order(name, notices, pictures.version, dishes, valid.seed is not None, valid.format)
+    dishes = tuple(_several(dish, n, strip))
+    return Order(name, notices, pictures.version, dishes, numbered=recipe.seed is not None)
 
 
 def draw_seed() -> int:
@@ -211,15 +241,25 @@ def seed_or_none(text: str | None) -> int | None:
     return int(text) if text and re.fullmatch("[0-9]{1,10}", text) and int(text) <= MAX_SEED else None
 
 
-def check_picture(query: bytes, pictures: Pictures) -> Order:
-    """The one picture that an address with this query names. ApiError 422, or 404 where another model made it."""
-    fields = _fields(query, (*RECIPE, "model"))
+def read_address(query: bytes, pictures: Pictures, kind: type[Address] = Address) -> dict[str, Any]:
+    """The fields of a picture's address. ApiError 422 where one is repeated, 400 where it is not UTF-8, or 404 where
+    another model made the picture."""
+    fields = _fields(query, tuple(kind.model_fields))
     if (model := fields.get("model", "")) not in ("", pictures.version):
-        if not re.fullmatch("[0-9a-f]{12}", model):
+        if not re.fullmatch(MODEL, model):
             raise ApiError(422, "invalid_model", field="model")
         raise ApiError(404, "other_model", field="model", model=model, version=pictures.version)
-    fields.pop("model", None)
-    return check(fields, pictures, default_n=1, default_seed=0)
+    return fields
+
+
+def check_picture(query: bytes, pictures: Pictures) -> Order:
+    """The one picture that an address with this query names. ApiError as for `read_address` and `check`."""
+    fields = read_address(query, pictures)
+    try:
+        address = Address.model_validate(fields)
+    except ValidationError as error:
+        raise fault(error.errors()) from None
+    return order_of(address, pictures)
 
 
 def check_menu(queries: Sequence[str], pictures: Pictures) -> list[Dish]:
@@ -291,13 +331,18 @@ def _t(text: str | None) -> float | None:
     raise ApiError(422, "invalid_t", field="t")
 
 
-def _fault(error: ValidationError, fields: dict[str, Any]) -> ApiError:
-    fault = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    match fault["loc"][0]:
+def fault(errors: Sequence[Any]) -> ApiError:
+    """What is told of pydantic's errors, or FastAPI's: the first fault, in the order name, n and then as declared."""
+
+    def field_of(error: Any) -> str:
+        return str(next(place for place in error["loc"] if place not in ("query", "body")))
+
+    first = min(errors, key=lambda error: field_of(error) not in ("name", "n"))
+    match field_of(first):
         case "n":
             return ApiError(422, "invalid_n", field="n", most=MAX_PICTURES)
         case "seed" | "to_seed" as field:
-            return ApiError(422, "invalid_seed", field=str(field), most=MAX_SEED)
+            return ApiError(422, "invalid_seed", field=field, most=MAX_SEED)
         case "size":
             return ApiError(422, "invalid_size", field="size")
         case "format":
@@ -312,7 +357,10 @@ def _fault(error: ValidationError, fields: dict[str, Any]) -> ApiError:
             return ApiError(422, "invalid_t", field="t")
         case "to":
             return ApiError(422, "invalid_name", field="to")
-    return ApiError(422, "missing_name" if fields.get("name") is None else "invalid_name", field="name")
+        case "dish":
+            return ApiError(422, "invalid_menu", field="dish", most=MAX_MENU)
+    missing = first["type"] == "missing" or first["input"] is None
+    return ApiError(422, "missing_name" if missing else "invalid_name", field="name")
 
 
 def _json(body: bytes) -> dict[str, Any]:

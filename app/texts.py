@@ -76,10 +76,6 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "{count}品あるようです。並べてくらべますか？",
     ),
     "cut": ("Only the first {most} characters fit.", "入るのは{most}文字までです。"),
-    "unknown_letters": (
-        "The model has never met {letters}, so it may show little of it.",
-        "{letters}はモデルの知らない文字です。絵にはあまり表れないかもしれません。",
-    ),
     "read_as": ("Read as: {title}", "このように読みました：{title}"),
     # One dish on the plate
     "heart": ("Keep", "残す"),
@@ -472,11 +468,6 @@ def problem(language: Language, code: str, **values: object) -> str:
     """What an error is called on a page."""
     key = f"page.{code}"
     return text(language, key if key in _TEXTS else f"error.{code}", **values)
-
-
-def unknown_letters(letters: str) -> Notice:
-    """Said of letters and emoji in a name that the model has no piece for."""
-    return Notice(*(words.format(letters=letters) for words in _TEXTS["unknown_letters"]))
 
 
 def read_as(title: str) -> Notice:

@@ -22,9 +22,3 @@ def letters(pieces: Sequence[str]) -> list[tuple[list[int], str]]:
             found.append((places, spelled.decode()))
             places, spelled = [], b""
     return found
-
-
-def unknown(pieces: Sequence[str]) -> str:
-    """The letters and emoji that the model has no piece for, each once, in order."""
-    spelled = (text for places, text in letters(pieces) if pieces[places[0]].startswith("<0x"))
-    return "".join(dict.fromkeys(text for text in spelled if text.isprintable()))

@@ -32,11 +32,11 @@ TOO_MANY_PIECES = Notice(
 
 
 def _unknown(characters: Sequence[str]) -> Notice:
-    """Names at most eight of them."""
-    listed = " ".join(characters[:8]) + (" …" if len(characters) > 8 else "")
+    """Names at most twelve of them."""
+    listed = "".join(characters[:12]) + ("…" if len(characters) > 12 else "")
     return Notice(
-        f"The model has learned nothing about {listed}. Names in English or Japanese work best.",
-        f"モデルは次の文字を学んでいません：{listed}　日本語か英語の名前でどうぞ。",
+        f"The model has never met {listed}, so it may show little of it.",
+        f"{listed}はモデルの知らない文字です。絵にはあまり表れないかもしれません。",
     )
 
 

@@ -106,12 +106,12 @@ def test_a_seed_outside_the_range_is_refused(pipeline: Pipeline, seed: object) -
 
 
 @pytest.mark.parametrize(
-    ("name", "unknown"), [("김치", "김 치"), ("ต้มยำ kaeng", "ต ม ย า"), ("👩‍🍳 soup", "👩 🍳"), ("борщ", "б о р щ")]
+    ("name", "unknown"), [("김치", "김치"), ("ต้มยำ kaeng", "ตมยา"), ("👩‍🍳 soup", "👩🍳"), ("борщ", "борщ")]
 )
 def test_letters_that_are_read_as_bytes_are_told(pipeline: Pipeline, name: str, unknown: str) -> None:
     (notice,) = pipeline.notices(normalize(name))
-    assert f" {unknown}. " in notice
-    assert f"：{unknown}　" in notice.message("ja")  # type: ignore[attr-defined]
+    assert f" met {unknown}, " in notice
+    assert notice.message("ja").startswith(f"{unknown}は")  # type: ignore[attr-defined]
     assert pipeline.notices(normalize("salmon, (tomato) ramen: 100%?!")) == ()
 
 

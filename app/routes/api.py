@@ -4,29 +4,31 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from app import dependencies, negotiation, pages, permalinks, responses, texts
+from app import dependencies, negotiation, pages, permalinks, responses
+from app.dependencies import Language, ServedPictures
 from app.engine import EngineClosed, QueueFull
 from app.errors import ApiError, from_exception
-from app.pictures import MEDIA_TYPES, Format
+from app.pictures import MEDIA_TYPES, Format, Pictures
 from app.request_parsing import (
     MAX_MENU,
     MAX_PICTURES,
     PAGE_PICTURES,
-    RECIPE,
+    Address,
     Fields,
+    PictureAddress,
     check,
     check_menu,
-    check_picture,
     draw_seed,
+    order_of,
+    read_address,
     read_body,
     read_query,
     seed_or_none,
@@ -84,25 +86,26 @@ _order_schema = {"schema": Fields.model_json_schema()}
 IMAGE = {"schema": {"type": "string", "format": "binary"}}
 
 
-def parameters(keys: Iterable[str]) -> list[dict[str, Any]]:
-    """These fields of an order, and the model, as parameters of a picture's address."""
-    properties = Fields.model_json_schema()["properties"] | {
-        "model": {
-            "type": "string",
-            "pattern": "^[0-9a-f]{12}$",
-            "description": "The version of the model that made the picture; 404 where this is another one.",
-        }
-    }
-    return [
-        {
-            "in": "query",
-            "name": key,
-            "required": key == "name",
-            "description": properties[key]["description"],
-            "schema": {k: v for k, v in properties[key].items() if k not in ("description", "title")},
-        }
-        for key in (*keys, "model")
-    ]
+def takes(media_type: str) -> Any:
+    """A dependency that refuses clients who do not take this. ApiError 406."""
+
+    def require(request: Request) -> None:
+        permalinks.require(request, media_type)
+
+    return Depends(require)
+
+
+def _read_address(request: Request, pictures: ServedPictures) -> None:
+    """Refuses what FastAPI would let pass: repeated fields, what is not UTF-8, and pictures of another model."""
+    read_address(request.scope["query_string"], pictures)
+
+
+def read_picture_address(request: Request, pictures: ServedPictures) -> None:
+    read_address(request.scope["query_string"], pictures, PictureAddress)
+
+
+def _read_menu(request: Request, pictures: ServedPictures) -> None:
+    read_query(request, ("dish",))
 
 
 @router.get(
@@ -114,21 +117,21 @@ def parameters(keys: Iterable[str]) -> list[dict[str, Any]]:
         **NOT_HERE,
         **{status: PROBLEMS[status] for status in (400, 422, 429, 500, 503)},
     },
-    openapi_extra={
-        "parameters": [
-            {
-                "in": "query",
-                "name": "dish",
-                "required": True,
-                "description": f"The query of a picture's address, percent-encoded, once a picture: 1 to {MAX_MENU}",
-                "schema": {"type": "array", "items": {"type": "string"}, "maxItems": MAX_MENU},
-            }
-        ]
-    },
+    dependencies=[Depends(_read_menu)],
 )
-async def menu_zip(request: Request) -> Response:
-    pictures = dependencies.of(request)
-    dishes = check_menu(read_query(request, ("dish",)).get("dish", []), pictures)
+async def menu_zip(
+    request: Request,
+    pictures: ServedPictures,
+    dish: Annotated[
+        list[str],
+        Query(
+            min_length=1,
+            max_length=MAX_MENU,
+            description=f"The query of a picture's address, percent-encoded, once a picture: 1 to {MAX_MENU}",
+        ),
+    ],
+) -> Response:
+    dishes = check_menu(dish, pictures)
     made: list[bytes] = []
     # A few at a time, so that a menu never fills the kitchen by itself.
     for start in range(0, len(dishes), MAX_PICTURES):
@@ -145,12 +148,14 @@ async def menu_zip(request: Request) -> Response:
         **NOT_HERE,
         **{status: PROBLEMS[status] for status in (400, 422, 429, 500, 503)},
     },
-    openapi_extra={"parameters": parameters([key for key in RECIPE if key != "size"])},
+    dependencies=[Depends(_read_address)],
 )
-async def nearest(request: Request) -> Response:
+async def nearest(
+    request: Request, pictures: ServedPictures, address: Annotated[Address, Query()]
+) -> Response:
     """Names of the training photographs that are nearest by name and by colours and layout, with cosine distances
     (0: the same), and how new that is: the share of the training data that has a nearer neighbour, in percent."""
-    dish = replace(check_picture(request.scope["query_string"], dependencies.of(request)).dishes[0], size=256)
+    dish = replace(order_of(address, pictures).dishes[0], size=256)
     novelty = await dependencies.novelty(request, dish)
 
     def sides(near: Nearest) -> dict[str, object]:
@@ -173,14 +178,15 @@ async def nearest(request: Request) -> Response:
         200: {"content": {JSON: {"schema": {"type": "object", "properties": {"name": {"type": "string"}}}}}}
     },
 )
-async def surprise_me(request: Request) -> Response:
+async def surprise_me(request: Request, language: Language) -> Response:
     """Composes the name of a dish, in the language of `lang`, of the cookie or of Accept-Language.
 
     A browser is led to the page that shows it.
     """
-    name = surprise(texts.of(request), random.Random())
+    name = surprise(language, random.Random())
     headers = {"Cache-Control": "no-store", "Vary": "Accept, Accept-Language, Cookie"}
     if negotiation.wants_page(request.headers.get("accept")):
+        # What the page's form holds, and no parameters of the API: anything else in them is passed over.
         seed = seed_or_none(request.query_params.get("seed"))
         dish = Dish(name, draw_seed() if seed is None else seed)
         n = request.query_params.get("n", "")
@@ -206,6 +212,7 @@ async def surprise_me(request: Request) -> Response:
         303: {"description": "To the page with the pictures, for browsers' forms"},
         **PROBLEMS,
     },
+    # FastAPI takes either a form or JSON at one address, and would read repeated keys, NaN and what is not UTF-8.
     openapi_extra={
         "requestBody": {
             "required": True,
@@ -231,6 +238,7 @@ async def generate(request: Request) -> Response:
     accept = request.headers.get("accept")
     if negotiation.media_type(accept, (PNG, JSON, NDJSON, HTML, WEBP)) == HTML:
         return await _generate_page(request)
+    # Not a dependency, which would answer a browser's form without what it held.
     pictures = dependencies.of(request)
     order = check(await read_body(request), pictures, default_n=1)
     offers: tuple[str, ...] = (NDJSON, JSON, HTML)
@@ -288,7 +296,7 @@ async def _generate_page(request: Request) -> Response:
 
 
 def _described(summary: str, media_type: str) -> dict[str, Any]:
-    """A picture's address in OpenAPI."""
+    """A picture's address in OpenAPI, and what is refused there."""
     return {
         "summary": summary,
         "response_class": Response,
@@ -298,36 +306,28 @@ def _described(summary: str, media_type: str) -> dict[str, Any]:
             **NOT_HERE,
             **{status: PROBLEMS[status] for status in (400, 406, 422, 429, 500, 503)},
         },
-        "openapi_extra": {
-            "parameters": [
-                *parameters(RECIPE),
-                {
-                    "in": "query",
-                    "name": "download",
-                    "schema": {"type": "string"},
-                    "description": "If present, the picture comes as a file to save",
-                },
-            ]
-        },
+        "dependencies": [takes(media_type), Depends(read_picture_address)],
     }
 
 
 @router.get("/dish.png", **_described("The picture of one name and seed, always the same", PNG))
-async def dish_png(request: Request) -> Response:
+async def dish_png(
+    request: Request, pictures: ServedPictures, address: Annotated[PictureAddress, Query()]
+) -> Response:
     """The permanent address of a picture. Its PNG carries name, seed and model version as text metadata."""
-    return await _permalink(request, "png")
+    return await _permalink(request, pictures, address, "png")
 
 
 @router.get("/dish.webp", **_described("The same picture in an eighth of the bytes", WEBP))
-async def dish_webp(request: Request) -> Response:
+async def dish_webp(
+    request: Request, pictures: ServedPictures, address: Annotated[PictureAddress, Query()]
+) -> Response:
     """As `/dish.png`, lossy (quality 85); the metadata is XMP."""
-    return await _permalink(request, "webp")
+    return await _permalink(request, pictures, address, "webp")
 
 
-async def _permalink(request: Request, format: Format) -> Response:
-    permalinks.require(request, MEDIA_TYPES[format])
-    pictures = dependencies.of(request)
-    order = check_picture(request.scope["query_string"], pictures)
+async def _permalink(request: Request, pictures: Pictures, address: PictureAddress, format: Format) -> Response:
+    order = order_of(address, pictures)
     dish = order.dishes[0]
     headers = permalinks.headers(request, order, pictures.etag(format, dish.query()))
     if unchanged := permalinks.unchanged(request, headers):
@@ -335,6 +335,6 @@ async def _permalink(request: Request, format: Format) -> Response:
     (made,) = await responses.made(request, dependencies.order(request, [dish], format=format))
     if isinstance(made, ApiError):
         raise made
-    if "download" in read_query(request, ("download",)):
+    if address.download is not None:
         headers["Content-Disposition"] = "attachment"
     return responses.picture(request, order, dish, made, headers, format)

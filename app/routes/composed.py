@@ -5,28 +5,38 @@ from __future__ import annotations
 import datetime
 from dataclasses import replace
 from functools import partial
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
 from app import dependencies, featured, morph, permalinks, responses, share_card, texts
+from app.dependencies import Language, ServedPictures
 from app.errors import ApiError
 from app.pictures import MEDIA_TYPES
-from app.request_parsing import RECIPE, check_picture, read_query
-from app.routes.api import IMAGE, parameters
+from app.request_parsing import Address, PictureAddress, check_picture, order_of, read_query
+from app.routes.api import IMAGE, read_picture_address, takes
 from app.routes.problems import NOT_HERE, PROBLEMS
 
 router = APIRouter()
 
 DAY = "public, max-age=86400"
 
-_lang = {
-    "in": "query",
-    "name": "lang",
-    "description": "Of the card's own words; by default the cookie's or Accept-Language's",
-    "schema": {"type": "string", "enum": list(texts.LANGUAGES)},
-}
+def _card_parameters() -> list[dict[str, Any]]:
+    """Those of a dish's address, none of them required, and the language. FastAPI cannot be told that the same model
+    is wanted whole or not at all."""
+    lang = {
+        "type": "string",
+        "enum": list(texts.LANGUAGES),
+        "description": "Of the card's own words; by default the cookie's or Accept-Language's",
+    }
+    properties = Address.model_json_schema()["properties"] | {"lang": lang}
+    return [
+        {"in": "query", "name": name, "required": False, "description": schema["description"], "schema": schema}
+        for name, schema in properties.items()
+        if name != "size"
+    ]
 
 
 @router.get(
@@ -39,19 +49,12 @@ _lang = {
         **NOT_HERE,
         **{status: PROBLEMS[status] for status in (400, 406, 422, 429, 500, 503)},
     },
-    openapi_extra={
-        "parameters": [
-            *(one | {"required": False} for one in parameters(key for key in RECIPE if key != "size")),
-            _lang,
-        ]
-    },
+    dependencies=[takes(share_card.MEDIA_TYPE)],
+    openapi_extra={"parameters": _card_parameters()},
 )
-async def card(request: Request) -> Response:
+async def card(request: Request, pictures: ServedPictures, language: Language) -> Response:
     """For `og:image`: the dish of these fields with its name; without a name, some dishes of the day. It costs what the
     pictures on it cost."""
-    permalinks.require(request, share_card.MEDIA_TYPE)
-    pictures = dependencies.of(request)
-    language = texts.of(request)
     if "name" in read_query(request, ("name",)):
         order = check_picture(request.scope["query_string"], pictures)
         dish = replace(order.dishes[0], size=256)
@@ -85,24 +88,14 @@ async def card(request: Request) -> Response:
         **NOT_HERE,
         **{status: PROBLEMS[status] for status in (400, 406, 422, 429, 500, 503)},
     },
-    openapi_extra={
-        "parameters": [
-            *parameters(key for key in RECIPE if key not in ("t", "size")),
-            {
-                "in": "query",
-                "name": "download",
-                "schema": {"type": "string"},
-                "description": "If present, it comes as a file to save",
-            },
-        ]
-    },
+    dependencies=[takes(MEDIA_TYPES["webp"]), Depends(read_picture_address)],
 )
-async def moving_morph(request: Request) -> Response:
+async def moving_morph(
+    request: Request, pictures: ServedPictures, address: Annotated[PictureAddress, Query()]
+) -> Response:
     """From the dish to what it morphs into and back in about three seconds, over and over. It is made of the 8 pictures
     that `POST /generate` draws on the way, and costs them."""
-    permalinks.require(request, MEDIA_TYPES["webp"])
-    pictures = dependencies.of(request)
-    order = check_picture(request.scope["query_string"], pictures)
+    order = order_of(address, pictures)
     dish = replace(order.dishes[0], t=0.0, size=256)
     if not dish.morphs:
         raise ApiError(422, "no_target", field="to")
@@ -112,6 +105,6 @@ async def moving_morph(request: Request) -> Response:
         return unchanged
     compose = partial(morph.compose, dish, pictures.version)
     data = await dependencies.composed(request, key, dish.steps(morph.FRAMES), compose)
-    if "download" in read_query(request, ("download",)):
+    if address.download is not None:
         headers["Content-Disposition"] = "attachment"
     return responses.picture(request, order, dish, data, headers, "webp")

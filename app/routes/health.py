@@ -6,7 +6,8 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from app import dependencies, metrics
+from app import metrics
+from app.dependencies import ServedPictures
 from app.errors import ApiError
 from app.routes.problems import PROBLEMS
 
@@ -19,8 +20,7 @@ async def healthz() -> dict[str, str]:
 
 
 @router.get("/readyz", summary="Whether pictures can be ordered", responses={503: PROBLEMS[503]})
-async def readyz(request: Request) -> dict[str, str]:
-    pictures = dependencies.of(request)
+async def readyz(pictures: ServedPictures) -> dict[str, str]:
     if not pictures.engine.ready:
         raise ApiError(503, "not_ready", retry_after=1)
     return {"status": "ready", "model": pictures.version, "device": pictures.device}

@@ -9,12 +9,13 @@ import base64
 import time
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from app import dependencies, responses, texts
+from app.dependencies import ServedPictures
 from app.errors import ApiError
 from app.pages import dish_url
 from app.request_parsing import MAX_PICTURES, Whole, check, read_body
@@ -101,58 +102,20 @@ def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 @router.get(
     "/models", summary="The one model that is here, for clients of OpenAI's API", responses=_problems(503)
 )
-async def models(request: Request) -> Models:
-    return Models(data=[Model(id=dependencies.of(request).version)])
+async def models(pictures: ServedPictures) -> Models:
+    return Models(data=[Model(id=pictures.version)])
 
 
 @router.get("/models/{id}", summary="The model of this id", responses=_problems(404, 503))
-async def model(request: Request, id: str) -> Model:
-    version = dependencies.of(request).version
-    if id != version:
-        raise ApiError(404, "model_not_found", field="model", version=version)
-    return Model(id=version)
+async def model(pictures: ServedPictures, id: str) -> Model:
+    if id != pictures.version:
+        raise ApiError(404, "model_not_found", field="model", version=pictures.version)
+    return Model(id=pictures.version)
 
 
-@router.post(
-    "/images/generations",
-    summary="Pictures of a dish, for clients of OpenAI's API",
-    response_model=Images,
-    responses=_problems(400, 403, 408, 413, 415, 429, 500, 503),
-    openapi_extra={
-        "requestBody": {
-            "required": True,
-            "content": {"application/json": {"schema": ImagesRequest.model_json_schema()}},
-        }
-    },
-)
-async def generations(request: Request) -> JSONResponse:
-    """Takes any API key. Errors have OpenAI's shape, and a wrong parameter is 400, as it is there."""
-    try:
-        asked = _parse(await read_body(request))
-        fields = {"name": asked.prompt, "n": asked.n, "seed": asked.seed, "size": SIZES[asked.size or "auto"]}
-        order = check(fields, dependencies.of(request), default_n=1)
-    except ApiError as error:
-        if error.status == 422:
-            error.status = 400
-        if error.field == "name":
-            error.field = "prompt"
-        raise
-    data = []
-    made = await responses.made(request, dependencies.order(request, order.dishes), all=True)
-    for dish, result in zip(order.dishes, made, strict=True):
-        assert isinstance(result, bytes)
-        image: dict[str, Any] = {"revised_prompt": order.name, "seed": dish.seed}
-        if asked.response_format == "b64_json":
-            image["b64_json"] = base64.b64encode(result).decode("ascii")
-        else:
-            path = dish_url(request, dish, order.model)
-            image["url"] = f"{request.url.scheme}://{request.url.netloc}{path}"
-        data.append(image)
-    return JSONResponse({"created": int(time.time()), "data": data}, headers={"Cache-Control": "no-store"})
-
-
-def _parse(body: dict[str, Any]) -> ImagesRequest:
-    """ApiError 422."""
+async def _asked(request: Request) -> ImagesRequest:
+    """The body, read as everywhere here; FastAPI would read repeated keys, NaN and what is not UTF-8. ApiError."""
+    body = await read_body(request)
     if not body.keys() <= ImagesRequest.model_fields.keys():
         raise ApiError(422, "unknown_parameter")
     try:
@@ -171,3 +134,35 @@ def _parse(body: dict[str, Any]) -> ImagesRequest:
         case "size":
             raise ApiError(422, "invalid_image_size", field=wrong, sizes=", ".join(SIZES))
     raise ApiError(422, f"invalid_{wrong}", field=wrong)
+
+
+@router.post(
+    "/images/generations",
+    summary="Pictures of a dish, for clients of OpenAI's API",
+    response_model=Images,
+    responses=_problems(400, 403, 408, 413, 415, 429, 500, 503),
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": ImagesRequest.model_json_schema()}},
+        }
+    },
+)
+async def generations(
+    request: Request, asked: Annotated[ImagesRequest, Depends(_asked)], pictures: ServedPictures
+) -> JSONResponse:
+    """Takes any API key. Errors have OpenAI's shape, and a wrong parameter is 400, as it is there."""
+    fields = {"name": asked.prompt, "n": asked.n, "seed": asked.seed, "size": SIZES[asked.size or "auto"]}
+    order = check(fields, pictures, default_n=1)
+    data = []
+    made = await responses.made(request, dependencies.order(request, order.dishes), all=True)
+    for dish, result in zip(order.dishes, made, strict=True):
+        assert isinstance(result, bytes)
+        image: dict[str, Any] = {"revised_prompt": order.name, "seed": dish.seed}
+        if asked.response_format == "b64_json":
+            image["b64_json"] = base64.b64encode(result).decode("ascii")
+        else:
+            path = dish_url(request, dish, order.model)
+            image["url"] = f"{request.url.scheme}://{request.url.netloc}{path}"
+        data.append(image)
+    return JSONResponse({"created": int(time.time()), "data": data}, headers={"Cache-Control": "no-store"})
