@@ -339,7 +339,8 @@ def test_letters_that_the_model_has_not_learned_are_told(client: httpx.Client) -
     assert "never met 김치," in notice
     assert notice in client.get("/", params={"name": "김치"}).text
     assert notice in client.get("/dish", params={"name": "김치"}).text
-    assert "김치はモデルの知らない文字です" in client.get("/", params={"name": "김치"}, headers={"Accept-Language": "ja"}).text
+    japanese = client.get("/", params={"name": "김치"}, headers={"Accept-Language": "ja"}).text
+    assert "김치はモデルの知らない文字です" in japanese
 
 
 def test_look_alikes_have_one_picture_and_one_tag(client: httpx.Client) -> None:
