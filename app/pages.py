@@ -21,8 +21,11 @@ from app.comparison import ACROSS, Across
 from app.dish_editor import Counter
 from app.errors import ApiError, from_exception
 from app.pictures import Format, Novelty, Pictures
-from app.request_parsing import MAX_MENU, PAGE_PICTURES, Order
+from app.request_parsing import DRAWN, MAX_MENU, PAGE_PICTURES, Order
 from model.dishes import MAX_MIXED, Dish
+from model.generators import PICTURE_SIZE, SKETCH_SIZE
+from model.names import MAX_CODE_POINTS
+from model.pipeline import MAX_SEED
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -33,6 +36,15 @@ _templates = jinja2.Environment(
     auto_reload=False,  # what a server has started with is what it serves, whatever is checked out under it
     trim_blocks=True,
     lstrip_blocks=True,
+)
+# What templates and, through the attributes of the root element, scripts know of the limits.
+_templates.globals.update(
+    DRAWN=DRAWN,
+    MAX_MENU=MAX_MENU,
+    MAX_NAME=MAX_CODE_POINTS,
+    MAX_SEED=MAX_SEED,
+    PICTURE_SIZE=PICTURE_SIZE,
+    SKETCH_SIZE=SKETCH_SIZE,
 )
 
 
@@ -136,7 +148,6 @@ def front_page(
         seed=seed,
         error=error.message_on_page(language) if error else None,
         menu=featured.menu(datetime.date.today(), language),
-        most_on_a_menu=MAX_MENU,
         script_texts=texts.FORM_TEXTS,
     )
 

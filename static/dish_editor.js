@@ -5,7 +5,7 @@ import { compare } from "./png_import.js";
 import { say, tell } from "./status.js";
 import { text } from "./texts.js";
 
-const { root, pictures } = document.documentElement.dataset;
+const { root, pictures, picture: side, sketch: sketchSide } = document.documentElement.dataset;
 const MOST_LIVE_MS = 60; // between two sketches while a slider is dragged, so that the kitchen can breathe
 
 let counter = document.getElementById("counter");
@@ -52,7 +52,7 @@ function addressOf(form) {
 
 /** A sketch, ready to be shown; fails where it cannot be had. */
 async function load(address) {
-  const image = new Image(256, 256);
+  const image = new Image(side, side);
   image.className = "sketch";
   image.alt = "";
   image.src = address;
@@ -95,7 +95,7 @@ async function scrub(address) {
     const wanted = wish;
     const began = performance.now();
     try {
-      const image = await load(pictureOf(wanted, 64));
+      const image = await load(pictureOf(wanted, sketchSide));
       image.classList.add("live");
       if (wish) lay(image);
     } catch {
@@ -128,7 +128,7 @@ async function fetchDish(address, { push = true, control = null, further = [], t
   settling = typed ? address : null;
   counter.setAttribute("aria-busy", "true");
   try {
-    const sketch = load(pictureOf(address, 64)).catch(() => null);
+    const sketch = load(pictureOf(address, sketchSide)).catch(() => null);
     const response = await fetch(address, { headers: { Accept: "text/html" }, signal });
     const page = new DOMParser().parseFromString(await response.text(), "text/html");
     const next = page.getElementById("counter");
@@ -216,7 +216,7 @@ async function finished(picture, signal) {
 // The picture before this one, for as long as the button is held.
 function showBefore() {
   if (!before || plate().querySelector(".before")) return;
-  const image = new Image(256, 256);
+  const image = new Image(side, side);
   image.className = "before";
   image.alt = "";
   image.src = before;

@@ -5,8 +5,7 @@ import { say } from "./status.js";
 import { text } from "./texts.js";
 
 const SWIPE = 40; // pixels that tell a swipe from a tap
-const SEEDS = 1_000_000;
-const { root, pictures } = document.documentElement.dataset;
+const { root, pictures, picture: side, seeds } = document.documentElement.dataset;
 const seat = document.getElementById("omakase");
 const dish = seat.querySelector(".dish");
 const next = document.getElementById("next");
@@ -19,8 +18,8 @@ let coming = compose();
 
 async function compose() {
   const name = jokes.pop() ?? (await api.surprise(`${root}/surprise`));
-  const query = new URLSearchParams({ name, seed: Math.floor(Math.random() * SEEDS) }).toString().replaceAll("+", "%20");
-  const image = new Image(256, 256);
+  const query = new URLSearchParams({ name, seed: Math.floor(Math.random() * seeds) }).toString().replaceAll("+", "%20");
+  const image = new Image(side, side);
   image.className = "picture";
   image.src = `${pictures}?${query}`; // is made while the one before is looked at
   return { query, image };
@@ -42,7 +41,7 @@ async function show(index, image) {
   document.title = `${name} – ${text("title")}`;
   history.replaceState(null, "", `${root}/omakase?${query}`); // a reload shows it again
   for (const link of document.querySelectorAll(".languages a")) link.href = `${root}/omakase?lang=${link.hreflang}`;
-  image ??= Object.assign(new Image(256, 256), { className: "picture", src: `${pictures}?${query}` });
+  image ??= Object.assign(new Image(side, side), { className: "picture", src: `${pictures}?${query}` });
   image.alt = dish.ariaLabel = name;
   dish.classList.add("empty");
   dish.querySelector(".picture")?.remove();

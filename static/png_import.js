@@ -166,9 +166,10 @@ export async function compare(arrived, address, model) {
   let found = "unknown";
   try {
     const before = Uint8Array.from(atob(dropped.image.split(",")[1]), (character) => character.charCodeAt(0));
-    const small = [...chunks(before)][0]?.data.subarray(0, 4).join() === "0,0,0,64"; // the width
+    const { sketch } = document.documentElement.dataset;
+    const small = [...chunks(before)][0]?.data.subarray(0, 4).join() === `0,0,0,${sketch}`; // the width
     await arrived;
-    const answer = await fetch(small ? `${address}&size=64` : address);
+    const answer = await fetch(small ? `${address}&size=${sketch}` : address);
     if (answer.ok) found = await likeness(before, new Uint8Array(await answer.arrayBuffer()));
   } catch {
     // without both files there is nothing to compare

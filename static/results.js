@@ -4,7 +4,7 @@ import { text } from "./texts.js";
 const KEPT = 6;
 const served = document.getElementById("served");
 const orders = document.getElementById("orders");
-const { root, pictures } = document.documentElement.dataset;
+const { root, pictures, picture: side } = document.documentElement.dataset;
 
 function clone(id) {
   return document.getElementById(id).content.firstElementChild.cloneNode(true);
@@ -15,7 +15,7 @@ function sourceOf({ webp, png }) {
 }
 
 async function lay(dish, kind, source, alt) {
-  const image = new Image(256, 256);
+  const image = new Image(side, side);
   image.className = kind;
   image.alt = alt;
   image.src = source;
@@ -81,7 +81,7 @@ export class Order {
   /** Fetches every picture by its address, as after a reload. */
   fetch() {
     return this.plates.map((plate) => {
-      const image = new Image(256, 256);
+      const image = new Image(side, side);
       image.className = "picture";
       image.alt = plate.alt;
       image.src = `${pictures}?${plate.dataset.query}`;

@@ -4,7 +4,7 @@ import { text } from "./texts.js";
 
 const shelf = document.getElementById("shelf");
 const list = shelf.querySelector(".strip");
-const ON_A_MENU = 24;
+const { menu: mostOnAMenu, picture: side } = document.documentElement.dataset;
 
 function show() {
   const dishes = kept();
@@ -17,7 +17,7 @@ function show() {
     link.title = title; // a long one is cut below
     const waits = document.createElement("span");
     waits.className = "waits";
-    const image = new Image(256, 256);
+    const image = new Image(side, side);
     image.loading = "lazy";
     image.alt = "";
     image.src = `${document.documentElement.dataset.pictures}?${query}`;
@@ -41,8 +41,8 @@ function show() {
     return item;
   });
   list.replaceChildren(...items);
-  const menu = new URLSearchParams(dishes.slice(0, ON_A_MENU).map(({ query }) => ["dish", query]));
-  shelf.querySelector("#latest").hidden = dishes.length <= ON_A_MENU;
+  const menu = new URLSearchParams(dishes.slice(0, mostOnAMenu).map(({ query }) => ["dish", query]));
+  shelf.querySelector("#latest").hidden = dishes.length <= mostOnAMenu;
   for (const link of shelf.querySelectorAll("[data-menu]")) link.href = `${link.dataset.menu}?${menu}`;
 }
 

@@ -1,5 +1,5 @@
 // The table as one picture, with its names and headings, to save.
-const CELL = 256;
+const CELL = Number(document.documentElement.dataset.picture);
 const GAP = 12;
 const LEFT = 240;
 const TOP = 64;

@@ -23,6 +23,7 @@ router = APIRouter()
 
 DAY = "public, max-age=86400"
 
+
 def _card_parameters() -> list[dict[str, Any]]:
     """Those of a dish's address, none of them required, and the language. FastAPI cannot be told that the same model
     is wanted whole or not at all."""

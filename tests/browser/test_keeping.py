@@ -135,7 +135,7 @@ SAME, OTHER, UNKNOWN = "exactly the same picture", "are not the same picture", "
         (again, SAME),
         (lambda data: again(data, Model=""), SAME),
         (lambda data: repainted(data, lambda image: image.convert("RGBA")), SAME),
-        (lambda data: repainted(data, lambda image: image.point(lambda v: v + (v < 255))), "within a shade"),
+        (lambda data: repainted(data, lambda image: image.point(lambda v: v + (v < 255))), "but for shades"),
         (lambda data: repainted(data, lambda image: image.transpose(Image.Transpose.ROTATE_180)), OTHER),
         (lambda data: repainted(data, lambda image: image.resize((512, 512))), OTHER),
         (lambda data: repainted(data, lambda image: image.quantize(16), bits=4), UNKNOWN),
@@ -154,7 +154,7 @@ def test_what_other_programs_make_of_a_picture_is_told(
         "CanvasRenderingContext2D.prototype.getImageData = () => new ImageData(256, 256)"
     )
     drop(page, data)
-    expect(page).to_have_url(re.compile("/dish\\?name="))
+    expect(page).to_have_url(re.compile("/dish\\?name="), timeout=15_000)
     expect(page.get_by_role("status")).to_contain_text(said, timeout=15_000)
 
 
