@@ -1,4 +1,5 @@
-"""Imports go one way: between app and model, between the folders of model, and from the commands down."""
+"""Imports go one way: between app and model, between the folders of model, and from the commands down; and
+docs/architecture.md names what there is."""
 
 import ast
 from graphlib import TopologicalSorter
@@ -11,6 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("", "data", "features", "training", "evaluation", "adaptation", "commands")
 COMMANDS = {"generate", "train", "pack", "evaluate", "evaluate_text", "adapt", "sheets"}
 SHARED = "commands"  # of the commands, which alone import it
+SOURCES = {".py", ".js", ".css", ".html", ".svg", ".sh", ".tsv", ".webmanifest"}
 
 
 def modules(package: str) -> dict[str, Path]:
@@ -71,3 +73,35 @@ def test_no_modules_import_each_other() -> None:
 
 def test_pictures_from_the_shell_need_no_more_than_serving_does() -> None:
     assert {folder(module) for module in imports(MODEL["model.generate"])} == {""}
+
+
+def documented() -> set[str]:
+    """The paths in the trees of docs/architecture.md; those of folders end in a slash."""
+    text = (ROOT / "docs/architecture.md").read_text("utf-8").partition("\n## The tree\n")[2]
+    paths: set[str] = set()
+    for tree in text.split("```text\n")[1:]:
+        inside: list[str] = []
+        for line in filter(None, tree.partition("```")[0].splitlines()):
+            name = line.split()[0]
+            depth = (len(line) - len(line.lstrip())) // 2
+            inside[depth:] = [name]
+            path = "".join(inside)
+            assert path not in paths, f"{path} stands there twice"
+            paths.add(path)
+    return paths
+
+
+def test_the_documented_trees_are_the_folders() -> None:
+    named = documented()
+    roots = {path for path in named if path.count("/") == 1 and path.endswith("/")}
+    assert roots == {"app/", "benchmarks/", "model/", "scripts/", "static/", "templates/"}
+    assert {path for path in named if not (ROOT / path).exists()} == set()
+    # A folder that nothing is named in stands for its contents.
+    whole = {path for path in named if path.endswith("/") and not any(p != path and p.startswith(path) for p in named)}
+    files = {
+        path.relative_to(ROOT).as_posix()
+        for root in roots
+        for path in (ROOT / root).rglob("*")
+        if path.suffix in SOURCES and path.name != "__init__.py" and "__pycache__" not in path.parts
+    }
+    assert {file for file in files - named if not any(file.startswith(folder) for folder in whole)} == set()
