@@ -246,6 +246,8 @@ def slerp(start: Tensor, end: Tensor, t: float) -> Tensor:
     In high dimensions normal latents lie near a sphere, whose inside, which straight lines cross, training
     has never seen (White 2016, Sampling Generative Networks).
     """
+    if t in (0, 1):
+        return end if t else start  # to the last bit: it is the picture of that latent, not one like it
     cosine = torch.nn.functional.cosine_similarity(start, end, dim=-1).clamp(-1, 1).unsqueeze(-1)
     angle = cosine.acos()
     sine = angle.sin()

@@ -10,7 +10,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
-from conftest import make_checkpoint
 from PIL import Image
 
 from model import sheets
@@ -18,6 +17,7 @@ from model.evaluation import blind_test
 from model.evaluation.blind_test import FLAVOURS, FORMS, interval, read_answers
 from model.pipeline import Pipeline
 from model.words import words
+from tests.conftest import make_checkpoint
 
 RED, GREEN = (200, 0, 0), (0, 200, 0)
 

@@ -648,7 +648,7 @@ def test_two_processes_train_and_agree(start: Any, tmp_path: Path) -> None:
     assert output.count("batch 4 × 2") == 1  # one of them speaks
     assert state(out)["shown"] == 24 and log(out)[-1]["steps"] == 3
     first, second = (torch.load(weights / f"{rank}.pt", weights_only=True) for rank in (0, 1))
-    assert first.keys() == {"generator", "average", "heads", "encoder"}
+    assert first.keys() == {"generator", "average", "heads", "pixels", "encoder"}
     for (name, a), (_, b) in zip(tensors(first), tensors(second), strict=True):
         assert torch.equal(a, b), name
     assert all(torch.equal(a, b) for (_, a), (_, b) in zip(tensors(first), tensors(state(out)["modules"]), strict=True))

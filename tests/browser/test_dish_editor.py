@@ -429,7 +429,7 @@ def test_a_name_that_was_typed_is_the_dish_once_its_box_is_left(url: str, visit:
     assert "name=stew" in settled(page)
     box.fill("pie")
     with page.expect_download() as waiting:
-        page.get_by_role("link", name="Save").click()
+        page.get_by_role("link", name="Save", exact=True).click()
     assert "name=pie" in waiting.value.url and "mix=1%3A" in waiting.value.url
     page.get_by_role("textbox", name="Morph into another dish").fill("egg")
     page.get_by_role("textbox", name="Morph into another dish").blur()
@@ -443,7 +443,7 @@ def test_what_is_saved_of_a_morph_that_plays_is_what_is_seen(url: str, visit: Op
     slider = page.get_by_role("slider")
     until(lambda: page.wait_for_timeout(50) or slider.input_value() != "0.5")
     with page.expect_download() as waiting:
-        page.get_by_role("link", name="Save").click()
+        page.get_by_role("link", name="Save", exact=True).click()
     assert f"t={slider.input_value()}" in page.url and f"t={slider.input_value()}&" in waiting.value.url
     expect(page.get_by_role("button", name="Play", exact=True)).to_be_visible()
 
