@@ -230,12 +230,6 @@ def train(
         done = f"{state.shown / 1000:.1f} kimg in {state.seconds / 60:.0f} minutes"
         print(f"{out} has {done} already: nothing is left to do")
         return distributed.finish()
-    if main_process:
-        if begun is None:
-            start_checkpoint(target, source)
-            Options(plain(given or {}), to_record(preset), describe(photos, data)).write(out)
-        else:
-            begun.write(out)
     name_sampler = NameSampler(photos, source, where, seed, config.composed)
     grid = SampleGrid(stage, config.samples, embed(config.samples, source, where), where, seed, config.latents)
     for module in stage.modules().values():
@@ -248,12 +242,21 @@ def train(
         imagined = name_sampler.imagined(half) if preset.imagined else names[-half:]
         return flip(pictures[index]), names, imagined
 
+    def begin() -> None:
+        if not main_process:
+            return
+        if begun is None:
+            start_checkpoint(target, source)
+            Options(plain(given or {}), to_record(preset), describe(photos, data)).write(out)
+        else:
+            begun.write(out)
+
     log = Log(out / "log.csv", None if begun is None else state.position)
     training = GanTraining(
         out, stage, state, draw, grid, batch=preset.batch, kimg=kimg, minutes=minutes, every=60 * every, seed=seed,
         rank=rank, config=config,
     )  # fmt: skip
-    loop.run(training, log, speaks=main_process)
+    loop.run(training, log, speaks=main_process, begin=begin)
     if main_process:
         print(f"{training.now()} in {state.seconds / 60:.0f} minutes · {target}")
         if training.narrow:

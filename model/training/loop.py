@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -64,12 +65,20 @@ class Training(Protocol):
         """Saves what --resume and a checkpoint need."""
 
 
-def run(training: Training, log: Log, unit: str = "img", title: str = "", speaks: bool = True) -> int:
+def run(
+    training: Training,
+    log: Log,
+    unit: str = "img",
+    title: str = "",
+    speaks: bool = True,
+    begin: Callable[[], None] = lambda: None,
+) -> int:
     """Makes steps until the training's progress is 1, or a signal asks for the end; saves before it returns.
 
     Args:
         unit, title: of the progress bar.
         speaks: whether this process writes the log and shows the bar.
+        begin: called before the first step, and once a signal no longer kills: what a run folder begins with.
 
     Returns:
         The signal's number, or 0.
@@ -81,6 +90,7 @@ def run(training: Training, log: Log, unit: str = "img", title: str = "", speaks
     bar = tqdm(desc=title or None, unit=unit, unit_scale=True, initial=state.shown, disable=not speaks,
                dynamic_ncols=True, mininterval=calm)  # fmt: skip
     with bar, stop_on_signal() as stop:
+        begin()
         if training.saves():
             training.save(False, False)
         ended = training.progress() >= 1
