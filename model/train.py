@@ -61,6 +61,7 @@ TEXT_OPTIONS = ("stage", "data", "minutes", "seed", "device", "without", "teache
 @click.option("--minutes", help="Stop after so many minutes of this run, earlier parts of it included.", type=click.FloatRange(min=0, min_open=True))
 @click.option("--resume",  help="Go on where the run in --out stopped, with the options that it was begun with.",                     is_flag=True)
 @click.option("--batch",   help="Photographs a step, over all processes; otherwise the preset's.", type=click.IntRange(min=SMALLEST))
+@click.option("--crops",   help="Train on the photographs of these tables alone, each cut by its crop (docs/training.md). May be given several times.", type=click.Path(path_type=Path, dir_okay=False), multiple=True)
 @click.option("--every",   help="Minutes between checkpoints and grids.",                    type=click.FloatRange(min=0), default=5.0)
 @click.option("--seed",    help="Of initial weights and every draw.",                        type=click.IntRange(0, 2**32 - 1), default=0)
 @click.option("--device",  help="auto, cpu, cuda or cuda:N.",                                default="auto")
@@ -101,6 +102,7 @@ def train_stage(options: Mapping[str, Any], stated: Mapping[str, Any], config: L
     train(
         options["stage"], options["data"], out, options["from"], preset, kimg=options["kimg"],
         minutes=options["minutes"], every=options["every"], seed=given["seed"], device=options["device"],
+        crops=[Path(table) for table in given["crops"]],
         given=given, begun=begun, dry_run=options["dry_run"], config=config,
     )  # fmt: skip
 

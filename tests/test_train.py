@@ -652,3 +652,18 @@ def test_two_processes_train_and_agree(start: Any, tmp_path: Path) -> None:
     for (name, a), (_, b) in zip(tensors(first), tensors(second), strict=True):
         assert torch.equal(a, b), name
     assert all(torch.equal(a, b) for (_, a), (_, b) in zip(tensors(first), tensors(state(out)["modules"]), strict=True))
+
+
+def test_photographs_may_be_cut_by_a_table_of_crops(run: Run, data: Path, tmp_path: Path) -> None:
+    table = tmp_path / "plates.tsv"
+    lines = [f"{n}.png\t\t0.5\t0.5\t0.4" for n in range(4)]
+    table.write_text("\n".join(["file\trow\tx\ty\thalf", *lines]) + "\n")
+    told = run(kimg=0.004, crops=table).output
+    assert "4 photographs" in told
+    run(kimg=0.008, crops=table, resume=True)
+    other = tmp_path / "other.tsv"
+    other.write_text(table.read_text())
+    refused = run(expect=1, kimg=0.012, crops=other, resume=True).output
+    assert "--crops" in refused and "goes on only as it was" in refused
+    missing = run(expect=1, kimg=0.004, crops=tmp_path / "nowhere.tsv", out=tmp_path / "more").output
+    assert "nowhere.tsv: crops cannot be read" in missing

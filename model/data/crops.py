@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from tqdm import tqdm
 
 from model.data.decoding import decode
 from model.data.layouts import DataError, listing
@@ -71,15 +72,21 @@ def cut(picture: NDArray[np.uint8], crop: Crop, size: int) -> NDArray[np.uint8]:
     return np.asarray(Image.fromarray(padded).resize((size, size), Image.Resampling.LANCZOS, box))
 
 
-def load_crops(data: Path | str, crops: dict[str, Crop], size: int, split: str = "validation") -> Photos:
+def load_crops(
+    data: Path | str, crops: dict[str, Crop], size: int, split: str = "validation", min_pixels: int = 0
+) -> Photos:
     """The photographs of a split that have a crop, cut by it, (N, size, size, 3), in their order.
+
+    Args:
+        min_pixels: leaves out what Parquet shards say is smaller, before it is cut.
 
     Raises:
         DataError: none of them has one, or one that has cannot be decoded.
     """
-    found = listing(data, split)
+    found = listing(data, split, min_pixels)
     kept, pictures = [], []
-    for row, photo in zip(found.rows, found.photos(), strict=True):
+    pairs = zip(found.rows, found.photos(), strict=True)
+    for row, photo in tqdm(pairs, f"cutting {Path(data).name}", len(found.rows), unit=" photos", disable=None):
         if row.label in crops:
             try:
                 pictures.append(cut(decode(photo, DECODED).image, crops[row.label], size))

@@ -64,9 +64,10 @@ class Listing:
     """How many files of which kind other programs keep beside the photos."""
 
 
-def listing(data: Path | str, split: str = "train") -> Listing:
-    """The names of one split and its photographs as they are, undecoded; raises as `load` does."""
-    return find(existing(data), split, 0)[1]()
+def listing(data: Path | str, split: str = "train", min_pixels: int = 0) -> Listing:
+    """The names of one split and its photographs as they are, undecoded; raises as `load` does. `min_pixels` leaves out
+    what Parquet shards say is smaller."""
+    return find(existing(data), split, min_pixels)[1]()
 
 
 def passed_over(kinds: dict[str, int]) -> str:

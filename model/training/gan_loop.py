@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from model.data.crops import load_crops, read_crops
 from model.data.photos import Photos, load
 from model.features.augment import flip
 from model.features.matching import has_bfloat16
@@ -182,6 +183,7 @@ def train(
     every: float,
     seed: int,
     device: str,
+    crops: Sequence[Path] = (),
     given: Mapping[str, Any] | None = None,
     begun: Options | None = None,
     dry_run: bool = False,
@@ -194,6 +196,7 @@ def train(
         preset: resolved.
         kimg, minutes: when to stop, whichever comes first.
         every: minutes between saves.
+        crops: tables of crops; where there are any, only what they list is trained on, cut by them.
         given: the command's options, for the run's record.
         begun: the record of the run that goes on, see `Options.resumed`; None begins one.
         dry_run: print what would be done and write nothing.
@@ -217,7 +220,12 @@ def train(
     else:
         state = read_state(state_file, GanState, stage)
 
-    photos = load(data, stage.size, min_pixels=150 if stage.size > 64 else 0)
+    min_pixels = 150 if stage.size > 64 else 0
+    if crops:
+        tables = {label: crop for table in crops for label, crop in read_crops(table).items()}
+        photos = load_crops(data, tables, stage.size, "train", min_pixels)
+    else:
+        photos = load(data, stage.size, min_pixels=min_pixels)
     if begun is not None:
         check_data(begun.data, photos, data)
     if main_process:

@@ -86,7 +86,13 @@ def read(folder: Path) -> Options:
 
 def plain(given: Mapping[str, Any]) -> dict[str, Any]:
     """Options as JSON has them; paths absolute."""
-    return {name: str(value.resolve()) if isinstance(value, Path) else value for name, value in given.items()}
+
+    def one(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return [one(item) for item in value]
+        return str(value.resolve()) if isinstance(value, Path) else value
+
+    return {name: one(value) for name, value in given.items()}
 
 
 def describe(photos: Photos, data: Path) -> dict[str, Any]:
