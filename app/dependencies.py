@@ -47,9 +47,7 @@ def order(
     allowance: Allowance = request.app.state.allowance
     client = clients.client(request)
     pay = partial(allowance.spend, client)
-    tickets = of(request).order(
-        items, pay, format=format, client=client, sketches=sketches, further=further
-    )
+    tickets = of(request).order(items, pay, format=format, client=client, sketches=sketches, further=further)
     ordered = [item.query() for item in items if isinstance(item, Dish)]
     logger.debug("ordered", extra={"dishes": ordered})
     return tickets
@@ -64,11 +62,7 @@ async def composed(
     pictures = of(request)
     if (known := pictures.recent.get(key)) is not None:
         return known
-    made: list[bytes] = []
-    for result in await responses.made(request, order(request, dishes)):
-        if isinstance(result, ApiError):
-            raise result
-        made.append(result)
+    made = await responses.all_made(request, order(request, dishes))
     composing: asyncio.Semaphore = request.app.state.composing
     if composing.locked():
         raise QueueFull(0)  # its pictures are in memory when the client comes back
@@ -82,11 +76,7 @@ async def novelty(request: Request, dish: Dish) -> Novelty:
     """Costs an allowance twice: for the picture and for comparing it. ApiError, QueueFull, EngineClosed."""
     if not of(request).has_index:
         raise ApiError(404, "no_index")
-    (made,) = await responses.made(request, order(request, [dish]))
-    if isinstance(made, ApiError):
-        raise made
+    (made,) = await responses.all_made(request, order(request, [dish]))
     comparison = Comparison(dish, texts.of(request) == "ja", made)
-    (found,) = await responses.made(request, order(request, [comparison], further=True))
-    if isinstance(found, ApiError):
-        raise found
+    (found,) = await responses.all_made(request, order(request, [comparison], further=True))
     return Novelty.read(found)

@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from app import negotiation
 from app.errors import ApiError
-from app.request_parsing import Order, read_query
+from app.request_parsing import Address, Order
 
 
 def require(request: Request, media_type: str) -> None:
@@ -16,10 +16,10 @@ def require(request: Request, media_type: str) -> None:
         raise ApiError(406, "not_acceptable", offers=media_type)
 
 
-def headers(request: Request, order: Order, etag: str) -> dict[str, str]:
+def headers(address: Address, order: Order, etag: str) -> dict[str, str]:
     """What an answer says of itself to those who keep it."""
     # Under an address without the model's version another model will draw another picture.
-    age = "31536000, immutable" if read_query(request, ("model",)).get("model") else "3600"
+    age = "31536000, immutable" if address.model else "3600"
     found = {"ETag": etag, "Cache-Control": f"public, max-age={age}"}
     if order.notices:
         found["Vary"] = "Accept-Language, Cookie"

@@ -220,16 +220,16 @@ class Recent:
         self._data: OrderedDict[Hashable, bytes] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, file: Hashable) -> bytes | None:
+    def get(self, key: Hashable) -> bytes | None:
         with self._lock:
-            if file in self._data:
-                self._data.move_to_end(file)
-            return self._data.get(file)
+            if key in self._data:
+                self._data.move_to_end(key)
+            return self._data.get(key)
 
-    def put(self, file: Hashable, data: bytes) -> None:
+    def put(self, key: Hashable, data: bytes) -> None:
         with self._lock:
-            self._size += len(data) - len(self._data.pop(file, b""))
-            self._data[file] = data
+            self._size += len(data) - len(self._data.pop(key, b""))
+            self._data[key] = data
             while self._size > self._limit:
                 self._size -= len(self._data.popitem(last=False)[1])
 

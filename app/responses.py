@@ -32,10 +32,21 @@ class ClientGone(Exception):
     """Nobody is there any more to read the answer."""
 
 
-async def made(request: Request, tickets: Sequence[Ticket], *, all: bool = False) -> list[bytes | ApiError]:
-    """Each ticket's file, or what went wrong with it. ClientGone. ApiError, and the rest is dropped, at the first that
-    went wrong where `all` are wanted."""
-    work = asyncio.gather(*(asyncio.wrap_future(t.picture) for t in tickets), return_exceptions=not all)
+async def made(request: Request, tickets: Sequence[Ticket]) -> list[bytes | ApiError]:
+    """Each ticket's file, or what went wrong with it. ClientGone."""
+    results = await _gathered(request, tickets, return_exceptions=True)
+    return [result if isinstance(result, bytes) else from_exception(result) for result in results]
+
+
+async def all_made(request: Request, tickets: Sequence[Ticket]) -> list[bytes]:
+    """Each ticket's file. ClientGone. ApiError, and the rest is dropped, at the first that goes wrong."""
+    return await _gathered(request, tickets, return_exceptions=False)
+
+
+async def _gathered(request: Request, tickets: Sequence[Ticket], *, return_exceptions: bool) -> list[Any]:
+    work = asyncio.gather(
+        *(asyncio.wrap_future(t.picture) for t in tickets), return_exceptions=return_exceptions
+    )
     # A gathering that is cancelled holds that as an exception, and asyncio complains of one that nobody has read.
     work.add_done_callback(lambda done: done.cancelled() or done.exception())
     gone = asyncio.create_task(_disconnected(request))
@@ -51,7 +62,7 @@ async def made(request: Request, tickets: Sequence[Ticket], *, all: bool = False
             raise from_exception(error) from None
         if any(isinstance(result, bytes) and not t.at_hand for t, result in zip(tickets, results, strict=True)):
             request.state.made = True  # app.loop_share asks
-        return [result if isinstance(result, bytes) else from_exception(result) for result in results]
+        return results
     finally:
         gone.cancel()
         work.cancel()

@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
+import httpx
 import torch
 from fastapi import FastAPI
 from torch import Tensor
@@ -106,6 +107,14 @@ def cafeteria(pipeline: object, **given: int | str) -> Iterator[str]:
     settings = Settings(**{"drain": 10, **given})  # type: ignore[arg-type]
     with serve(create_app(settings, pipeline), settings) as url:  # type: ignore[arg-type]
         yield url
+
+
+@contextlib.contextmanager
+def ready_client(url: str) -> Iterator[httpx.Client]:
+    """A client of a server that has loaded its model."""
+    with httpx.Client(base_url=url, trust_env=False) as client:
+        until(lambda: client.get("/readyz").status_code == 200)
+        yield client
 
 
 def until(condition: Callable[[], object], seconds: float = 10) -> None:

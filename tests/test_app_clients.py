@@ -19,7 +19,7 @@ import httpx
 import pytest
 
 from app import negotiation
-from tests.serving import FakePipeline, cafeteria, until
+from tests.serving import FakePipeline, cafeteria, ready_client, until
 
 CASES = Path(__file__).parents[2] / "shared" / "cases" / "http"
 MANUAL = Path(__file__).parent.parent / "docs" / "operations.md"
@@ -42,8 +42,7 @@ def behind() -> Iterator[httpx.Client]:
 
 @contextlib.contextmanager
 def opened(**settings: int | str) -> Iterator[httpx.Client]:
-    with cafeteria(FakePipeline(), **settings) as url, httpx.Client(base_url=url, trust_env=False) as client:
-        until(lambda: client.get("/readyz").status_code == 200)
+    with cafeteria(FakePipeline(), **settings) as url, ready_client(url) as client:
         yield client
 
 

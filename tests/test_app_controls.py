@@ -25,7 +25,7 @@ from app.settings import Settings
 from model import png
 from model.pipeline import Pipeline
 from tests.conftest import NAMES, knowing
-from tests.serving import serve, until
+from tests.serving import ready_client, serve
 
 NAME = "親子丼"
 BROWSER = "text/html,application/xhtml+xml,*/*;q=0.8"
@@ -34,8 +34,7 @@ BROWSER = "text/html,application/xhtml+xml,*/*;q=0.8"
 @pytest.fixture(scope="module")
 def client(tiny_checkpoint: Path) -> Iterator[httpx.Client]:
     app = create_app(Settings(), knowing(Pipeline.load(tiny_checkpoint, "cpu")))
-    with serve(app) as url, httpx.Client(base_url=url, trust_env=False) as client:
-        until(lambda: client.get("/readyz").status_code == 200)
+    with serve(app) as url, ready_client(url) as client:
         yield client
 
 

@@ -21,15 +21,14 @@ from app.application import create_app
 from app.request_parsing import MAX_PICTURES
 from app.settings import Settings
 from model.nearest import Nearest
-from tests.serving import FakePipeline, cafeteria, serve, until
+from tests.serving import FakePipeline, cafeteria, ready_client, serve, until
 
 STREAM = {"Accept": "application/x-ndjson"}
 
 
 @contextmanager
 def opened(pipeline: FakePipeline, **settings: int) -> Iterator[httpx.Client]:
-    with cafeteria(pipeline, **settings) as url, httpx.Client(base_url=url, trust_env=False) as client:
-        until(lambda: client.get("/readyz").status_code == 200)
+    with cafeteria(pipeline, **settings) as url, ready_client(url) as client:
         pipeline.sketched.clear()
         pipeline.refined.clear()
         yield client

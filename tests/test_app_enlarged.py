@@ -15,7 +15,7 @@ from PIL import Image
 from app.application import create_app
 from app.settings import Settings
 from model import png, webp
-from tests.serving import serve, until
+from tests.serving import ready_client, serve
 
 DISH = {"name": "ピリ辛サーモン丼", "seed": 7}
 
@@ -23,8 +23,7 @@ DISH = {"name": "ピリ辛サーモン丼", "seed": 7}
 @pytest.fixture(scope="module")
 def client(tiny_checkpoint: Path) -> Iterator[httpx.Client]:
     settings = Settings(checkpoint=str(tiny_checkpoint), device="cpu")
-    with serve(create_app(settings)) as url, httpx.Client(base_url=url, trust_env=False) as client:
-        until(lambda: client.get("/readyz").status_code == 200)
+    with serve(create_app(settings)) as url, ready_client(url) as client:
         yield client
 
 

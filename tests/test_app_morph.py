@@ -13,15 +13,14 @@ import pytest
 from PIL import Image
 
 from model import webp
-from tests.serving import FakePipeline, cafeteria, until
+from tests.serving import FakePipeline, cafeteria, ready_client, until
 
 MORPH = {"name": "ピリ辛サーモン丼", "seed": 7, "to": "チョコレートケーキ", "to_seed": 70}
 
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[httpx.Client]:
-    with cafeteria(FakePipeline()) as url, httpx.Client(base_url=url, trust_env=False) as client:
-        until(lambda: client.get("/readyz").status_code == 200)
+    with cafeteria(FakePipeline()) as url, ready_client(url) as client:
         yield client
 
 
@@ -95,8 +94,7 @@ def test_a_morph_that_cannot_be_had_has_a_clear_answer(
 
 def test_a_morph_is_one_order_of_eight_pictures_and_then_free() -> None:
     pipeline = FakePipeline()
-    with cafeteria(pipeline, rate=8) as url, httpx.Client(base_url=url, trust_env=False) as client:
-        until(lambda: client.get("/readyz").status_code == 200)
+    with cafeteria(pipeline, rate=8) as url, ready_client(url) as client:
         for _ in range(2):
             assert client.get("/morph.webp", params=MORPH).status_code == 200
         refused = client.get("/dish.png?name=tea")

@@ -28,7 +28,7 @@ from app.clients import network
 from app.errors import ApiError
 from app.rate_limit import Allowance
 from app.settings import SETTINGS, Settings
-from tests.serving import FakePipeline, cafeteria, serve, until
+from tests.serving import FakePipeline, cafeteria, ready_client, serve, until
 
 ROOT = Path(__file__).parent.parent
 
@@ -36,8 +36,7 @@ ROOT = Path(__file__).parent.parent
 @contextmanager
 def opened(pipeline: FakePipeline | None = None, **settings: int | str) -> Iterator[httpx.Client]:
     pipeline = pipeline or FakePipeline()
-    with cafeteria(pipeline, **settings) as url, httpx.Client(base_url=url, trust_env=False) as client:
-        until(lambda: client.get("/readyz").status_code == 200)
+    with cafeteria(pipeline, **settings) as url, ready_client(url) as client:
         yield client
         pipeline.gate.set()
 

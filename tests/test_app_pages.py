@@ -12,7 +12,7 @@ import pytest
 
 from app.application import create_app
 from app.settings import Settings
-from tests.serving import FakePipeline, serve, until
+from tests.serving import FakePipeline, ready_client, serve
 
 BROWSER = "text/html,application/xhtml+xml,*/*;q=0.8"
 
@@ -20,8 +20,7 @@ BROWSER = "text/html,application/xhtml+xml,*/*;q=0.8"
 @pytest.fixture(scope="module")
 def client() -> Iterator[httpx.Client]:
     app = create_app(Settings(), FakePipeline())
-    with serve(app) as url, httpx.Client(base_url=url, trust_env=False) as client:
-        until(lambda: client.get("/readyz").status_code == 200)
+    with serve(app) as url, ready_client(url) as client:
         client.headers.update({"Accept": BROWSER, "Accept-Language": "en"})
         yield client
 

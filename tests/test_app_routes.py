@@ -21,7 +21,7 @@ from app.application import create_app
 from app.settings import Settings
 from model import png
 from model.pipeline import MAX_SEED, Pipeline
-from tests.serving import FakePipeline, cafeteria, serve, until
+from tests.serving import FakePipeline, cafeteria, ready_client, serve
 
 NAME = "ピリ辛サーモン丼"
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/webp,*/*;q=0.8"
@@ -35,8 +35,7 @@ def pipeline(tiny_checkpoint: Path) -> Pipeline:
 @pytest.fixture(scope="module")
 def client(tiny_checkpoint: Path) -> Iterator[httpx.Client]:
     settings = Settings(checkpoint=str(tiny_checkpoint), device="cpu")
-    with serve(create_app(settings)) as url, httpx.Client(base_url=url, trust_env=False) as client:
-        until(lambda: client.get("/readyz").status_code == 200)
+    with serve(create_app(settings)) as url, ready_client(url) as client:
         yield client
 
 
@@ -160,8 +159,7 @@ def test_the_permalink_is_stable_and_can_be_cached(client: httpx.Client, pipelin
 
 def test_a_tag_of_another_model_is_no_match() -> None:
     def ask(pipeline: FakePipeline, tag: str = "") -> httpx.Response:
-        with cafeteria(pipeline) as url, httpx.Client(base_url=url, trust_env=False) as client:
-            until(lambda: client.get("/readyz").status_code == 200)
+        with cafeteria(pipeline) as url, ready_client(url) as client:
             return client.get("/dish.png?name=tea&seed=1", headers={"If-None-Match": tag})
 
     other = FakePipeline()
@@ -623,8 +621,7 @@ def test_the_examples_in_the_documentation_work(
 
 def test_a_model_that_fails_is_a_plain_500(caplog: pytest.LogCaptureFixture) -> None:
     pipeline = FakePipeline()
-    with cafeteria(pipeline) as url, httpx.Client(base_url=url, trust_env=False) as client:
-        until(lambda: client.get("/readyz").status_code == 200)
+    with cafeteria(pipeline) as url, ready_client(url) as client:
         pipeline.broken = True
         for answer in (
             client.post("/generate", data={"name": "a"}),
@@ -657,8 +654,7 @@ class Spoilt(FakePipeline):
 
 
 def test_a_picture_that_fails_alone_is_told_apart() -> None:
-    with cafeteria(Spoilt()) as url, httpx.Client(base_url=url, trust_env=False) as client:
-        until(lambda: client.get("/readyz").status_code == 200)
+    with cafeteria(Spoilt()) as url, ready_client(url) as client:
         order = {"n": 3, "seed": 1}
         answer = client.post("/generate", json={"name": "tea", **order}, headers={"Accept": "application/json"})
         assert answer.status_code == 200

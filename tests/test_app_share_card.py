@@ -15,7 +15,7 @@ from PIL import Image
 from app import featured, share_card, typesetting
 from model import png
 from model.dishes import Dish
-from tests.serving import FakePipeline, cafeteria, until
+from tests.serving import FakePipeline, cafeteria, ready_client
 
 NAME = "ピリ辛サーモン丼"
 PICTURE = png.encode(np.full((256, 256, 3), (40, 160, 90), np.uint8), {})
@@ -29,8 +29,7 @@ def pipeline() -> FakePipeline:
 
 @pytest.fixture(scope="module")
 def client(pipeline: FakePipeline) -> Iterator[httpx.Client]:
-    with cafeteria(pipeline) as url, httpx.Client(base_url=url, trust_env=False) as client:
-        until(lambda: client.get("/readyz").status_code == 200)
+    with cafeteria(pipeline) as url, ready_client(url) as client:
         yield client
 
 
@@ -150,8 +149,7 @@ def test_a_card_that_cannot_be_had_has_a_clear_answer(
 
 def test_a_card_costs_what_its_picture_costs() -> None:
     pipeline = FakePipeline()
-    with cafeteria(pipeline, rate=2) as url, httpx.Client(base_url=url, trust_env=False) as client:
-        until(lambda: client.get("/readyz").status_code == 200)
+    with cafeteria(pipeline, rate=2) as url, ready_client(url) as client:
         for _ in range(3):
             assert client.get("/card.jpg?name=tea").status_code == 200
         assert client.get("/dish.png?name=tea").status_code == 200  # it is in memory

@@ -19,7 +19,7 @@ from app.application import create_app
 from app.settings import Settings
 from model import png, webp
 from model.pipeline import Pipeline
-from tests.serving import FakePipeline, cafeteria, serve, until
+from tests.serving import FakePipeline, cafeteria, ready_client, serve
 
 NAME = "ピリ辛サーモン丼"
 WEBP, JSON, NDJSON = {"Accept": "image/webp"}, {"Accept": "application/json"}, {"Accept": "application/x-ndjson"}
@@ -33,8 +33,7 @@ def pipeline(tiny_checkpoint: Path) -> Pipeline:
 @pytest.fixture(scope="module")
 def client(tiny_checkpoint: Path) -> Iterator[httpx.Client]:
     settings = Settings(checkpoint=str(tiny_checkpoint), device="cpu")
-    with serve(create_app(settings)) as url, httpx.Client(base_url=url, trust_env=False) as client:
-        until(lambda: client.get("/readyz").status_code == 200)
+    with serve(create_app(settings)) as url, ready_client(url) as client:
         yield client
 
 
@@ -141,8 +140,7 @@ def test_the_permalink_can_be_kept_and_is_told_from_the_pngs(client: httpx.Clien
 
 def test_each_format_is_remembered_by_itself() -> None:
     pipeline = FakePipeline()
-    with cafeteria(pipeline) as url, httpx.Client(base_url=url, trust_env=False) as client:
-        until(lambda: client.get("/readyz").status_code == 200)
+    with cafeteria(pipeline) as url, ready_client(url) as client:
         pipeline.refined.clear()
         for path in ("/dish.webp", "/dish.png") * 2:
             assert client.get(f"{path}?name=tea&seed=5").headers["content-type"] == f"image/{path[6:]}"

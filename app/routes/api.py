@@ -136,7 +136,7 @@ async def menu_zip(
     # A few at a time, so that a menu never fills the kitchen by itself.
     for start in range(0, len(dishes), MAX_PICTURES):
         tickets = dependencies.order(request, dishes[start : start + MAX_PICTURES], further=start > 0)
-        made += [png for png in await responses.made(request, tickets, all=True) if isinstance(png, bytes)]
+        made += await responses.all_made(request, tickets)
     return responses.packed(dishes, made)
 
 
@@ -329,12 +329,10 @@ async def dish_webp(
 async def _permalink(request: Request, pictures: Pictures, address: PictureAddress, format: Format) -> Response:
     order = order_of(address, pictures)
     dish = order.dishes[0]
-    headers = permalinks.headers(request, order, pictures.etag(format, dish.query()))
+    headers = permalinks.headers(address, order, pictures.etag(format, dish.query()))
     if unchanged := permalinks.unchanged(request, headers):
         return unchanged
-    (made,) = await responses.made(request, dependencies.order(request, [dish], format=format))
-    if isinstance(made, ApiError):
-        raise made
+    (made,) = await responses.all_made(request, dependencies.order(request, [dish], format=format))
     if address.download is not None:
         headers["Content-Disposition"] = "attachment"
     return responses.picture(request, order, dish, made, headers, format)

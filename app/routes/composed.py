@@ -101,7 +101,7 @@ async def moving_morph(
     if not dish.morphs:
         raise ApiError(422, "no_target", field="to")
     key = ("morph", dish.query())
-    headers = permalinks.headers(request, order, pictures.etag(*key))
+    headers = permalinks.headers(address, order, pictures.etag(*key))
     if unchanged := permalinks.unchanged(request, headers):
         return unchanged
     compose = partial(morph.compose, dish, pictures.version)

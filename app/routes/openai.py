@@ -155,9 +155,8 @@ async def generations(
     fields = {"name": asked.prompt, "n": asked.n, "seed": asked.seed, "size": SIZES[asked.size or "auto"]}
     order = check(fields, pictures, default_n=1)
     data = []
-    made = await responses.made(request, dependencies.order(request, order.dishes), all=True)
+    made = await responses.all_made(request, dependencies.order(request, order.dishes))
     for dish, result in zip(order.dishes, made, strict=True):
-        assert isinstance(result, bytes)
         image: dict[str, Any] = {"revised_prompt": order.name, "seed": dish.seed}
         if asked.response_format == "b64_json":
             image["b64_json"] = base64.b64encode(result).decode("ascii")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,10 +41,10 @@ def read_crops(file: Path) -> dict[str, Crop]:
         DataError: naming the file, and the line where it is one.
     """
     try:
-        lines = file.read_text("utf-8-sig").splitlines()
+        text = file.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{file}: crops cannot be read: {error}") from error
-    reader = csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
+    reader = csv.DictReader(io.StringIO(text), delimiter="\t", quoting=csv.QUOTE_NONE)
     if missing := set(COLUMNS) - set(reader.fieldnames or ()):
         raise DataError(f"{file}: no column {' and no column '.join(sorted(missing))}; {', '.join(COLUMNS)} are needed")
     crops = {}

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from model.training.losses import LUMA
+
 PERIOD = 8  # pixels; the longest pattern that three enlargements by two leave
 CELL = 3
 NEIGHBOURHOOD = 19
 SMALLEST = PERIOD * (NEIGHBOURHOOD // 2 + CELL // 2 + 1)  # pixels: here no neighbourhood reaches the next cell
-LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 FAINT = 1e-3  # grey levels squared: nothing beside what rounding to whole ones leaves, and yet no logarithm of zero
 BATCH = 32
 

@@ -64,7 +64,7 @@ def mismatched(names: Tensor) -> tuple[Tensor, Tensor]:
     return other, cosine < ALIKE
 
 
-LUMA = (0.299, 0.587, 0.114)
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 STEPS = 8  # a network that enlarges by factors of two leaves peaks at multiples of an eighth of the sampling rate
 
 
