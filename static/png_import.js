@@ -163,13 +163,14 @@ export async function compare(arrived, address, model) {
   }
   if (!kept) return;
   const dropped = JSON.parse(kept);
+  const { picture } = document.documentElement.dataset;
   let found = "unknown";
   try {
     const before = Uint8Array.from(atob(dropped.image.split(",")[1]), (character) => character.charCodeAt(0));
-    const { sketch } = document.documentElement.dataset;
-    const small = [...chunks(before)][0]?.data.subarray(0, 4).join() === `0,0,0,${sketch}`; // the width
+    const { buffer, byteOffset } = [...chunks(before)][0].data;
+    const width = new DataView(buffer, byteOffset).getUint32(0);
     await arrived;
-    const answer = await fetch(small ? `${address}&size=${sketch}` : address);
+    const answer = await fetch(width === Number(picture) ? address : `${address}&size=${width}`);
     if (answer.ok) found = await likeness(before, new Uint8Array(await answer.arrayBuffer()));
   } catch {
     // without both files there is nothing to compare

@@ -62,6 +62,10 @@ def test_a_saved_picture_dropped_on_the_page_opens_its_dish(url: str, visit: Ope
     expect(page).to_have_url(re.compile("/dish\\?.*path=2.*mix=-1"))
     expect(page.locator(".chip")).to_have_text(["− 卵"])
     expect(page.get_by_role("status")).to_contain_text("exactly the same picture", timeout=15_000)
+    # One that was enlarged, which is compared enlarged.
+    page = visit(url, ENGLISH)
+    drop(page, httpx.get(f"{url}/dish.png?name=tea&seed=5&size=1024", trust_env=False).content)
+    expect(page.get_by_role("status")).to_contain_text("exactly the same picture", timeout=15_000)
     # A plain one, whose metadata has no recipe, and dropped at the counter itself.
     plain = save(visit(f"{url}/?name=tea&seed=5&n=1", ENGLISH))
     drop(page, plain)
