@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from model.data.crops import Crop, cut, load_crops, read_crops
+from model.data.crops import Crop, cut, load_crops, read_crops, write_crops
 from model.data.layouts import DataError
 
 HEAD = "file\trow\tx\ty\thalf\n"
@@ -88,3 +88,15 @@ def test_a_table_that_is_not_there_or_fits_nothing_is_named(tmp_path: Path) -> N
         read_crops(tmp_path / "nowhere.tsv")
     with pytest.raises(DataError, match="none of the 4 validation photographs"):
         load_crops(photographs(tmp_path), {"other.parquet row 0": Crop(0.5, 0.5, 0.5)}, 16)
+
+
+def test_a_table_is_written_as_it_is_read(tmp_path: Path) -> None:
+    table = tmp_path / "new" / "crops.tsv"
+    crops = {"validation-0.parquet row 12": Crop(0.5, 0.25, 0.4), "soups/豆のスープ.jpg": Crop(0.125, 1.0, 0.6)}
+    write_crops(table, crops)
+    assert read_crops(table) == crops
+
+
+def test_a_name_that_would_break_the_table_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"pea\\tsoup.jpg.*rename"):
+        write_crops(tmp_path / "crops.tsv", {"pea\tsoup.jpg": Crop(0.5, 0.5, 0.5)})

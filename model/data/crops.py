@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,12 +14,14 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
+from model.checkpoint import write_file
 from model.data.decoding import decode
 from model.data.layouts import DataError, listing
 from model.data.photos import Photos
 
 COLUMNS = ("file", "row", "x", "y", "half")
 DECODED = 512  # pixels that a photograph is decoded to before it is cut
+_SHARD = re.compile(r"(.*\.parquet) row (\d+)")
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,22 @@ def read_crops(file: Path) -> dict[str, Crop]:
             raise DataError(f"{file}: line {reader.line_num}: x and y have to be fractions from 0 to 1, half above 0")
         crops[label] = crop
     return crops
+
+
+def write_crops(file: Path, crops: Mapping[str, Crop]) -> None:
+    """Writes a table that `read_crops` reads, of crops by what a photograph is called in a listing.
+
+    Raises:
+        DataError: a file's name has a tab or ends a line.
+    """
+    lines = ["\t".join(COLUMNS)]
+    for label, crop in crops.items():
+        if set(label) & set("\t\r\n"):
+            raise DataError(f"{label!r} cannot stand in a table: rename the file")
+        shard = _SHARD.fullmatch(label)
+        name, row = shard.groups() if shard else (label, "")
+        lines.append(f"{name}\t{row}\t{crop.x:.4f}\t{crop.y:.4f}\t{crop.half:.4f}")
+    write_file(file, ("\n".join(lines) + "\n").encode())
 
 
 def cut(picture: NDArray[np.uint8], crop: Crop, size: int) -> NDArray[np.uint8]:
