@@ -9,6 +9,7 @@ CHECKPOINT ?=
 DATA ?=
 OUT ?= checkpoints/mine
 MINUTES ?=
+NO_ALIGN ?=
 DRY_RUN ?=
 # Not ?=, since some shells export HOST as the machine's name, which is nothing to listen on.
 HOST :=
@@ -29,6 +30,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo "  make serve PORT=9000 HOST=0.0.0.0 CHECKPOINT=FOLDER   elsewhere, or with other weights"
 	@echo "  make adapt DATA=PHOTOS OUT=checkpoints/mine MINUTES=30   called again, it goes on where it was stopped"
+	@echo "  make adapt DATA=PHOTOS NO_ALIGN=1   leaves photographs as they are, and does not centre plates"
 	@echo "  make adapt DATA=PHOTOS DRY_RUN=1   says what is in the folder and how names are understood, and stops"
 
 serve: $(SERVE_STAMP) ## set everything up and serve the page at http://127.0.0.1:8000
@@ -37,7 +39,8 @@ serve: $(SERVE_STAMP) ## set everything up and serve the page at http://127.0.0.
 
 adapt: $(TEST_STAMP) ## adapt the weights to a folder of photographs named after their dishes (docs/small-data.md)
 	@$(if $(DATA),,$(error Name the folder of photographs: make adapt DATA=path/to/photos))
-	@$(BIN)/python -m model.adapt "$(DATA)" --out "$(OUT)" $(if $(MINUTES),--minutes "$(MINUTES)") $(if $(DRY_RUN),--dry-run) \
+	@$(BIN)/python -m model.adapt "$(DATA)" --out "$(OUT)" $(if $(MINUTES),--minutes "$(MINUTES)") $(if $(NO_ALIGN),--no-align) \
+		$(if $(DRY_RUN),--dry-run) \
 		$$(test ! -e "$(OUT)/adaptation/run.json" || echo --resume)
 
 setup: $(TEST_STAMP) ## install what training and the tests need besides

@@ -179,7 +179,9 @@ class Fold:
             shutil.rmtree(leftover, ignore_errors=True)
         leave(self.shown, photos)
         began = time.monotonic()
-        adapt(adaptation.start(photos, out, self.source, self.minutes, 0, str(self.device), ADAPTATION))
+        # As they are, since the photographs that are held out of all recipes are.
+        aligned = False
+        adapt(adaptation.start(photos, out, self.source, self.minutes, 0, str(self.device), aligned, ADAPTATION))
         return out, (time.monotonic() - began) / 60
 
     def evaluate(self, size: int, sampler: Sampler) -> dict[str, float]:

@@ -34,22 +34,23 @@ MINUTES = 30.0
 @click.argument("photos", type=click.Path(path_type=Path))
 @click.option("--out",     help="Checkpoint folder to make.",                               type=click.Path(path_type=Path, file_okay=False))
 @click.option("--minutes", help="Time for all of it, the report included; a resumed run keeps its own.  [default: 30]", type=click.FloatRange(min=0, min_open=True))
-@click.option("--resume",  help="Go on where the adaptation in --out stopped, with the --from and the --seed of then; PHOTOS is not read again.", is_flag=True)
+@click.option("--resume",  help="Go on where the adaptation in --out stopped, with the options of then; PHOTOS is not read again.", is_flag=True)
 @click.option("--from", "source", help="Checkpoint folder to adapt.",                       type=click.Path(path_type=Path, file_okay=False), default=CHECKPOINT, show_default="the one that ships", metavar="DIR")
+@click.option("--align/--no-align", help="Cut photographs so that the plate or bowl, or else the dish, fills the frame.", default=True)
 @click.option("--seed",    help="Of the photographs held back and of every draw.",          type=click.IntRange(0, 2**32 - 1), default=0)
 @click.option("--device",  help="auto, cpu, cuda or cuda:N.",                               default="auto")
 @click.option("--dry-run", help="Say what is found in PHOTOS and how names are understood, and stop.", is_flag=True)
 @click.pass_context
 def main(
-    context: click.Context, photos: Path, out: Path | None, minutes: float | None, resume: bool, source: Path, seed: int,
-    device: str, dry_run: bool,
+    context: click.Context, photos: Path, out: Path | None, minutes: float | None, resume: bool, source: Path, align: bool,
+    seed: int, device: str, dry_run: bool,
 ) -> None:  # fmt: skip
     """Adapts a checkpoint to a folder of PHOTOS: of phones as they are, named after their dishes, or with a
     metadata.csv (file_name, name). A kill at any moment loses minutes; --resume goes on."""
     if dry_run:
         with plain_errors(photos):
-            findings, held, _ = adaptation.examine(photos, source, seed)
-        click.echo("\n".join(findings.lines()))
+            findings, alignment, held, _ = adaptation.examine(photos, source, seed, align)
+        click.echo("\n".join([*findings.lines(), *alignment.lines(len(held))]))
         click.echo(f"{(~held).sum()} would be trained on and {held.sum()} held back")
         return
     if out is None:
@@ -58,11 +59,11 @@ def main(
     try:
         with plain_errors(out), adaptation.lock(out):
             if resume:
-                stated = {flag: value for name, flag, value in (("seed", "seed", seed), ("source", "from", source))
-                          if context.get_parameter_source(name) is not ParameterSource.DEFAULT}  # fmt: skip
+                stated = {flag: value for name, flag, value in (("seed", "seed", seed), ("source", "from", source),
+                          ("align", "align", align)) if context.get_parameter_source(name) is not ParameterSource.DEFAULT}  # fmt: skip
                 run = adaptation.resume_run(photos, out, minutes, device, stated, config)
             else:
-                run = adaptation.start(photos, out, source, minutes or MINUTES, seed, device, config)
+                run = adaptation.start(photos, out, source, minutes or MINUTES, seed, device, align, config)
             adapt(run)
     except Stopped as stopped:
         command = shlex.join(["python", "-m", "model.adapt", str(photos), "--out", str(out), "--resume"])

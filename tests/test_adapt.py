@@ -27,12 +27,13 @@ from model.adaptation.loop import best, stop_reason
 from model.adaptation.regularization import PLANS, AdaptationPlan, RegularizedStage, choose_plan, freeze
 from model.adaptation.validation import Check
 from model.checkpoint import load_network, read_config, weights_path
-from model.data.inspection import SMALL
+from model.data.inspection import SMALL, look
 from model.data.photos import Photos
 from model.evaluation.metrics import Measure
 from model.generators import Stage1Generator, Stage2Generator
 from model.nearest import NamesIndex
 from model.pipeline import Pipeline
+from model.text_encoder import Tokenizer
 from model.training import presets
 from model.training.discriminator import Heads
 from tests.conftest import make_checkpoint
@@ -80,8 +81,9 @@ def invoke(
     source: Path, out: Path, expect: int = 0, photos: Path = EXAMPLE, config: adaptation.AdaptationConfig = QUICK,
     **options: Any,
 ) -> Result:  # fmt: skip
-    """The command in this process."""
-    values = {"out": out, **({} if options.get("resume") else {"from": source}), **options}
+    """The command in this process. Photographs are only aligned where that is asked for, since it takes a second."""
+    begun = {"from": source} | ({} if "align" in options else {"no-align": True})
+    values = {"out": out, **({} if options.get("resume") else begun), **options}
     flags = [f"--{name}" if value is True else f"--{name}={value}" for name, value in values.items()]
     result = CliRunner().invoke(adapt.main, [str(photos), *flags], obj=config)
     assert result.exit_code == expect, result.output
@@ -101,7 +103,7 @@ def finished(source: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
     out = tmp_path_factory.mktemp("finished") / "mine"
     with pytest.MonkeyPatch.context() as patch:
         figures(patch, [0.9, 0.8, 0.7, 0.9, 0.8, 0.7], [0.0] * 6)
-        return out, invoke(source, out, minutes=9).output
+        return out, invoke(source, out, minutes=9, align=True).output
 
 
 def figures(monkeypatch: pytest.MonkeyPatch, kids: list[float], copies: list[float]) -> None:
@@ -173,13 +175,32 @@ def test_a_finished_run_leaves_grids_and_a_report_in_one_file(finished: tuple[Pa
     assert not {"base", "photos.npz", "stage1.pt", "stage2.pt"} & {path.name for path in folder.iterdir()}
     html = (out / "report.html").read_text("utf-8")
     assert not re.search(r'(src|href)="(?!data:)|url\(|@import', html)
-    assert html.count("data:image/jpeg;base64,") == 3 * 4 + 3 * 3
+    pairs = html.count('alt="photograph before"')
+    assert pairs == html.count('alt="photograph after"') > 0
+    assert html.count("data:image/jpeg;base64,") == 3 * 4 + 3 * 3 + 2 * pairs
     version = Pipeline.load(out, "cpu").version
     for part in ("24 photographs of 24 dishes", version, "copies", "d_loss", "700 → 700", "0 % → 0 %"):
         assert part in html
     shown_names = set(re.findall(r"<strong>(.*?)</strong>", html))
     photographed = {path.stem.replace("_", " ") for path in EXAMPLE.glob("*.jpg")}
     assert len(shown_names - photographed) == 3  # the recombined ones
+
+
+def test_photographs_are_aligned_and_those_left_as_they_were_are_named(finished: tuple[Path, str]) -> None:
+    out, output = finished
+    html = (out / "report.html").read_text("utf-8")
+    aligned = int(re.search(r"(\d+) aligned: cut so that the plate", output)[1])  # type: ignore[index]
+    assert html.count('alt="photograph before"') == aligned < 24
+    left = re.search(r"<summary>(\d+) were left as they were.*?</details>", html, re.DOTALL)
+    assert left is not None and int(left[1]) == 24 - aligned == left[0].count("<li>")
+    assert set(re.findall(r"<li>(.*?)</li>", left[0])) < {path.name for path in EXAMPLE.glob("*.jpg")}
+
+
+def test_photographs_may_be_left_as_they_are(run: Run, source: Path, tmp_path: Path) -> None:
+    assert "not aligned: the central square of every" in run(config=NO_REPORT, **{"no-align": True}).output
+    with np.load(tmp_path / "mine" / "adaptation" / "photos.npz") as stored:
+        squares = look(EXAMPLE, Tokenizer.load(source / checkpoint.TOKENIZER)).photos.images
+        assert np.array_equal(stored["images"], squares)
 
 
 def test_the_best_check_is_kept_and_not_the_last(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -334,7 +355,7 @@ def test_a_stopped_adaptation_goes_on_without_photos_or_source(
     shutil.copytree(EXAMPLE, photos), shutil.copytree(source, base)
     with monkeypatch.context() as patch:
         at_step(patch, step, lambda _stage: os.kill(os.getpid(), signal.SIGTERM))
-        stopped = run(128 + signal.SIGTERM, photos, **{"from": base, "minutes": 20, "seed": 3})
+        stopped = run(128 + signal.SIGTERM, photos, **{"from": base, "minutes": 20, "seed": 3, "align": True})
     assert f"python -m model.adapt '{photos}' --out {out} --resume" in stopped.output
     assert Pipeline.load(out, "cpu").generate(["borscht"], [0]).shape == (1, 256, 256, 3)  # whole at any moment
     before = record(out)["seconds"] + 100  # as if it had gone on for longer than the rest takes
@@ -342,7 +363,7 @@ def test_a_stopped_adaptation_goes_on_without_photos_or_source(
     checkpoint.write_file(out / "adaptation" / "run.json", json.dumps(known).encode())
     shutil.rmtree(photos), shutil.rmtree(base)
     assert f"holds an adaptation to {photos}: for {EXAMPLE}, name another --out" in run(1, resume=True).output
-    for other in ({"seed": 4}, {"from": source}):
+    for other in ({"seed": 4}, {"from": source}, {"no-align": True}):
         assert "was begun with" in run(1, photos=photos, resume=True, **other).output
     steps: list[int] = []
     with monkeypatch.context() as patch:
@@ -351,7 +372,7 @@ def test_a_stopped_adaptation_goes_on_without_photos_or_source(
         resumed = run(photos=photos, resume=True)
     assert "· 20 minutes ·" in resumed.output and record(out)["seed"] == 3
     assert len(steps) == 2 * STEPS - step
-    assert (out / "report.html").exists()
+    assert 'alt="photograph before"' in (out / "report.html").read_text("utf-8")
     assert record(out)["finished"] and record(out)["seconds"] > before
     training = read_config(out)["training"]
     hours = training["stage1"]["hours"] - 7.0, training["stage2"]["hours"]  # 7 had gone into the source's stage 1
@@ -434,7 +455,8 @@ def test_a_dry_run_says_what_is_there_and_how_names_are_understood(source: Path,
         "captions.csv: not read; a table of names is called metadata.csv", "image0.jpg (one colour all over)",
         "1 left out, since neither file nor folder has a dish's name: 3f2504e0-4f89-11d3-9a0c-0305e82c3301.png",
         "KakaoTalk_Photo_2024-01-01-12-00-00.jpg = paella.jpg", "borscht-160x160.jpg = borscht.jpg",
-        "1 cut off at the end, used all the same: rice pudding.jpg (without ", "would be trained on and",
+        "1 cut off at the end, used all the same: rice pudding.jpg (without ", " aligned: cut so that",
+        "would be trained on and",
     ):  # fmt: skip
         assert part in result.output
 

@@ -261,6 +261,8 @@ def finish(run: AdaptationRun) -> None:
         curves={name: report.curves(run.folder / f"stage{name}.csv", state.checks, best(state.checks))
                 for name, state in stages.items()},
         ends={name: state.finished for name, state in stages.items()},
+        aligned=list(zip(run.alignment.before, run.photos.images[run.alignment.rows], strict=True)),
+        left=run.alignment.left or [],
     )  # fmt: skip
     pictures = run.config.pictures[PICTURE_SIZE] if run.config.pictures else None
     validator = HeldOutValidator(PICTURE_SIZE, shown, held, run.device, at_most=pictures)

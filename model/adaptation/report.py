@@ -37,7 +37,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class ReportFacts:
-    """What the report says in words. `versions`: before and after. `curves` and `ends` by stage."""
+    """What the report says of itself. `versions`: before and after. `curves` and `ends` by stage."""
 
     data: str
     found: list[str]
@@ -48,6 +48,10 @@ class ReportFacts:
     versions: tuple[str, str]
     curves: dict[str, list[Curve]]
     ends: dict[str, str]
+    aligned: list[tuple[Picture, Picture]]
+    """Some photographs before they were aligned, and after."""
+    left: list[str]
+    """Those that were left as they were."""
 
 
 @dataclass(frozen=True)

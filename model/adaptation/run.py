@@ -21,6 +21,7 @@ from filelock import FileLock, Timeout
 from PIL import Image
 
 from model import checkpoint
+from model.adaptation.alignment import Alignment, align
 from model.adaptation.recombine import recombine
 from model.adaptation.regularization import PLANS, AdaptationPlan, adaptation_preset, choose_plan
 from model.checkpoint import SHIPPED
@@ -85,6 +86,7 @@ class AdaptationRun:
     found: the lines of the report of what was found.
     photos: (N, 256, 256, 3), all that are used.
     held, small: (N,) bool, which of them are held back, and which stage 1 alone is shown.
+    alignment: how they were cut.
     seconds: spent until now.
     """
 
@@ -97,6 +99,7 @@ class AdaptationRun:
     photos: Photos
     held: np.ndarray
     small: np.ndarray
+    alignment: Alignment
     device: torch.device
     seconds: float = 0.0
     config: AdaptationConfig = AdaptationConfig()
@@ -185,9 +188,14 @@ def start(
     minutes: float,
     seed: int,
     device: str,
+    aligned: bool = True,
     config: AdaptationConfig = AdaptationConfig(),  # it is frozen
 ) -> AdaptationRun:
-    """A new run: looks at the photographs, says what was found, and writes its folder."""
+    """A new run: looks at the photographs, says what was found, and writes its folder.
+
+    Args:
+        aligned: whether the photographs are, see `model.adaptation.alignment`.
+    """
     if (out / "adaptation" / "run.json").exists():
         raise ValueError(f"{out} holds an adaptation already: go on with --resume, or name another --out")
     if (out / checkpoint.CONFIG).exists():
@@ -210,27 +218,30 @@ def start(
         if part not in sections or not checkpoint.weights_path(source, part).exists():
             raise checkpoint.CheckpointError(f"{source} has no {part}: adapting needs what training goes on from")
     began = time.monotonic()
-    findings, held, small = examine(data, source, seed)
+    findings, alignment, held, small = examine(data, source, seed, aligned)
+    photos = findings.photos
     run = AdaptationRun(
-        out, minutes, seed, str(data.resolve()), version, findings.lines(), findings.photos, held, small, where,
-        time.monotonic() - began, config,
+        out, minutes, seed, str(data.resolve()), version, [*findings.lines(), *alignment.lines(len(photos))], photos,
+        held, small, alignment, where, time.monotonic() - began, config,
     )  # fmt: skip
     start_checkpoint(run.base, source)
     buffer = io.BytesIO()
-    photos = findings.photos
     texts = {"names": photos.names, "names_ja": [name or "" for name in photos.names_ja], "kinds": photos.kinds,
-             "sources": photos.sources}  # fmt: skip
-    np.savez(buffer, images=photos.images, held=held, small=small, texts=np.array(json.dumps(texts)))
+             "sources": photos.sources, "left": alignment.left, "rows": alignment.rows}  # fmt: skip
+    np.savez(buffer, images=photos.images, held=held, small=small, before=alignment.before,
+             texts=np.array(json.dumps(texts)))  # fmt: skip
     checkpoint.write_file(run.folder / "photos.npz", buffer.getvalue())
-    given = {"photos": data, "minutes": minutes, "seed": seed, "from": source, "device": device}
+    given = {"photos": data, "minutes": minutes, "seed": seed, "from": source, "device": device, "align": aligned}
     stages = {stage: to_record(run.preset(stage)) for stage in ("1", "2")}
     Options(plain(given), {"plan": asdict(run.plan), "stages": stages}, describe(photos, data)).write(run.folder)
     run.save()
     return run
 
 
-def examine(data: Path, source: Path, seed: int) -> tuple[Findings, np.ndarray, np.ndarray]:
-    """What is in a folder of photographs, and the masks `held` and `small` of `AdaptationRun`.
+def examine(
+    data: Path, source: Path, seed: int, aligned: bool
+) -> tuple[Findings, Alignment, np.ndarray, np.ndarray]:
+    """What is in a folder of photographs, these being aligned if asked, and `held` and `small` of `AdaptationRun`.
 
     Raises:
         DataError: nothing can be made of them.
@@ -249,7 +260,8 @@ def examine(data: Path, source: Path, seed: int) -> tuple[Findings, np.ndarray, 
             f"{data}: all photographs that are not held back are too small for stage 2, which needs some of "
             f"{SMALL} pixels a side{report}"
         )
-    return findings, held, small
+    photos, alignment = align(findings.photos, findings.labels) if aligned else (findings.photos, Alignment())
+    return replace(findings, photos=photos), alignment, held, small
 
 
 def resume_run(
@@ -288,7 +300,10 @@ def resume_run(
         names_ja = [name or None for name in texts["names_ja"]]
         photos = Photos(stored["images"], texts["names"], names_ja, texts["kinds"], texts["sources"])
         masks = {"held": stored["held"], "small": stored["small"]}
-    return AdaptationRun(out=out, photos=photos, device=choose_device(device), config=config, **masks, **known)
+        # Runs that an earlier version began are not aligned.
+        alignment = Alignment(texts["left"], texts["rows"], stored["before"]) if "before" in stored else Alignment()
+    where = choose_device(device)
+    return AdaptationRun(out=out, photos=photos, alignment=alignment, device=where, config=config, **masks, **known)
 
 
 def hold_out(groups: Sequence[int], seed: int) -> np.ndarray:
