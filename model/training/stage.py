@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from model.checkpoint import Network
 from model.training import distributed
 from model.training.gradient_balancer import GradientBalancer
-from model.training.text_match import TextMatchLoss
 
 BETAS = (0.0, 0.99)  # of Adam, for generators and heads
 
@@ -29,6 +28,14 @@ class Stateful(Protocol):
     def state_dict(self) -> dict[str, Any]: ...
 
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+class Gathering(Protocol):
+    """What keeps things of the steps before."""
+
+    @property
+    def full(self) -> bool:
+        """Whether as many are kept as ever will be."""
 
 
 class Stage(Protocol):
@@ -71,6 +78,7 @@ class StackGANStage(ABC):
     """What both of our stages share: a step of which `model.training.step_graphs` can record all but the average.
 
     bf16: run convolutions and products in bfloat16.
+    gathering: what keeps things of the steps before.
     ramped: kimg at which whatever is ramped in at the start of training is in.
     half_life: of the average, in kimg.
     """
@@ -80,7 +88,7 @@ class StackGANStage(ABC):
     generator: nn.Module
     average: nn.Module
     balancer: GradientBalancer
-    text_match: TextMatchLoss
+    gathering: tuple[Gathering, ...]
     ramped: float
     half_life: float
 
@@ -105,7 +113,7 @@ class StackGANStage(ABC):
 
     def settled(self, kimg: float) -> bool:
         """Whether all is in that is ramped in, measured at first, or gathered."""
-        return kimg >= self.ramped and self.balancer.settled and self.text_match.full
+        return kimg >= self.ramped and self.balancer.settled and all(part.full for part in self.gathering)
 
 
 def to_device(module: Network, device: torch.device) -> Network:

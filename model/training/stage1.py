@@ -117,6 +117,7 @@ class Stage1(StackGANStage):
         self.pixels = PixelAdversary(pixels, config.discriminator.loss, config.pixel_rate, device)
         self.backbone = backbone.to(device)
         self.text_match = TextMatchLoss(matching, device)
+        self.gathering = (self.text_match, self.pixels)
         networks = chain(self.generator.parameters(), self.encoder.parameters())
         self.balancer = GradientBalancer(device)
         self.optimizer = adam(networks, config.learning_rate, device)
@@ -129,7 +130,7 @@ class Stage1(StackGANStage):
 
     def optimizers(self) -> dict[str, Stateful]:
         return {
-            "generator": self.optimizer, "heads": self.adversary.optimizer, "pixels": self.pixels.optimizer,
+            "generator": self.optimizer, "heads": self.adversary.optimizer, "pixels": self.pixels,
             "balancer": self.balancer, "text_match": self.text_match,
         }  # fmt: skip
 
