@@ -16,6 +16,7 @@ from app.engine import QueueFull, Ticket
 from app.errors import ApiError
 from app.pictures import Comparison, Format, Novelty, Pictures
 from app.rate_limit import Allowance
+from model import languages
 from model.dishes import Dish
 
 logger = logging.getLogger(__name__)
@@ -32,7 +33,7 @@ def of(request: Request) -> Pictures:
 
 
 ServedPictures = Annotated[Pictures, Depends(of)]
-Language = Annotated[texts.Language, Depends(texts.of)]
+Language = Annotated[languages.Language, Depends(texts.of)]
 
 
 def order(
@@ -77,6 +78,6 @@ async def novelty(request: Request, dish: Dish) -> Novelty:
     if not of(request).has_index:
         raise ApiError(404, "no_index")
     (made,) = await responses.all_made(request, order(request, [dish]))
-    comparison = Comparison(dish, texts.of(request) == "ja", made)
+    comparison = Comparison(dish, texts.of(request), made)
     (found,) = await responses.all_made(request, order(request, [comparison], further=True))
     return Novelty.read(found)

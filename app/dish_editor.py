@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 
 from app import word_pieces
 from app.request_parsing import draw_seed
-from app.texts import Language
 from model.dishes import MAX_CHILD, MAX_DEPTH, MAX_MIXED, MAX_WEIGHT, Dish
+from model.languages import Language
 from model.words import words
 
 CHILDREN = 4
@@ -165,6 +165,6 @@ def _pantry(dish: Dish, language: Language, which: int) -> list[Portion]:
         random.Random(zlib.crc32(dish.name.encode()) + which).shuffle(offered)
     else:
         offered = sorted((word for word in offered if word.en in STAPLES), key=lambda w: STAPLES.index(w.en))
-    names = [word.before[0] if language == "ja" else word.en for word in offered]
+    names = [word.title[language] for word in offered]
     names = [name for name in dict.fromkeys(names) if name not in dish.name]
     return [_portion(dish, name) for name in names[:PANTRY]]

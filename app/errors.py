@@ -9,6 +9,7 @@ from starlette.exceptions import HTTPException
 
 from app import texts
 from app.engine import EngineClosed, QueueFull, WaitedTooLong
+from model.languages import Language
 
 
 class ApiError(Exception):
@@ -34,13 +35,13 @@ class ApiError(Exception):
             self.headers["Retry-After"] = str(retry_after)
         self.values = values
 
-    def message(self, language: texts.Language) -> str:
+    def message(self, language: Language) -> str:
         return texts.text(language, f"error.{self.code}", **self.values)
 
-    def message_on_page(self, language: texts.Language) -> str:
+    def message_on_page(self, language: Language) -> str:
         return texts.problem(language, self.code, **self.values)
 
-    def body(self, language: texts.Language) -> dict[str, object]:
+    def body(self, language: Language) -> dict[str, object]:
         error: dict[str, object] = {"code": self.code, "message": self.message(language)}
         if self.field is not None:
             error["field"] = self.field
@@ -48,7 +49,7 @@ class ApiError(Exception):
             error["retry_after"] = self.retry_after
         return {"error": error}
 
-    def as_openai(self, language: texts.Language) -> tuple[int, dict[str, object]]:
+    def as_openai(self, language: Language) -> tuple[int, dict[str, object]]:
         """Status and body as clients of OpenAI's API read them (https://platform.openai.com/docs/api-reference): a
         wrong parameter is 400 there, and the name a prompt."""
         status = 400 if self.status == 422 else self.status

@@ -6,13 +6,13 @@ import datetime
 import random
 
 from app.request_parsing import DRAWN
-from app.texts import Language
 from model.dishes import Dish
+from model.languages import Language, by_language
 
 COUNT = 6
 
-# None of these exists. Each is one dish in two languages.
-NAMES: tuple[tuple[str, str], ...] = (
+# None of these exists. Each is one dish in every language, in the order of `LANGUAGES`.
+NAMES: tuple[tuple[str, ...], ...] = (
     ("spicy salmon parfait", "ピリ辛サーモンパフェ"),
     ("smoky beetroot ramen", "燻製ビーツラーメン"),
     ("moonlit pumpkin gratin", "月夜のかぼちゃグラタン"),
@@ -42,11 +42,11 @@ NAMES: tuple[tuple[str, str], ...] = (
 
 def jokes(language: Language, rng: random.Random) -> list[str]:
     """The names of the list, in any order."""
-    return rng.sample([name[language == "ja"] for name in NAMES], len(NAMES))
+    return rng.sample([by_language(*names)[language] for names in NAMES], len(NAMES))
 
 
 def menu(day: datetime.date, language: Language) -> list[Dish]:
     """The day's dishes, with the names and so the pictures of one language."""
     rng = random.Random(day.toordinal())
-    names = rng.sample(NAMES, COUNT)
-    return [Dish(name[language == "ja"], rng.randrange(DRAWN)) for name in names]
+    drawn = rng.sample(NAMES, COUNT)
+    return [Dish(by_language(*names)[language], rng.randrange(DRAWN)) for names in drawn]

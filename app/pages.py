@@ -24,6 +24,7 @@ from app.pictures import Format, Novelty, Pictures
 from app.request_parsing import DRAWN, MAX_MENU, PAGE_PICTURES, Order
 from model.dishes import MAX_MIXED, Dish
 from model.generators import PICTURE_SIZE, SKETCH_SIZE
+from model.languages import DEFAULT, LANGUAGES, OTHERS, Language
 from model.names import MAX_CODE_POINTS
 from model.pipeline import MAX_SEED
 
@@ -246,7 +247,7 @@ def respond(request: Request, exception: Exception) -> Response:
     return JSONResponse(error.body(texts.of(request)), status_code=error.status, headers=headers)
 
 
-def _open_graph(request: Request, language: texts.Language, dish: Dish | None) -> Markup:
+def _open_graph(request: Request, language: Language, dish: Dish | None) -> Markup:
     """What shows the picture of a dish, or the cafeteria's own card, where a link to the page is shared (https://ogp.me)."""
     origin = _origin(request)
     title = texts.text(language, "title")
@@ -256,7 +257,7 @@ def _open_graph(request: Request, language: texts.Language, dish: Dish | None) -
         "og:type": "website",
         "og:site_name": title,
         "og:description": texts.text(language, "tagline").replace("\n", ""),
-        "og:locale": "ja_JP" if language == "ja" else "en_US",
+        "og:locale": LANGUAGES[language].locale,
         "og:url": origin + address,
         "og:image": origin + _card_url(request, language, dish),
         "og:image:type": "image/jpeg",
@@ -268,7 +269,7 @@ def _open_graph(request: Request, language: texts.Language, dish: Dish | None) -
     return Markup("\n").join([*tags, Markup('<meta name="twitter:card" content="summary_large_image">')])
 
 
-def _card_url(request: Request, language: texts.Language, dish: Dish | None) -> str:
+def _card_url(request: Request, language: Language, dish: Dish | None) -> str:
     query = f"{dish.query(size=False)}&" if dish else ""
     return f"{_root(request)}/card.jpg?{query}lang={language}"
 
@@ -302,7 +303,7 @@ def _page(
     made_by = request.query_params.get("model", "")
     html = _templates.get_template(template).render(
         language=language,
-        languages={key: (label, _in_language(request, key)) for key, label in texts.LANGUAGES.items()},
+        languages={key: (LANGUAGES[key].own_name, _in_language(request, key)) for key in (*OTHERS, DEFAULT)},
         text=partial(texts.text, language),
         say=partial(texts.notice, language),
         root=_root(request),
@@ -325,7 +326,7 @@ def _page(
     response.headers["Vary"] = "Accept, Accept-Language, Cookie"
     response.headers["Cache-Control"] = "private, no-cache"
     response.headers.update(headers or {})
-    if request.query_params.get("lang") in texts.LANGUAGES:
+    if request.query_params.get("lang") in LANGUAGES:
         response.set_cookie(
             texts.COOKIE,
             language,

@@ -20,6 +20,7 @@ from app.engine import Engine, Ticket, Watch, served
 from model import dishes, png, webp
 from model.dishes import Dish
 from model.generators import PICTURE_SIZE
+from model.languages import Language
 from model.names import Name
 from model.nearest import NamesIndex, Nearest
 from model.pipeline import to_uint8
@@ -125,11 +126,11 @@ class Novelty(NamedTuple):
 
 @dataclass(frozen=True)
 class Comparison:
-    """A dish and its `picture` (a PNG file), to be compared with the training data; photographs' names are Japanese
-    where wanted and known. It waits, and is remembered, as a picture is, and made as a picture is encoded."""
+    """A dish and its `picture` (a PNG file), to be compared with the training data; photographs' names are in a
+    language where known. It waits, and is remembered, as a picture is, and made as a picture is encoded."""
 
     dish: Dish
-    japanese: bool
+    language: Language
     picture: bytes = field(compare=False, repr=False)
 
     sketch_only = True  # there is nothing to refine
@@ -208,7 +209,7 @@ class PipelineModel:
         name = "" if dish.off or dish.mix or (dish.to is not None and dish.t) else dish.name
         with Image.open(io.BytesIO(item.picture)) as image:
             pixels = np.asarray(image.convert("RGB"))
-        return Novelty(index.nearest(told, name), index.alike(pixels, japanese=item.japanese))
+        return Novelty(index.nearest(told, name), index.alike(pixels, language=item.language))
 
 
 class Recent:

@@ -23,6 +23,7 @@ from app import texts, weighed_names
 from app.errors import ApiError
 from app.pictures import ENCODERS, Format, Pictures
 from model.dishes import MAX_CHILD, MAX_DEPTH, MAX_MIXED, MAX_WEIGHT, Dish
+from model.languages import LISTED
 from model.names import InvalidName, normalize
 from model.pipeline import MAX_SEED
 
@@ -82,7 +83,7 @@ class Recipe(BaseModel):
     model_config = ConfigDict(strict=True)
 
     name: str = Field(
-        description="The dish's name, in Japanese or English. It is normalised (NFKC) and cut at 80 characters. "
+        description=f"The dish's name, in {LISTED}. It is normalised (NFKC) and cut at 80 characters. "
         "Weights in it, as in `ramen -egg (spicy:1.4)`, are read as `mix`.",
         examples=["ピリ辛サーモン丼", "smoky beetroot ramen"],
     )

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from PIL import Image
 
 from app import storefront, texts, typesetting
-from app.texts import Language
 from model.dishes import Dish
+from model.languages import LANGUAGES, Language
 
 SIZE = WIDTH, HEIGHT = 1200, 630
 MEDIA_TYPE = "image/jpeg"
@@ -63,11 +63,11 @@ def of_front_page(dishes: Sequence[Dish], language: Language, pngs: Sequence[byt
 
 
 def _words(language: Language, larger: int = 0) -> Lines:
-    """What the site is called, which in Japanese the noren says, and what it is for: lines with face and colour."""
-    size = 25 if language == "ja" else 22
+    """What the site is called, unless the noren says it, and what it is for: lines with face and colour."""
+    size = 22 if LANGUAGES[language].spaced else 25
     lines = [(line.strip(), size + larger, storefront.SOFT) for line in texts.text(language, "tagline").split("\n")]
-    if language != "ja":
-        lines.insert(0, (texts.text(language, "title"), 33 + larger, storefront.INK))
+    if (title := texts.text(language, "title")) != storefront.NAME:
+        lines.insert(0, (title, 33 + larger, storefront.INK))
     return [(typesetting.face(line, size), line, colour) for line, size, colour in lines]
 
 

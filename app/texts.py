@@ -1,20 +1,19 @@
-"""Every word that visitors read, in English and Japanese, and which of the two a visitor gets."""
+"""Every word that visitors read, in every language, and which of the languages a visitor gets."""
 
 from __future__ import annotations
 
 import re
-from typing import Literal
 
 from starlette.requests import Request
 
 from app import negotiation
+from model.languages import DEFAULT, LANGUAGES, Language, by_language
 from model.names import Notice
 
-Language = Literal["en", "ja"]
-LANGUAGES: dict[Language, str] = {"ja": "日本語", "en": "English"}  # each named in itself
 COOKIE = "lang"
 
-_TEXTS: dict[str, tuple[str, str]] = {
+# Each in the order of LANGUAGES.
+_TEXTS: dict[str, tuple[str, ...]] = {
     # The page
     "title": ("Imaginary Cafeteria", "空想食堂"),
     "tagline": (
@@ -445,6 +444,8 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "page.invalid_by": ("An amount of what, or a morph into what?", "何の量、何への変身かを書いてください。"),
 }
 
+_BY_LANGUAGE = {key: by_language(*words) for key, words in _TEXTS.items()}
+
 # What the scripts of every page, of the order form and of the counter say.
 PAGE_TEXTS = ("offline", "not_ours", "lost_name", "lost_number", "retrying", "error.queue_full")
 FORM_TEXTS = (
@@ -460,7 +461,7 @@ COUNTER_TEXTS = (
 
 def text(language: Language, key: str, **values: object) -> str:
     """The words for `key`, with `{placeholders}` filled where values are given."""
-    words = _TEXTS[key][language == "ja"]
+    words = _BY_LANGUAGE[key][language]
     return words.format(**values) if values or key.startswith("error.") else words
 
 
@@ -476,18 +477,18 @@ def read_as(title: str) -> Notice:
 
 
 def notice(language: Language, notice: str) -> str:
-    """A remark of the model's side, which may know both languages."""
-    return notice.message(language) if isinstance(notice, Notice) else notice
+    """A remark of the model's side, which may know all languages."""
+    return notice.messages[language] if isinstance(notice, Notice) else notice
 
 
 def of(request: Request) -> Language:
     """The visitor's language: by link (?lang=), else by cookie, else by the browser's own preference."""
-    for wanted in (request.query_params.get("lang"), _cookie(request)):
+    liked = negotiation.language(request.headers.get("accept-language"), list(LANGUAGES))
+    for wanted in (request.query_params.get("lang"), _cookie(request), liked):
         for language in LANGUAGES:
             if wanted == language:
                 return language
-    liked = negotiation.language(request.headers.get("accept-language"), list(LANGUAGES))
-    return "ja" if liked == "ja" else "en"
+    return DEFAULT
 
 
 def _cookie(request: Request) -> str | None:

@@ -235,8 +235,8 @@ def teach(data: Path, target: Path, store: Path) -> None:
     corpus, _, _ = text_stage.prepare(data, target, 0, store, text_stage.COMPOSED, None, device)
     # All at once what would otherwise be asked one by one: a name that the store lacks costs a start of the teacher.
     both = [load(data, SKETCH_SIZE, split) for split in ("train", "validation")]
-    known = [name for photos in both for name in (*photos.names, *filter(None, photos.names_ja))]
-    pairs = [name for pair in word_swap.contrasts() for name in (*pair.english, *pair.japanese)]
+    known = [name for photos in both for name in photos.all_names()]
+    pairs = [name for pair in word_swap.contrasts() for both in pair.names.values() for name in both]
     asked = [normalize(name).text for name in (*known, *pairs, *SHOWN)]
     text_teacher.vectors([*known, *asked, *SAMPLES, *name_sampler.composed(0)], store)
     encoder = text_teacher.TeacherEncoder.of(corpus.reading, store)

@@ -5,6 +5,7 @@ names nor PNG files nor the server are in it.
 """
 
 import random
+from itertools import cycle
 from pathlib import Path
 
 import click
@@ -16,6 +17,7 @@ from benchmarks.runtimes import Both
 from model import words
 from model.checkpoint import CHECKPOINT
 from model.cuda_graphs import BATCH_SIZES, record
+from model.languages import LANGUAGES
 from model.pipeline import Pipeline, quantize
 
 SIZES = (*BATCH_SIZES, 64, 128)
@@ -56,7 +58,7 @@ def main(checkpoint: Path, device: str, runs: int) -> None:
 
 def compare(pipeline: Pipeline, cpu: Pipeline, runs: int) -> None:
     rng = random.Random(0)
-    names = [words.compose(rng)[k % 2] for k in range(COMPARED)]
+    names = [words.compose(rng)[language] for _, language in zip(range(COMPARED), cycle(LANGUAGES), strict=False)]
     expected = cpu.generate(names, range(COMPARED)).astype(int)
     given = (cpu.embed(names).to(pipeline.device), cpu.latents(range(COMPARED)).to(pipeline.device))
     network = Pictures(pipeline)

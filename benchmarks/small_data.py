@@ -34,6 +34,7 @@ from model.adaptation.validation import HeldOutValidator, Sampler
 from model.checkpoint import CHECKPOINT
 from model.contact_sheet import ContactSheet
 from model.data.inspection import look
+from model.data.layouts import NAMES, TRANSLATED
 from model.data.photos import Photos, default_cache, load
 from model.evaluation import metrics
 from model.evaluation.evaluator import STEPS, Evaluator, fit_evaluator
@@ -211,15 +212,15 @@ def leave(photos: Photos, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "metadata.csv").open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file)
-        table.writerow(["file_name", "name", "name_ja"])
+        table.writerow(["file_name", *NAMES])
         for i, image in enumerate(photos.images):
             Image.fromarray(image).save(folder / f"{i}.png")
-            table.writerow([f"{i}.png", photos.names[i], photos.names_ja[i] or ""])
+            table.writerow([f"{i}.png", photos.names[i], *(photos.translations[i].get(of, "") for of in TRANSLATED)])
 
 
 def resize(photos: Photos, size: int) -> Photos:
     images = [np.asarray(Image.fromarray(i).resize((size, size), Image.Resampling.LANCZOS)) for i in photos.images]
-    return Photos(np.stack(images), photos.names, photos.names_ja, photos.kinds, photos.sources)
+    return Photos(np.stack(images), photos.names, photos.translations, photos.kinds, photos.sources)
 
 
 def write(page: Path, out: Path, folds: int, minutes: float, device: torch.device) -> None:

@@ -1,6 +1,6 @@
 """The text encoder's figures: `python -m model.evaluate_text --checkpoint C --data PATH`.
 
-On the validation rows, which no training text contains: does a Japanese name find its English one and the
+On the validation rows, which no training text contains: does a name in another language find the English one and the
 other way round, and does a name find its photograph among 100? Beside the student stands the teacher, in the
 best of several whitenings and, for photographs, through a linear head trained on the same image features.
 """
@@ -14,11 +14,12 @@ from pathlib import Path
 import click
 
 from model.commands import plain_errors
-from model.data.name_pairs import japanese_rows, read_names
+from model.data.name_pairs import read_names, rows_in
 from model.evaluation import text_figures
 from model.evaluation.text_figures import best_of, checks, measure_student, measure_teacher, table
 from model.features.matching import load_photos
 from model.features.retrieval import AMONG, DRAWS
+from model.languages import LANGUAGES, OTHERS
 
 
 @click.command(context_settings={"show_default": True})
@@ -42,7 +43,9 @@ def main(
         rows = measure_teacher(data, store, pairs, photos, cache, steps, seed) if store else []
     rows = [student, *([best_of(rows[: len(text_figures.WHITENINGS)]), *rows] if rows else [])]
     click.echo(f"R@1 in per cent: {len(pairs)} pairs of names; {AMONG} of {len(photos)} photographs, ± one sigma of")
-    click.echo(f"{DRAWS} draws. {len(japanese_rows(photos))} photographs have Japanese names.\n")
+    translated = (f"{len(rows_in(photos, language))} photographs have {LANGUAGES[language].name} names."
+                  for language in OTHERS)  # fmt: skip
+    click.echo(f"{DRAWS} draws. {' '.join(translated)}\n")
     click.echo(table(rows))
     click.echo("\nMade-up names\n" + checks(embedder))
     if json_path:

@@ -2,6 +2,8 @@
 
 import re
 
+from model.languages import LANGUAGES, Language, by_language, written_in
+
 # An emoji, its English word, and its Japanese words, of which the first is read.
 _TABLE = """
 🍇 grape ぶどう ブドウ 葡萄 グレープ
@@ -144,12 +146,11 @@ _TABLE = """
 🐑 lamb ラム 羊
 """
 
-_WORDS = {
-    emoji: (english.replace("_", " "), japanese)
+_WORDS: dict[str, dict[Language, list[str]]] = {
+    emoji: by_language([english.replace("_", " ")], japanese)
     for emoji, english, *japanese in map(str.split, _TABLE.strip().splitlines())
 }
 _SELECTOR = re.compile("[\ufe0e\ufe0f]")
-_JAPANESE = re.compile("[ぁ-ゖァ-ヺ一-鿿]")
 _FIRST = re.compile(f"[{''.join({emoji[0] for emoji in _WORDS})}]")
 # A whole sequence, so that a cook (a person, a joiner and a pan) is no fried egg.
 _SEQUENCE = re.compile(
@@ -158,20 +159,21 @@ _SEQUENCE = re.compile(
 
 
 def read(text: str) -> str:
-    """The text with words for its emoji of food: Japanese ones beside Japanese, English ones beside anything else.
+    """The text with words for its emoji of food, in the language of what stands beside them.
 
     An emoji beside its own word (pizza 🍕) is an ornament, and goes.
     """
     if not _FIRST.search(text):
         return text
-    japanese = _JAPANESE.search(text) is not None
+    language = written_in(text)
+    space = " " if LANGUAGES[language].spaced else ""
     while found := _SEQUENCE.search(text):
-        english, others = _WORDS[_SELECTOR.sub("", found[0])]
+        words = _WORDS[_SELECTOR.sub("", found[0])]
         before, after = text[: found.start()], text[found.end() :]
         rest = f"{before} {after}"
-        if english in rest.casefold() or any(word in rest for word in others):
+        if any(word in rest.casefold() for variants in words.values() for word in variants):
             word = " "
         else:
-            word = others[0] if japanese else f" {english} "
+            word = f"{space}{words[language][0]}{space}"
         text = before + word + after
     return text

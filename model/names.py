@@ -5,6 +5,7 @@ import unicodedata
 from dataclasses import dataclass
 
 from model import food_emoji, lookalikes
+from model.languages import DEFAULT, Language, by_language
 
 MAX_CODE_POINTS = 80
 
@@ -56,18 +57,16 @@ class UnreadableName(InvalidName):
 
 
 class Notice(str):
-    """Something a visitor should know about how the name was read: a str in English that also knows Japanese."""
+    """Something a visitor should know about how the name was read: a str in English that knows other languages too."""
 
-    japanese: str
+    messages: dict[Language, str]
 
-    def __new__(cls, english: str, japanese: str) -> "Notice":
-        notice = super().__new__(cls, english)
-        notice.japanese = japanese
+    def __new__(cls, *messages: str) -> "Notice":
+        """The same message in every language, in the order of `model.languages.LANGUAGES`."""
+        known = by_language(*messages)
+        notice = super().__new__(cls, known[DEFAULT])
+        notice.messages = known
         return notice
-
-    def message(self, language: str) -> str:
-        """The notice in "ja" or (any other value) English."""
-        return self.japanese if language == "ja" else str(self)
 
 
 TOO_LONG = Notice(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import unicodedata
 import zlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from model.checkpoint import CheckpointError, read_file, weights_path, write_file
+from model.languages import DEFAULT, LANGUAGES, OTHERS, Language
 
 FILE = "names-index"
 MAX_BYTES = 3 * 2**20
@@ -41,17 +42,18 @@ class NamedPhotos(Protocol):
     @property
     def names(self) -> list[str]: ...
     @property
-    def names_ja(self) -> list[str | None]: ...
+    def translations(self) -> Sequence[Mapping[Language, str]]: ...
 
 
 def write_index(folder: Path | str, photos: NamedPhotos, embed: Callable[[Sequence[str]], Tensor]) -> int:
     """Makes the folder's index of these photographs; returns the number of names that are in it.
 
-    `embed` is `Pipeline.embed` of the same folder. A name stands in the index once, in either language. Of more than
+    `embed` is `Pipeline.embed` of the same folder. A name stands in the index once, in whichever language. Of more than
     MAX_NAMES those with the most photographs do, and of more than MAX_PHOTOS photographs an even choice.
     """
     titles = [_one_line(name) for name in photos.names]
-    every = [*titles, *(_one_line(name) for name in photos.names_ja if name)]
+    others = [{of: _one_line(name) for of, name in names.items()} for names in photos.translations]
+    every = [*titles, *(names[language] for language in OTHERS for names in others if language in names)]
     counts = Counter(map(str.casefold, every))
     spelled = {name.casefold(): name for name in reversed(every)}
     names = [spelled[key] for key, _ in counts.most_common(MAX_NAMES)]
@@ -62,8 +64,10 @@ def write_index(folder: Path | str, photos: NamedPhotos, embed: Callable[[Sequen
     chosen = [named[k * len(named) // count] for k in range(count)]
     looks = torch.cat([look(_pictures(photos.images[chosen[at : at + 256]])) for at in range(0, count, 256)])
     own = [place[titles[k].casefold()] for k in chosen]
-    japanese = [place.get(_one_line(photos.names_ja[k] or "").casefold(), own[i]) for i, k in enumerate(chosen)]
-    index.add_looks(looks, own, japanese)
+    translated = [
+        [place.get(others[k].get(language, "").casefold(), own[i]) for i, k in enumerate(chosen)] for language in OTHERS
+    ]
+    index.add_looks(looks, own, *translated)
     index.save(folder)
     return len(names)
 
@@ -157,7 +161,7 @@ class _Space:
 
 class NamesIndex:
     """N names in the space of the text encoder, and P photographs in that of looks, with the places of their names:
-    (2, P) int32, of the name that each one has, and of its Japanese name where it has one besides."""
+    (L, P) int32, of the name that each one has, and of its name in each other language where it has one."""
 
     def __init__(
         self, names: Sequence[str], words: _Space, photographs: tuple[_Space, Tensor] | None = None
@@ -173,9 +177,10 @@ class NamesIndex:
             raise ValueError(f"{len(names)} names with {len(embeddings)} embeddings: two or more of each are needed")
         return cls(names, _Space.build(embeddings, torch.zeros(embeddings.shape[1]), dimensions))
 
-    def add_looks(self, looks: Tensor, own: Sequence[int], japanese: Sequence[int] | None = None) -> None:
-        """Looks of photographs (P, 112), and the places of each one's name and of its name in Japanese."""
-        owners = torch.tensor([list(own), list(japanese or own)], dtype=torch.int32)
+    def add_looks(self, looks: Tensor, own: Sequence[int], *translated: Sequence[int]) -> None:
+        """Looks of photographs (P, 112), and the places of each one's name and of its name in each of OTHERS; without
+        these, of its name again."""
+        owners = torch.tensor([list(own), *map(list, translated or [own] * len(OTHERS))], dtype=torch.int32)
         self._photographs = _Space.build(looks, looks.mean(0), LOOK_DIMENSIONS), owners
 
     def save(self, folder: Path | str) -> None:
@@ -206,11 +211,12 @@ class NamesIndex:
             words = _Space.read(tensors)
             if "look.owners" in tensors:
                 looks, owners = _Space.read(tensors, "look."), tensors["look.owners"]
-                if owners.ndim == 1:  # the first indices know one name a photograph
-                    owners = owners.repeat(2, 1)
+                owners = torch.atleast_2d(owners)  # the first indices know one name a photograph
                 known = bool(((owners >= 0) & (owners < len(names))).all())
-                if owners.shape != (2, len(looks.vectors)) or not known:
+                if owners.shape[1:] != (len(looks.vectors),) or not 0 < len(owners) <= len(LANGUAGES) or not known:
                     raise ValueError("its photographs have no names")
+                # In a language that came after the index, photographs have the names that they had before.
+                owners = torch.cat([owners, owners[:1].repeat(len(LANGUAGES) - len(owners), 1)])
                 photographs = looks, owners
         except (safetensors.SafetensorError, KeyError, ValueError, RuntimeError, IndexError, zlib.error) as error:
             raise CheckpointError(f"{path} is no index of names, or a damaged one: {error}") from error
@@ -228,18 +234,19 @@ class NamesIndex:
         return Nearest([(self.names[own], 0.0), *others][:count], 0, exists=True)
 
     def alike(
-        self, picture: np.ndarray[Any, Any], count: int = SHOWN, *, japanese: bool = False
+        self, picture: np.ndarray[Any, Any], count: int = SHOWN, *, language: Language = DEFAULT
     ) -> Nearest | None:
         """The names of the photographs whose colours and layout are nearest to a picture's, (H, W, 3) uint8, each
-        name once, in Japanese where wanted and known; None where the index has no photographs."""
+        name once, in a language where known; None where the index has no photographs."""
         if self._photographs is None:
             return None
         looks, owners = self._photographs
         (value,) = look(_pictures(picture[None]))
         places, novelty = looks.nearest(value, 16 * count)
         names: dict[str, float] = {}
+        own = owners[(DEFAULT, *OTHERS).index(language)]
         for photo, distance in places:
-            names.setdefault(self.names[owners[int(japanese), photo]], distance)
+            names.setdefault(self.names[own[photo]], distance)
         return Nearest(list(names.items())[:count], novelty)
 
 

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 
+from model.languages import Language, by_language
+
 ROLES = ("ingredient", "method", "form", "modifier", "sauce", "cuisine")
 
 LONGEST = 60  # characters of an English name; the Japanese one is about half as long
@@ -46,6 +48,11 @@ class Word:
     head: str
     """English as it ends a phrase ("tacos", "grilled sardines", "with teriyaki sauce"), or ""."""
 
+    @property
+    def title(self) -> dict[Language, str]:
+        """The word by itself, in every language. Only for words with `before`."""
+        return by_language(self.en, self.before[0])
+
 
 @functools.cache
 def vocabulary() -> tuple[Word, ...]:
@@ -76,20 +83,25 @@ def words(role: str | None = None, colour: str | None = None) -> tuple[Word, ...
     )
 
 
-def compose(rng: random.Random) -> tuple[str, str]:
-    """Makes up a dish: its English and its Japanese name ("spicy salmon parfait", "ピリ辛サーモンパフェ").
+def compose(rng: random.Random) -> dict[Language, str]:
+    """Makes up a dish: its name in every language ("spicy salmon parfait", "ピリ辛サーモンパフェ").
 
     The same state of `rng` gives the same dish. Millions of names can come out, none longer than `LONGEST`.
     """
     while True:
         draft = rng.choices(_GRAMMARS, _WEIGHTS)[0](rng)
         if len(draft.english) <= LONGEST and not draft.clashes():
-            return draft.english, draft.japanese
+            return by_language(draft.english, draft.japanese)
 
 
-def surprise(language: str, rng: random.Random) -> str:
-    """A made-up name in one language: "ja" is Japanese, anything else English."""
-    return compose(rng)[language == "ja"]
+def surprise(language: Language, rng: random.Random) -> str:
+    """A made-up name in one language."""
+    return compose(rng)[language]
+
+
+def plain_dish(ingredient: Word, form: Word) -> dict[Language, str]:
+    """The plainest name of an ingredient in a form ("tomato ramen", "トマトラーメン"), in every language."""
+    return by_language(f"{ingredient.en} {form.head}", f"{ingredient.before[0]}{form.after[0]}")
 
 
 # ---- grammars ----------------------------------------------------------------------------------------

@@ -307,7 +307,7 @@ def test_what_is_held_back_follows_from_the_seed() -> None:
 def test_of_many_names_those_painted_are_spread_over_all() -> None:
     names = [f"dish {n:02}" for n in range(20)]
     noise = np.random.default_rng(0).integers(0, 256, (20, 64, 64, 3), np.uint8)
-    photos = Photos(noise, names, [None] * 20, ["free"] * 20, ["here"] * 20)
+    photos = Photos(noise, names, [{}] * 20, ["free"] * 20, ["here"] * 20)
     looks = validation.HeldOutValidator(64, photos, photos, torch.device("cpu"), at_most=6)
     for asked in (looks.held_names, looks.known):
         assert asked[0] < "dish 04" and asked[-1] > "dish 15" and len(set(asked)) == 6

@@ -91,7 +91,7 @@ class Index:
         self.threads.append(threading.current_thread().name)
         return Nearest([("tea", 0.0)], 0, exists=True)
 
-    def alike(self, picture: object, *, japanese: bool) -> None:
+    def alike(self, picture: object, *, language: str) -> None:
         """Knows no photographs."""
 
 

@@ -73,7 +73,7 @@ def test_shards_of_a_split(tmp_path: Path, cache: Path) -> None:
     assert photos.images.shape == (3, 16, 16, 3)
     assert photos.images.dtype == np.uint8
     assert photos.names == ["ramen", "pesto", "blue soup"]
-    assert photos.names_ja == ["ラーメン", None, None]
+    assert photos.names_in("ja") == ["ラーメン", None, None]
     assert photos.kinds == ["class", "free", "free"]
     assert photos.sources == ["a", "train-00000-of-00002", "train-00001-of-00002"]
     assert colours(photos) == [RED, GREEN, BLUE]
@@ -85,7 +85,7 @@ def test_one_parquet_file_is_taken_whole(tmp_path: Path, cache: Path) -> None:
     file = shard(tmp_path / "cafeteria.parquet", rows)
     for split in ("train", "validation"):
         photos = load(file, 8, split, cache=cache)
-        assert photos.names == photos.names_ja == ["抹茶カレー"]  # the only name given
+        assert photos.names == photos.names_in("ja") == ["抹茶カレー"]  # the only name given
         assert colours(photos) == [GREEN]
 
 
@@ -115,7 +115,7 @@ def test_folder_named_by_file_names(photos_folder: Path, cache: Path) -> None:
     assert sorted(photos.names) == expected
     assert set(photos.kinds) == {"free"}
     assert set(photos.sources) == {"my dishes"}
-    assert photos.names_ja == [None] * 12
+    assert photos.names_in("ja") == [None] * 12
 
 
 def test_folder_with_splits(photos_folder: Path, cache: Path) -> None:
@@ -148,7 +148,7 @@ def test_folder_with_metadata(
         (photos_folder / "metadata.jsonl").write_text("\n".join(lines) + "\n\n")
     photos = load(photos_folder, 16, cache=cache)
     assert photos.names == ["emerald stew", "blue, wobbly pudding"]
-    assert photos.names_ja == ["翠のシチュー", None]
+    assert photos.names_in("ja") == ["翠のシチュー", None]
     assert colours(photos) == [GREEN, BLUE]
     assert "gone.png" in caplog.text
     assert f"not listed.png: it is not in metadata.{kind}" in caplog.text
@@ -272,8 +272,8 @@ def test_names_of_one_dish_may_have_any_of_these(separator: str, tmp_path: Path)
     table = tmp_path / "names.tsv"
     table.write_bytes(f"\ufeffen\tja\r\narroz{separator}chaufa\tチャウファ\r\nbeef stew\t牛|シチュー\r\n".encode())
     rice, stew = read_pairs(table)
-    assert rice.en.startswith("arroz") and rice.en.endswith("chaufa") and rice.ja == ("チャウファ",)
-    assert stew == Pair("beef stew", ("牛", "シチュー"))
+    assert rice.name.startswith("arroz") and rice.name.endswith("chaufa") and rice.translations == ("チャウファ",)
+    assert stew == Pair("beef stew", ("牛", "シチュー"), "ja")
 
 
 @pytest.mark.parametrize(("name", "expected"), [

@@ -148,16 +148,17 @@ def test_names_alike_have_bags_alike() -> None:
 
 def test_pairs_differ_in_one_word_whose_colours_are_those_of_the_table() -> None:
     pairs = word_swap.contrasts(60)
-    assert len({pair.english for pair in pairs}) == 60
+    assert len({pair.names["en"] for pair in pairs}) == 60
     assert pairs == word_swap.contrasts(60)
-    assert ("tomato ramen", "matcha ramen") in {pair.english for pair in pairs}
-    assert ("トマトラーメン", "抹茶ラーメン") in {pair.japanese for pair in pairs}
+    assert ("tomato ramen", "matcha ramen") in {pair.names["en"] for pair in pairs}
+    assert ("トマトラーメン", "抹茶ラーメン") in {pair.names["ja"] for pair in pairs}
     ingredients = {word.en: word for word in words("ingredient")}
     for pair in pairs:
         a, b = (ingredients[word] for word in pair.words)
         assert (a.colour, b.colour) == pair.colours
-        assert pair.english[0].removeprefix(a.en) == pair.english[1].removeprefix(b.en)
-        assert pair.japanese[0].removeprefix(a.before[0]) == pair.japanese[1].removeprefix(b.before[0])
+        english, japanese = pair.names["en"], pair.names["ja"]
+        assert english[0].removeprefix(a.en) == english[1].removeprefix(b.en)
+        assert japanese[0].removeprefix(a.before[0]) == japanese[1].removeprefix(b.before[0])
 
 
 def test_a_pair_follows_its_words_only_the_right_way_round() -> None:
@@ -326,7 +327,7 @@ def test_the_report_is_one_file_with_its_pictures(whole: Evaluation, tmp_path: P
     figures_of = ("stage 1, bicubic", "Copy rate", "not reached", "SqueezeNet", "Highest spectral peak")
     for text in ("tomato soup", "トマトラーメン", *figures_of):
         assert text in html
-    sample = figures.report.Sample("<script>", "", np.zeros((4, 4, 3), np.uint8), None, [])
+    sample = figures.report.Sample("<script>", {}, np.zeros((4, 4, 3), np.uint8), None, [])
     hostile = figures.report.ReportImages([sample])
     assert "<script>" not in figures.report.render(whole.figures, {"64": hostile, "256": hostile})
 

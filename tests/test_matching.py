@@ -144,7 +144,7 @@ class Eye(nn.Module):
 def photos(count: int = 40) -> Photos:
     images = np.random.default_rng(0).integers(0, 256, (count, 8, 8, 3), dtype=np.uint8)
     names = [f"dish {i}" for i in range(count)]
-    return Photos(images, names, [None] * count, ["free"] * count, ["test"] * count)
+    return Photos(images, names, [{}] * count, ["free"] * count, ["test"] * count)
 
 
 def test_image_features_are_cached(tmp_path: Path) -> None:
@@ -179,5 +179,5 @@ def test_other_photos_have_other_features(tmp_path: Path) -> None:
     eye, some = Eye(), photos()
     images = some.images.copy()
     images[1] = 255 - images[1]  # one file replaced, its name kept
-    other = Photos(images, some.names, some.names_ja, some.kinds, some.sources)
+    other = Photos(images, some.names, some.translations, some.kinds, some.sources)
     assert not np.array_equal(image_features(some, eye, tmp_path), image_features(other, eye, tmp_path))  # type: ignore[arg-type]

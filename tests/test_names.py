@@ -82,7 +82,7 @@ def test_long_names_are_cut_with_a_notice() -> None:
     assert name.text == "鮭" * MAX_CODE_POINTS
     (notice,) = name.notices
     assert "80" in notice
-    assert "80文字" in notice.message("ja")  # type: ignore[attr-defined]
+    assert "80文字" in notice.messages["ja"]  # type: ignore[attr-defined]
     assert normalize("鮭" * MAX_CODE_POINTS).notices == ()
     assert normalize("  " + "鮭" * MAX_CODE_POINTS + " " * 20_000).notices == ()
 

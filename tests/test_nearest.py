@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from app.application import create_app
 from app.settings import Settings
 from model import nearest
 from model.checkpoint import CheckpointError, version
+from model.languages import Language
 from model.nearest import NamesIndex, write_index
 from model.pipeline import Pipeline
 from tests.conftest import NAMES, make_checkpoint
@@ -28,13 +30,13 @@ class Photos:
     """Flat pictures, each of one colour, with names."""
 
     names: list[str]
-    names_ja: list[str | None]
+    translations: list[Mapping[Language, str]]
     images: np.ndarray[Any, Any]
 
 
 def flat(names: list[str], seed: int = 0) -> Photos:
     colours = np.random.default_rng(seed).integers(0, 256, (len(names), 1, 1, 3), np.uint8)
-    return Photos(names, [None] * len(names), np.broadcast_to(colours, (len(names), 64, 64, 3)))
+    return Photos(names, [{}] * len(names), np.broadcast_to(colours, (len(names), 64, 64, 3)))
 
 
 def cloud(count: int, seed: int = 0) -> torch.Tensor:
@@ -113,7 +115,7 @@ def test_pictures_are_told_apart_by_their_colours_and_layout(tmp_path: Path) -> 
     names = [f"dish {k // 2}" for k in range(60)]
     plain = Pipeline.load(folder, "cpu")
     assert plain.names_index is None
-    write_index(folder, Photos(names, [None] * 60, images), plain.embed)
+    write_index(folder, Photos(names, [{}] * 60, images), plain.embed)
     index = Pipeline.load(folder, "cpu").names_index
     assert index is not None
     larger = images[7].repeat(4, 0).repeat(4, 1)
@@ -131,7 +133,7 @@ def test_pictures_are_told_apart_by_their_colours_and_layout(tmp_path: Path) -> 
 def test_what_a_picture_is_like_is_said_in_japanese_where_it_is_known(tmp_path: Path) -> None:
     folder = make_checkpoint(tmp_path / "checkpoint")
     photos = flat(["tea", "pea soup", "tomato ramen", "cake"])
-    photos.names_ja = ["お茶", None, "トマトラーメン", None]
+    photos.translations = [{"ja": "お茶"}, {}, {"ja": "トマトラーメン"}, {}]
     write_index(folder, photos, Pipeline.load(folder, "cpu").embed)
     with (
         serve(create_app(Settings(), Pipeline.load(folder, "cpu"))) as url,
@@ -150,7 +152,7 @@ def test_what_a_picture_is_like_is_said_in_japanese_where_it_is_known(tmp_path: 
     safetensors.torch.save_file(tensors, path)
     index = NamesIndex.load(folder, 32)
     assert index is not None
-    found = index.alike(photos.images[0], japanese=True)
+    found = index.alike(photos.images[0], language="ja")
     assert found is not None and found == index.alike(photos.images[0])
     tensors["look.owners"] = tensors["look.owners"] + 4
     safetensors.torch.save_file(tensors, path)
@@ -172,8 +174,7 @@ def test_of_too_many_names_those_with_most_photographs_are_kept(
     folder = make_checkpoint(tmp_path / "checkpoint")
     pipeline = Pipeline.load(folder, "cpu")
     photos = flat(["tea", "Ramen", "cake", "ramen", "cake"])
-    photos.names_ja = [None, "ラーメン", None, "ラーメン", None]
-    photos.names_ja[4] = "ラーメン"
+    photos.translations = [{}, {"ja": "ラーメン"}, {}, {"ja": "ラーメン"}, {"ja": "ラーメン"}]
     write_index(folder, photos, pipeline.embed)
     index = NamesIndex.load(folder, pipeline.text.embedding_dim)
     assert index is not None

@@ -111,7 +111,7 @@ def test_a_seed_outside_the_range_is_refused(pipeline: Pipeline, seed: object) -
 def test_letters_that_are_read_as_bytes_are_told(pipeline: Pipeline, name: str, unknown: str) -> None:
     (notice,) = pipeline.notices(normalize(name))
     assert f" met {unknown}, " in notice
-    assert notice.message("ja").startswith(f"{unknown}は")  # type: ignore[attr-defined]
+    assert notice.messages["ja"].startswith(f"{unknown}は")  # type: ignore[attr-defined]
     assert pipeline.notices(normalize("salmon, (tomato) ramen: 100%?!")) == ()
 
 

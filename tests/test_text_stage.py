@@ -366,7 +366,7 @@ def test_the_teacher_can_stand_where_its_student_does(tmp_path: Path, fake: type
 
 
 def test_pairs_are_read_with_their_variants(data: Path, tmp_path: Path) -> None:
-    assert read_pairs(data / "names.tsv", "train")[0] == Pair("miso soup", ("味噌汁", "みそ汁"))
+    assert read_pairs(data / "names.tsv", "train")[0] == Pair("miso soup", ("味噌汁", "みそ汁"), "ja")
     assert len(read_pairs(data / "names.tsv")) == 4
     (tmp_path / "wrong.tsv").write_text("a\tb\n1\t2\n")
     with pytest.raises(DataError, match=r"wrong\.tsv"):
@@ -377,14 +377,14 @@ def test_pairs_are_read_with_their_variants(data: Path, tmp_path: Path) -> None:
 
 def test_composed_names_are_made_once(tmp_path: Path) -> None:
     first = composed_pairs(tmp_path / "composed.tsv", 20, seed=1)
-    assert len(first) == 20 == len({pair.en for pair in first})
+    assert len(first) == 20 == len({pair.name for pair in first})
     assert composed_pairs(tmp_path / "composed.tsv", 20, seed=2) == first
 
 
 def test_held_out_are_validation_names_but_not_class_names() -> None:
     images = np.zeros((2, 1, 1, 3), np.uint8)
-    photos = Photos(images, ["Pea Soup", "ramen"], [None, "ラーメン"], ["free", "class"], ["", ""])
-    names = held_out([Pair("squid ink bun", ("イカ墨パン",))], photos)
+    photos = Photos(images, ["Pea Soup", "ramen"], [{}, {"ja": "ラーメン"}], ["free", "class"], ["", ""])
+    names = held_out([Pair("squid ink bun", ("イカ墨パン",), "ja")], photos)
     assert names == {"pea soup", "squid ink bun", "イカ墨パン"}
     assert key("ＰＥＡ  soup") == "pea soup"
 
@@ -410,13 +410,8 @@ def test_recall_among_draws_different_names() -> None:
 
 def test_retrieval_is_ja_to_en_then_en_to_ja() -> None:
     table = {"a": [1.0, 0, 0], "b": [0, 1.0, 0], "あ": [1.0, 0, 0.0], "い": [0.9, 0.1, 0]}
-    pairs = [Pair("a", ("あ",)), Pair("b", ("い",))]
+    pairs = [Pair("a", ("あ",), "ja"), Pair("b", ("い",), "ja")]
     assert retrieval(lambda names: torch.tensor([table[name] for name in names]), pairs) == (0.5, 1.0)
-
-
-def test_japanese_is_told_by_its_script() -> None:
-    assert all(map(text_teacher.is_japanese, ["ラーメン", "炒飯", "みそ soup"]))
-    assert not any(map(text_teacher.is_japanese, ["ramen", "crème brûlée", "борщ"]))
 
 
 def test_a_schedule_warms_up_and_ends_at_nothing() -> None:

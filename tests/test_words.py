@@ -4,12 +4,13 @@ import unicodedata
 
 import pytest
 
+from model.languages import Language
 from model.words import ROLES, compose, surprise, vocabulary, words
 
 
 def composed(count: int, seed: int = 0) -> list[tuple[str, str]]:
     rng = random.Random(seed)
-    return [compose(rng) for _ in range(count)]
+    return [(names["en"], names["ja"]) for names in (compose(rng) for _ in range(count))]
 
 
 def test_vocabulary_is_whole() -> None:
@@ -97,7 +98,7 @@ def test_composition_uses_every_role() -> None:
 
 
 @pytest.mark.parametrize(("language", "letters"), [("en", r"[a-z' ]+"), ("ja", r"[^A-Za-z\s]+")])
-def test_surprise_speaks_the_language(language: str, letters: str) -> None:
+def test_surprise_speaks_the_language(language: Language, letters: str) -> None:
     rng = random.Random(1)
     names = [surprise(language, rng) for _ in range(50)]
     assert len(set(names)) == 50

@@ -11,13 +11,14 @@ from fastapi import APIRouter, Depends, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app import dependencies, featured, morph, permalinks, responses, share_card, texts
+from app import dependencies, featured, morph, permalinks, responses, share_card
 from app.dependencies import Language, ServedPictures
 from app.errors import ApiError
 from app.pictures import MEDIA_TYPES
 from app.request_parsing import Address, PictureAddress, check_picture, order_of, read_query
 from app.routes.api import IMAGE, read_picture_address, takes
 from app.routes.problems import NOT_HERE, PROBLEMS
+from model.languages import DEFAULT, LANGUAGES, OTHERS
 
 router = APIRouter()
 
@@ -29,7 +30,7 @@ def _card_parameters() -> list[dict[str, Any]]:
     is wanted whole or not at all."""
     lang = {
         "type": "string",
-        "enum": list(texts.LANGUAGES),
+        "enum": [*OTHERS, DEFAULT],
         "description": "Of the card's own words; by default the cookie's or Accept-Language's",
     }
     properties = Address.model_json_schema()["properties"] | {"lang": lang}
@@ -71,7 +72,7 @@ async def card(request: Request, pictures: ServedPictures, language: Language) -
 
     key = ("card", share_card.DESIGN, language, *(dish.query() for dish in dishes))
     headers = {"ETag": pictures.etag(*key), "Cache-Control": DAY if len(dishes) == 1 else "public, max-age=3600"}
-    if read_query(request, ("lang",)).get("lang") not in texts.LANGUAGES:
+    if read_query(request, ("lang",)).get("lang") not in LANGUAGES:
         headers["Vary"] = "Accept-Language, Cookie"
     if unchanged := permalinks.unchanged(request, headers):
         return unchanged

@@ -19,6 +19,7 @@ from app.dependencies import ServedPictures
 from app.errors import ApiError
 from app.pages import dish_url
 from app.request_parsing import MAX_PICTURES, Whole, check, read_body
+from model.languages import LISTED
 from model.pipeline import MAX_SEED
 
 router = APIRouter(prefix="/v1")
@@ -32,7 +33,7 @@ class ImagesRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    prompt: str = Field(description="The dish's name, in Japanese or English.", examples=["pumpkin sushi"])
+    prompt: str = Field(description=f"The dish's name, in {LISTED}.", examples=["pumpkin sushi"])
     n: Annotated[int, Whole, Field(ge=1, le=MAX_PICTURES)] | None = Field(1, description="How many pictures.")
     size: Literal["256x256", "64x64", "auto"] | None = Field("auto", description="auto is 256x256.")
     response_format: Literal["url", "b64_json"] | None = Field(

@@ -27,8 +27,9 @@ from model.adaptation.regularization import PLANS, AdaptationPlan, adaptation_pr
 from model.checkpoint import SHIPPED
 from model.data.inspection import SMALL, Findings, look
 from model.data.layouts import DataError
-from model.data.photos import Photos
+from model.data.photos import Photos, by_photo
 from model.generators import PICTURE_SIZE
+from model.languages import OTHERS
 from model.pipeline import Pipeline, choose_device
 from model.text_encoder import Tokenizer
 from model.training.name_sampler import COMPOSED, NameSampler
@@ -132,7 +133,7 @@ class AdaptationRun:
     @cached_property
     def recombined(self) -> list[str]:
         """Made-up names of the photographs' words, for the report and the grids. Nothing trains on them."""
-        names = [*self.photos.names, *filter(None, self.photos.names_ja)]
+        names = self.photos.all_names()
         tokenizer = Tokenizer.load(self.base / checkpoint.TOKENIZER)
         return recombine(names, self.config.recombined, self.seed, tokenizer.pieces)
 
@@ -226,8 +227,9 @@ def start(
     )  # fmt: skip
     start_checkpoint(run.base, source)
     buffer = io.BytesIO()
-    texts = {"names": photos.names, "names_ja": [name or "" for name in photos.names_ja], "kinds": photos.kinds,
-             "sources": photos.sources, "left": alignment.left, "rows": alignment.rows}  # fmt: skip
+    translated = {f"names_{language}": [name or "" for name in photos.names_in(language)] for language in OTHERS}
+    texts = {"names": photos.names, **translated, "kinds": photos.kinds, "sources": photos.sources,
+             "left": alignment.left, "rows": alignment.rows}  # fmt: skip
     np.savez(buffer, images=photos.images, held=held, small=small, before=alignment.before,
              texts=np.array(json.dumps(texts)))  # fmt: skip
     checkpoint.write_file(run.folder / "photos.npz", buffer.getvalue())
@@ -297,8 +299,8 @@ def resume_run(
     read_options(file.parent).resumed(asked, {"device", "minutes"}, out).write(file.parent)
     with np.load(file.with_name("photos.npz")) as stored:
         texts = json.loads(str(stored["texts"]))
-        names_ja = [name or None for name in texts["names_ja"]]
-        photos = Photos(stored["images"], texts["names"], names_ja, texts["kinds"], texts["sources"])
+        translations = by_photo({language: texts[f"names_{language}"] for language in OTHERS})
+        photos = Photos(stored["images"], texts["names"], translations, texts["kinds"], texts["sources"])
         masks = {"held": stored["held"], "small": stored["small"]}
         # Runs that an earlier version began are not aligned.
         alignment = Alignment(texts["left"], texts["rows"], stored["before"]) if "before" in stored else Alignment()

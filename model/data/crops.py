@@ -119,7 +119,7 @@ def load_crops(
     return Photos(
         np.stack(pictures),
         [row.name for row in kept],
-        [row.name_ja for row in kept],
+        [row.translations for row in kept],
         [row.kind for row in kept],
         [row.source for row in kept],
     )

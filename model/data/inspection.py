@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import chain
@@ -20,6 +20,7 @@ from model.data.file_names import has_words, joined, spelling
 from model.data.layouts import DataError, Row, listing, passed_over
 from model.data.photos import Photos
 from model.generators import PICTURE_SIZE
+from model.languages import Language
 from model.names import normalize
 from model.text_encoder import Tokenizer
 
@@ -135,11 +136,11 @@ def look(data: Path | str, tokenizer: Tokenizer) -> Findings:
     kept = [photos[n] for n in named]
     labels, names = [photo.row.label for photo in kept], [photo.row.name for photo in kept]
     images = np.array([photo.seen.image for photo in kept], np.uint8).reshape(-1, PICTURE_SIZE, PICTURE_SIZE, 3)
-    japanese = [photo.row.name_ja for photo in kept]
+    translations = [photo.row.translations for photo in kept]
     findings = Findings(
-        photos=Photos(images, names, japanese, [p.row.kind for p in kept], [p.row.source for p in kept]),
+        photos=Photos(images, names, translations, [p.row.kind for p in kept], [p.row.source for p in kept]),
         labels=labels,
-        groups=_groups(names, japanese, alike),
+        groups=_groups(names, translations, alike),
         small=[i for i, photo in enumerate(kept) if photo.seen.side < SMALL],
         blurred=[i for i, image in enumerate(images) if _sharpness(image) < SHARP],
         left_out=left_out,
@@ -172,8 +173,9 @@ def _refusal(findings: Findings) -> str:
 
 
 def _normalized(row: Row) -> Row:
-    name, japanese = normalize(row.name).text, row.name_ja and normalize(row.name_ja).text
-    return Row(row.label, name if has_words(name) else "", japanese, row.kind, row.source)
+    name = normalize(row.name).text
+    translations = {language: normalize(other).text for language, other in row.translations.items()}
+    return Row(row.label, name if has_words(name) else "", translations, row.kind, row.source)
 
 
 def _see(photo: bytes | Path) -> Decoded | str:
@@ -236,12 +238,12 @@ def _alike(images: Sequence[NDArray[np.uint8]]) -> list[tuple[int, int]]:
 
 
 def _groups(
-    names: Sequence[str], japanese: Sequence[str | None], alike: Sequence[tuple[int, int]]
+    names: Sequence[str], translations: Sequence[Mapping[Language, str]], alike: Sequence[tuple[int, int]]
 ) -> list[int]:
     """Numbers that photos share which have a name in common, however it is written or numbered, or look alike."""
     first: dict[str, int] = {}
-    same = [(first.setdefault(spelling(name), row), row) for row, both in enumerate(zip(names, japanese, strict=True))
-            for name in both if name]  # fmt: skip
+    every = [[own, *others.values()] for own, others in zip(names, translations, strict=True)]
+    same = [(first.setdefault(spelling(name), row), row) for row, own in enumerate(every) for name in own if name]
     groups = list(range(len(names)))
     for a, b in [*same, *alike]:
         old, new = groups[b], groups[a]

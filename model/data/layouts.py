@@ -4,10 +4,11 @@ Four layouts are understood (`find` tells them apart by what it finds):
 
 * Parquet shards with an image column, as Hugging Face datasets has them: `train-*.parquet`,
   `validation-*.parquet` in a folder (or its `data/`), or a single `.parquet` file.
-  Columns: an image ({bytes, path} or bytes), `name`, and optionally `name_ja`, `kind`, `source`, `pixels`.
+  Columns: an image ({bytes, path} or bytes), `name`, and optionally `kind`, `source`, `pixels`, and names in other
+  languages (`name_ja`, as `TRANSLATED` has them).
 * A folder of photos that are named after their dishes: `smoky_beetroot_ramen.jpg`, or `beetroot ramen/1.jpg`. HEIC too,
   as phones make it. `model.data.file_names` reads the names.
-* A folder of photos with a `metadata.csv`, `.tsv` or `.jsonl`: `file_name`, `name`, optionally `name_ja`.
+* A folder of photos with a `metadata.csv`, `.tsv` or `.jsonl`: `file_name`, `name`, optionally `name_ja` etc.
 * torchvision's Food101: `food-101/images/<class>/*.jpg` and `food-101/meta/*.json`.
 """
 
@@ -17,7 +18,7 @@ import json
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -28,8 +29,12 @@ import pyarrow.parquet as pq
 
 from model.data.file_names import dish_names
 from model.data.folder_contents import EXTENSIONS, Contents, contents, label
+from model.languages import LANGUAGES, OTHERS, Language, written_in
 from model.names import InvalidName, normalize
 
+TRANSLATED: dict[Language, str] = {language: f"name_{language}" for language in OTHERS}
+"""The columns of names in other languages than the default one's, which is in `name`."""
+NAMES = ("name", *TRANSLATED.values())
 BATCH = 64  # photos read at once
 NAMED = 5  # how many files that are not read are named one by one
 NO_NAME = "neither it nor its folder has a dish's name"
@@ -45,7 +50,9 @@ class Row:
 
     label: str
     name: str
-    name_ja: str | None = None
+    """In the default language, or the only one given."""
+    translations: Mapping[Language, str] = field(default_factory=dict)
+    """Names in the other languages that there is one in."""
     kind: str = "free"
     source: str = ""
 
@@ -141,22 +148,22 @@ def _list_parquet(files: list[Path], min_pixels: int) -> Listing:
             if "name" not in names:
                 raise DataError(f"{file}: no column `name` (it has {', '.join(names)})")
             columns.append(_image_column(file, shard.schema_arrow))
-            wanted = [column for column in ("name", "name_ja", "kind", "source", "pixels") if column in names]
+            wanted = [column for column in (*NAMES, "kind", "source", "pixels") if column in names]
             table = shard.read(columns=wanted).to_pylist()
         except (pa.ArrowException, OSError) as error:
             raise DataError(f"{file}: not a readable Parquet file: {error}") from error
         kept: list[bool] = []
         for index, record in enumerate(table):
             label = f"{file.name} row {index}"
-            name, name_ja = _clean(record["name"]), _clean(record.get("name_ja"))
+            name, translations = _names(record)
             pixels = record.get("pixels")
             small = pixels is not None and pixels < min_pixels
-            if not small and not (name or name_ja):
+            if not small and not name:
                 skipped.append(f"{label}: it has no name")
-            kept.append(not small and bool(name or name_ja))
+            kept.append(not small and bool(name))
             if kept[-1]:
                 kind, source = record.get("kind") or "free", record.get("source") or file.stem
-                rows.append(Row(label, name or name_ja, name_ja or None, kind, source))
+                rows.append(Row(label, name, translations, kind, source))
         keep.append(kept)
 
     def photos() -> Iterator[bytes | Path]:
@@ -223,16 +230,16 @@ def _list_metadata(root: Path, table: Path, inside: Contents) -> Listing:
             skipped.append(f"{table.name} line {line}: {record}")
             continue
         file_name = str(record.get("file_name") or "").strip()
-        name, name_ja = (_clean(_unquoted(record.get(column))) for column in ("name", "name_ja"))
+        name, translations = _names({column: _unquoted(record.get(column)) for column in NAMES})
         path = photo_of(file_name)
         if path is None:
             skipped.append(f"{table.name} line {line}: no photo {file_name!r} in {root}")
             continue
         unlisted.pop(path, None)
-        if not (name or name_ja):
+        if not name:
             skipped.append(f"{table.name} line {line}: {file_name} has no name")
             continue
-        rows.append(Row(label(path, root), name or name_ja, name_ja or None, source=root.name))
+        rows.append(Row(label(path, root), name, translations, source=root.name))
         found.append(path)
     skipped += [f"{label(path, root)}: it is not in {table.name}" for path in unlisted]
     return Listing(rows, lambda: iter(found), skipped, passed=dict(inside.passed))
@@ -334,9 +341,10 @@ def _record(columns: list[str], values: list[str], mark: str) -> dict[str, str] 
         last = len(columns) - 1  # nothing comes after the name: all of it is the name
         values = [*values[:last], mark.join(values[last:])]
     record = dict(zip(columns, [*values, *[""] * (len(columns) - len(values))], strict=True))
-    japanese = record.get("name_ja", "")
-    if japanese[:1].isspace() and not re.search("[ぁ-ヿ一-鿿]", japanese):
-        return f"name_ja would be {japanese.strip()!r}; {QUOTE.format(mark)}"
+    for language, column in TRANSLATED.items():
+        name = record.get(column, "")
+        if name[:1].isspace() and LANGUAGES[language].letters and written_in(name) != language:
+            return f"{column} would be {name.strip()!r}; {QUOTE.format(mark)}"
     return record
 
 
@@ -346,6 +354,12 @@ def _unquoted(name: object) -> object:
         return name
     whole = re.fullmatch("\\s*(?:“(.*)”|„(.*)[“”]|‘(.*)’|\"(.*)\"|'([^']*)')\\s*", name, re.DOTALL)
     return next(filter(None, whole.groups()), "") if whole else name
+
+
+def _names(record: Mapping[str, object]) -> tuple[str, dict[Language, str]]:
+    """The name in the default language, or else the first that there is, or ""; and those in the other languages."""
+    translations = {language: name for language, column in TRANSLATED.items() if (name := _clean(record.get(column)))}
+    return _clean(record.get("name")) or next(iter(translations.values()), ""), translations
 
 
 def _clean(name: object) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from model.checkpoint import write_file
 from model.data.layouts import DataError
 from model.data.photos import Photos
+from model.languages import DEFAULT, LANGUAGES, OTHERS, Language
 from model.words import compose
 
 WORDS = Path(__file__).parents[1] / "words.tsv"
@@ -21,13 +22,21 @@ WORDS = Path(__file__).parents[1] / "words.tsv"
 class Pair:
     """The names of one dish."""
 
-    en: str
-    ja: tuple[str, ...]
-    """Variants, the commonest first."""
+    name: str
+    """In the default language."""
+    translations: tuple[str, ...]
+    """In another: variants, the commonest first."""
+    language: Language
+    """Of the translations."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (self.name, *self.translations)
 
 
 def read_pairs(table: Path, split: str | None = None) -> list[Pair]:
-    """Pairs of a tab-separated table with columns `en`, `ja` (variants joined by a bar) and perhaps `split`.
+    """Pairs of a tab-separated table with a column a language (`en`, `ja`) and perhaps `split`. Variants are joined by
+    a bar. A language that no column has is passed over, but for the default one.
 
     Raises:
         DataError: the table cannot be read or lacks a column.
@@ -37,26 +46,33 @@ def read_pairs(table: Path, split: str | None = None) -> list[Pair]:
             rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{table}: the table of names cannot be read: {error}") from error
-    if rows and not {"en", "ja", *(["split"] if split else [])} <= rows[0].keys():
-        raise DataError(f"{table}: expected the columns en, ja and split, found {', '.join(rows[0])}")
-    kept = (row for row in rows if split is None or row["split"] == split)
-    return [Pair(row["en"], tuple(filter(None, row["ja"].split("|")))) for row in kept if row["en"] and row["ja"]]
+    if not rows:
+        return []
+    others = [language for language in OTHERS if language in rows[0]]
+    if not others or not {DEFAULT, *(["split"] if split else [])} <= rows[0].keys():
+        raise DataError(f"{table}: expected the columns {', '.join(LANGUAGES)} and split, found {', '.join(rows[0])}")
+    return [
+        Pair(row[DEFAULT], tuple(filter(None, row[language].split("|"))), language)
+        for row in rows
+        for language in others
+        if (split is None or row["split"] == split) and row[DEFAULT] and row[language]
+    ]
 
 
 def composed_pairs(table: Path, count: int, seed: int = 0) -> list[Pair]:
-    """`count` names of dishes that nobody cooked, from `model.words.compose`, kept in `table`.
+    """The names of `count` dishes that nobody cooked, from `model.words.compose`, kept in `table`.
 
     They stand beside the teacher's vectors, since those are what is costly: once written, the table is read.
     """
     if not table.exists():
         rng = random.Random(seed)
-        names: dict[str, str] = {}
-        while len(names) < count:
-            en, ja = compose(rng)
-            names.setdefault(en, ja)
-        lines = ["en\tja", *(f"{en}\t{ja}" for en, ja in names.items())]
-        write_file(table, ("\n".join(lines) + "\n").encode())
-    return read_pairs(table)[:count]
+        dishes: dict[str, dict[Language, str]] = {}
+        while len(dishes) < count:
+            names = compose(rng)
+            dishes.setdefault(names[DEFAULT], names)
+        lines = [LANGUAGES, *(names.values() for names in dishes.values())]
+        write_file(table, "".join("\t".join(line) + "\n" for line in lines).encode())
+    return read_pairs(table)[: count * len(OTHERS)]
 
 
 def key(name: str) -> str:
@@ -73,25 +89,26 @@ def held_out(pairs: Iterable[Pair], photos: Photos | None, classes: Collection[s
         classes: further names that training may have, as those of the training photos' classes.
     """
     free = set(map(key, classes))
-    names = {key(name) for pair in pairs for name in (pair.en, *pair.ja)}
+    names = {key(name) for pair in pairs for name in pair.names}
     if photos is not None:
-        for en, ja, kind in zip(photos.names, photos.names_ja, photos.kinds, strict=True):
+        for name, translations, kind in zip(photos.names, photos.translations, photos.kinds, strict=True):
+            own = set(map(key, [name, *translations.values()]))
             if kind == "class":
-                free |= {key(en), key(ja or en)}
+                free |= own
             else:
-                names |= {key(en), key(ja or en)}
+                names |= own
     return names - free
 
 
-def japanese_rows(photos: Photos) -> list[int]:
-    """The photos that have a name in either language."""
-    return [i for i, name in enumerate(photos.names_ja) if name]
+def rows_in(photos: Photos, language: Language) -> list[int]:
+    """The photos that have a name in a language."""
+    return [i for i, name in enumerate(photos.names_in(language)) if name]
 
 
 def class_names(photos: Photos) -> set[str]:
-    """The names of the photos' classes, in both languages."""
-    rows = zip(photos.names, photos.names_ja, photos.kinds, strict=True)
-    return {name for en, ja, kind in rows if kind == "class" for name in (en, ja) if name}
+    """The names of the photos' classes, in every language."""
+    rows = zip(photos.names, photos.translations, photos.kinds, strict=True)
+    return {name for own, others, kind in rows if kind == "class" for name in (own, *others.values())}
 
 
 def read_names(data: Path, split: str) -> list[Pair]:

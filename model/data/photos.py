@@ -7,7 +7,7 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from model.data.decoding import Decoded, TooSmall, decode
 from model.data.layouts import NO_NAME, DataError, Listing, Row, existing, find, passed_over
+from model.languages import DEFAULT, OTHERS, Language
 
 log = logging.getLogger(__name__)
 
@@ -34,9 +35,9 @@ class Photos:
     images: np.ndarray
     """(N, size, size, 3) uint8, memory-mapped read-only from the cache."""
     names: list[str]
-    """English, or the only name given."""
-    names_ja: list[str | None]
-    """Japanese, where there is one."""
+    """In the default language, or the only one given."""
+    translations: list[Mapping[Language, str]]
+    """Names in the other languages that there is one in."""
     kinds: list[str]
     """"free" (a name of its own) or "class" (one of a few dish classes, shared by many photographs)."""
     sources: list[str]
@@ -48,7 +49,19 @@ class Photos:
     def unnamed(cls, images: np.ndarray) -> "Photos":
         """Pictures, (N, size, size, 3) uint8, of which nothing else is known."""
         n = len(images)
-        return cls(images, [""] * n, [None] * n, [""] * n, [""] * n)
+        return cls(images, [""] * n, [{}] * n, [""] * n, [""] * n)
+
+    def names_in(self, language: Language) -> list[str | None]:
+        """The names in one language; None where there is none."""
+        return [*self.names] if language == DEFAULT else [names.get(language) for names in self.translations]
+
+    def all_names(self) -> list[str]:
+        """Every photograph's name, and then those in the other languages, one language after the other."""
+        return [*self.names, *(name for language in OTHERS for name in self.names_in(language) if name)]
+
+    def name_table(self) -> str:
+        """What distinguishes sets of photographs by their names: a line each, in every language, empty or not."""
+        return "\n".join([*self.names, *(name or "" for language in OTHERS for name in self.names_in(language))])
 
     def take(self, rows: Iterable[int]) -> "Photos":
         """Some of the photographs, in the order of these rows; their pixels are copied."""
@@ -56,7 +69,7 @@ class Photos:
         return Photos(
             np.asarray(self.images[at]),
             [self.names[row] for row in at],
-            [self.names_ja[row] for row in at],
+            [self.translations[row] for row in at],
             [self.kinds[row] for row in at],
             [self.sources[row] for row in at],
         )
@@ -165,7 +178,7 @@ def _decode(listing: Listing, stem: Path, data: Path, size: int, min_pixels: int
         log.warning("%s: passed over what other programs keep there: %s", data, passed_over(listing.passed))
     record = {
         "names": [row.name for row in kept],
-        "names_ja": [row.name_ja for row in kept],
+        **{f"names_{language}": [row.translations.get(language) for row in kept] for language in OTHERS},
         "kinds": [row.kind for row in kept],
         "sources": [row.source for row in kept],
         "skipped": skipped,
@@ -199,6 +212,12 @@ def _summary(skipped: list[str], small: int, min_pixels: int) -> str:
     return ", ".join(parts) or f"none of at least {min_pixels} pixels"
 
 
+def by_photo(names: Mapping[Language, Sequence[str | None]]) -> list[Mapping[Language, str]]:
+    """All photographs' names in each language, or nothing for one → each photograph's, as in `Photos.translations`."""
+    rows = zip(*names.values(), strict=True)
+    return [{language: name for language, name in zip(names, row, strict=True) if name} for row in rows]
+
+
 # ---- the cache -------------------------------------------------------------------------------------------
 
 
@@ -223,7 +242,8 @@ def _read_cache(stem: Path) -> Photos | None:
         images = np.load(stem.with_suffix(".npy"), mmap_mode="r")
         names = record["names"]
         # Room was made for every photo found; the unreadable ones leave an unused end.
-        photos = Photos(images[: len(names)], names, record["names_ja"], record["kinds"], record["sources"])
+        translations = by_photo({language: record[f"names_{language}"] for language in OTHERS})
+        photos = Photos(images[: len(names)], names, translations, record["kinds"], record["sources"])
     except (FileNotFoundError, ValueError, KeyError):
         return None  # absent or damaged: decode
     return photos if len(photos.images) == len(names) else None

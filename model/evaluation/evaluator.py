@@ -26,6 +26,7 @@ from model.data.name_pairs import key
 from model.data.photos import Photos
 from model.features.backbone import EVALUATION, Backbone
 from model.features.matching import MatchingHead, fit, image_features
+from model.languages import LANGUAGES
 
 NETWORK = "EfficientNet-Lite2"
 RESOLUTIONS = {64: 128, 256: 224}  # what pictures of a size are resized to before the network sees them
@@ -93,7 +94,7 @@ class Evaluator:
 
     @torch.inference_mode()
     def read(self, names: Sequence[str]) -> Tensor:
-        """Names in either language → (N, E) of unit norm."""
+        """Names in any language → (N, E) of unit norm."""
         return F.normalize(self.reader(bag(names)), dim=1)
 
 
@@ -130,11 +131,11 @@ def fit_evaluator(
 
 
 def _learn(photos: Photos, features: Tensor, steps: int, head: MatchingHead, reader: nn.Linear) -> None:
-    """Fits head and reader to the photographs and their names, English and Japanese by turns."""
-    names = list(dict.fromkeys([*photos.names, *filter(None, photos.names_ja)]))
+    """Fits head and reader to the photographs and their names, in every language by turns."""
+    names = list(dict.fromkeys(photos.all_names()))
     row = {name: float(i) for i, name in enumerate(names)}
-    pairs = zip(photos.names, photos.names_ja, strict=True)
-    rows = torch.tensor([[row[name], row[japanese] if japanese else torch.nan] for name, japanese in pairs])
+    columns = ([row[name] if name else torch.nan for name in photos.names_in(language)] for language in LANGUAGES)
+    rows = torch.tensor([*columns]).T
     table = torch.cat([bag(names[i : i + 1024]).half() for i in range(0, len(names), 1024)])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -146,6 +147,6 @@ def _learn(photos: Photos, features: Tensor, steps: int, head: MatchingHead, rea
 
 def _key(photos: Photos, features: np.ndarray, steps: int) -> str:
     digest = hashlib.sha256(f"{FORMAT} {steps} {BAG} {EMBEDDING} {features.shape}".encode())
-    digest.update("\n".join([*photos.names, *(name or "" for name in photos.names_ja)]).encode())
+    digest.update(photos.name_table().encode())
     digest.update(np.ascontiguousarray(features[:: max(1, len(features) // 512)]).tobytes())
     return digest.hexdigest()[:16]

@@ -33,6 +33,7 @@ from model.evaluation.metrics import Measure, share
 from model.evaluation.spectrum import SMALLEST, spectral_peaks
 from model.features.text_reader import reader
 from model.generators import PICTURE_SIZE, SKETCH_SIZE, SketchGenerator, Stage1Generator
+from model.languages import DEFAULT, LANGUAGES, OTHERS, Language
 from model.pipeline import Pipeline, choose_device
 from model.training.baselines import BaselineGenerator
 
@@ -52,7 +53,7 @@ class EvaluationConfig:
     """At most so many a kind of name and size; None: one for every validation photograph."""
     seed: int = 0
     translated: int = 500
-    """Pictures from Japanese names, a size."""
+    """Pictures of dishes with names in every language, from each other language's, a size."""
     dishes: int = 20
     """Whose diversity is measured."""
     latents: int = 16
@@ -388,28 +389,38 @@ def faithfulness(context: EvaluationContext, samples: dict[str, SampleSet]) -> d
             "shuffled": measure(part_features, shuffled),
         }
 
-    # The same dishes and latents in both languages, measured against the same English names; and, since a reader of
-    # Japanese would compare with Japanese names, the Japanese ones against these too.
+    # The same dishes and latents in every language that there are names in, measured against the same English names;
+    # and, since a reader of Japanese would compare with Japanese names, the Japanese ones against these too.
     at = {row: i for i, row in enumerate(rows)}
-    both = _some([row for row in rows if validation.names_ja[row]], context.config.translated, context.config.seed)
+    named = {language: names for language in OTHERS if any(names := validation.names_in(language))}
+    all_of = [row for row in rows if named and all(names[row] for names in named.values())]
+    both = _some(all_of, context.config.translated, context.config.seed)
     if len(both) >= FEWEST:
-        japanese = [validation.names_ja[row] or "" for row in both]
-        print(f"{context.size} px: {len(both)} pictures for Japanese names", file=sys.stderr)
-        generated = evaluator.features(context.sample(japanese, context.seeds(both)))
-        names = list(dict.fromkeys(name for name in validation.names_ja if name))
-        index = {name: i for i, name in enumerate(names)}
-        own = [index[name] for name in japanese]
-        read_japanese = evaluator.read(names)
-        figures["languages"] = {
-            "english": measure(features[[at[row] for row in both]], both),
-            "japanese": measure(generated, both),
-            "japanese among Japanese names": metrics.r_precision(evaluator.see(generated), own, read_japanese, AMONG),
-            "photographs": measure(context.seen[both], both),
-            "photographs among Japanese names": metrics.r_precision(
-                evaluator.see(context.seen[both]), own, read_japanese, AMONG
-            ),
-        }
+        among: dict[str, Measure] = {}
+        figures["languages"] = {_figure(DEFAULT): measure(features[[at[row] for row in both]], both)}
+        for language, names in named.items():
+            called, translated = LANGUAGES[language].name, [names[row] or "" for row in both]
+            print(f"{context.size} px: {len(both)} pictures for {called} names", file=sys.stderr)
+            generated = evaluator.features(context.sample(translated, context.seeds(both)))
+            unique = list(dict.fromkeys(filter(None, names)))
+            index = {name: i for i, name in enumerate(unique)}
+            own, read_here = [index[name] for name in translated], evaluator.read(unique)
+            figures["languages"] |= {
+                _figure(language): measure(generated, both),
+                f"{_figure(language)} among {called} names": metrics.r_precision(
+                    evaluator.see(generated), own, read_here, AMONG
+                ),
+            }
+            among[f"photographs among {called} names"] = metrics.r_precision(
+                evaluator.see(context.seen[both]), own, read_here, AMONG
+            )
+        figures["languages"] |= {"photographs": measure(context.seen[both], both), **among}
     return figures
+
+
+def _figure(language: Language) -> str:
+    """What the figures of names in a language are called."""
+    return LANGUAGES[language].name.lower()
 
 
 # ---- diversity -------------------------------------------------------------------------------------------
@@ -494,27 +505,29 @@ def compose(context: EvaluationContext, images: report.ReportImages) -> dict[str
     """Whether pictures of names that differ in one word differ as that word says."""
     config, evaluator = context.config, context.evaluator
     pairs = word_swap.contrasts(config.contrasts)
-    names = [name for pair in pairs for both in (pair.english, pair.japanese) for name in both]
+    names = [name for pair in pairs for both in pair.names.values() for name in both]
+    shape = len(pairs), len(LANGUAGES), 2
     seeds = [config.seed + i for i in range(config.tries)]
     print(f"{context.size} px: {len(names) * config.tries} pictures of {len(pairs)} pairs", file=sys.stderr)
     generated = context.sample([name for name in names for _ in seeds], seeds * len(names))
-    colours = word_swap.middle(generated).reshape(len(pairs), 2, 2, config.tries, 3)
-    seen = evaluator.see(evaluator.features(generated)).view(len(pairs), 2, 2, config.tries, -1).mean(3)
-    read = evaluator.read(names).view(len(pairs), 2, 2, -1)
+    colours = word_swap.middle(generated).reshape(*shape, config.tries, 3)
+    seen = evaluator.see(evaluator.features(generated)).view(*shape, config.tries, -1).mean(3)
+    read = evaluator.read(names).view(*shape, -1)
     figures: dict[str, Any] = {"pairs": len(pairs), "latents": config.tries}
-    by_colour = [[word_swap.follows(pair, *colours[i, j]) for j in range(2)] for i, pair in enumerate(pairs)]
-    by_head = [[_matches(seen[i, j], read[i, j]) for j in range(2)] for i in range(len(pairs))]
-    for j, language in enumerate(("english", "japanese")):
+    places = range(len(LANGUAGES))
+    by_colour = [[word_swap.follows(pair, *colours[i, j]) for j in places] for i, pair in enumerate(pairs)]
+    by_head = [[_matches(seen[i, j], read[i, j]) for j in places] for i in range(len(pairs))]
+    for j, language in enumerate(LANGUAGES):
         colour, head = [c[j] for c in by_colour], [h[j] for h in by_head]
-        figures[language] = {
+        figures[_figure(language)] = {
             "colour": share(colour),
             "head": share(head),
             "both": share([a and b for a, b in zip(colour, head, strict=True)]),
         }
     figures["photographs"] = _photographed(context, pairs)
-    groups = generated.reshape(len(pairs), 2, 2, config.tries, *generated.shape[1:])
+    groups = generated.reshape(*shape, config.tries, *generated.shape[1:])
     for i, pair in enumerate(pairs[: config.shown]):
-        for j, both in enumerate((pair.english, pair.japanese)):
+        for j, both in enumerate(pair.names.values()):
             pictures = list(groups[i, j, 0]), list(groups[i, j, 1])
             images.contrasts.append(report.ContrastImages(both, pair.colours, pictures, by_colour[i][j], by_head[i][j]))
     return figures
@@ -540,7 +553,7 @@ def _photographed(
         return {}
     colours = {word: word_swap.middle(np.asarray(train.images[rows[word]])) for pair in usable for word in pair.words}
     seen = {word: evaluator.see(evaluator.train[rows[word]]).mean(0) for word in colours}
-    read = evaluator.read([name for pair in usable for name in pair.english]).view(len(usable), 2, -1)
+    read = evaluator.read([name for pair in usable for name in pair.names[DEFAULT]]).view(len(usable), 2, -1)
     return {
         "colour": share([word_swap.follows(pair, colours[pair.words[0]], colours[pair.words[1]]) for pair in usable]),
         "head": share(
@@ -564,7 +577,7 @@ def _samples(context: EvaluationContext, samples: SampleSet) -> list[report.Samp
     return [
         report.Sample(
             name,
-            context.validation.names_ja[row] or "",
+            context.validation.translations[row],
             np.array(context.validation.images[row]),
             None if sketches is None else sketches[i],
             list(pictures[i * len(seeds) : (i + 1) * len(seeds)]),
@@ -611,15 +624,15 @@ def goals(sizes: dict[str, Any]) -> list[dict[str, Any]]:
         goal(f"R-precision at {size} px, at least that of photographs",
              both["generated"].value, both["photographs"].value, False)  # fmt: skip
         if languages := figures["faithfulness"]["languages"]:
-            pair = [languages[language].value for language in ("english", "japanese")]
-            goal(f"R-precision at {size} px, the lower language at least nine tenths of the other",
-                 min(pair), 0.9 * max(pair), False)  # fmt: skip
+            values = [languages[_figure(of)].value for of in LANGUAGES if _figure(of) in languages]
+            goal(f"R-precision at {size} px, the lowest language at least nine tenths of the highest",
+                 min(values), 0.9 * max(values), False)  # fmt: skip
         rates = figures["novelty"]
         goal(f"Copy rate at {size} px, at most twice that of photographs",
              rates["generated"].value, 2 * rates["photographs"].value)  # fmt: skip
         for by in ("colour", "head"):
-            shares = [figures["composition"][language][by].value for language in ("english", "japanese")]
-            goal(f"Composition at {size} px by {by}, at least 80%", sum(shares) / 2, 0.8, False)
+            shares = [figures["composition"][_figure(language)][by].value for language in LANGUAGES]
+            goal(f"Composition at {size} px by {by}, at least 80%", sum(shares) / len(shares), 0.8, False)
     return found
 
 
@@ -664,7 +677,7 @@ def table(figures: dict[str, Any]) -> str:
         lines += ["", f"  Copy rate: generated {percent(new['generated'])} · photographs {percent(new['photographs'])}"]
         composed = part["composition"]
         lines += ["", f"  Composition: {composed['pairs']} pairs"]
-        for who in ("english", "japanese", "photographs"):
+        for who in (*map(_figure, LANGUAGES), "photographs"):
             if composed[who]:
                 shares = " · ".join(f"{by} {percent(measure)}" for by, measure in composed[who].items())
                 lines.append(f"    {who:14}{shares}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import jinja2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+from model.languages import Language
 
 Picture = NDArray[np.uint8]  # (H, W, 3)
 QUALITY = 88  # of the JPEG files inside
@@ -23,7 +26,7 @@ class Sample:
     """A validation photograph beside pictures of its name; `sketch` is the first of them after stage 1."""
 
     name: str
-    japanese: str
+    translations: Mapping[Language, str]
     photo: Picture
     sketch: Picture | None
     pictures: list[Picture]

@@ -11,12 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.checkpoint import TOKENIZER, load_network, read_config
-from model.data.name_pairs import Pair, class_names, held_out, japanese_rows, key, read_names
+from model.data.name_pairs import Pair, class_names, held_out, key, read_names, rows_in
 from model.data.photos import Photos, default_cache
 from model.features import text_teacher
 from model.features.backbone import TRAINING, Backbone
 from model.features.matching import RESOLUTION, MatchingHead, fit, image_features, load_photos
 from model.features.retrieval import Embed, recall_among, retrieval
+from model.languages import DEFAULT, LANGUAGES, OTHERS, Language
 from model.text_encoder import TextEncoder, Tokenizer, embed
 
 WHITENINGS = ((256, 1.0), (384, 0.3), (384, 1.0), (384, 10.0), (384, 1e6))  # dimensions, shrinkage
@@ -40,28 +41,31 @@ CHECKS = (
 
 @dataclass(frozen=True)
 class RetrievalRow:
-    """One line of the table: shares in [0, 1], and the spreads of the last two."""
+    """One line of the table: shares in [0, 1]."""
 
     who: str
-    ja_en: float
-    en_ja: float
-    photo_en: tuple[float, float]
-    photo_ja: tuple[float, float]
+    translation: dict[str, float]
+    """From a language to another ("ja→en")."""
+    photographs: dict[Language, tuple[float, float]]
+    """By the language of the names, where there are any; with the spread."""
 
 
 def measure(
     who: str, embedder: Embed, pairs: Sequence[Pair], photos: Photos, images: Tensor, to_images: Embed
 ) -> RetrievalRow:
     """The figures of one embedder; `to_images` embeds names where it meets `images`, (N, E) of the photos."""
-    rows = japanese_rows(photos)
-    return RetrievalRow(
-        who,
-        *(retrieval(embedder, pairs) if pairs else (float("nan"), float("nan"))),
-        recall_among(to_images(photos.names), images, photos.names),
-        recall_among(
-            to_images([photos.names_ja[i] or "" for i in rows]), images[rows], [photos.names[i] for i in rows]
-        ),
-    )
+    translation: dict[str, float] = {}
+    for language in OTHERS:
+        own = [pair for pair in pairs if pair.language == language]
+        back, forth = retrieval(embedder, own) if own else (float("nan"), float("nan"))
+        translation |= {f"{language}→{DEFAULT}": back, f"{DEFAULT}→{language}": forth}
+    found: dict[Language, tuple[float, float]] = {}
+    for language in LANGUAGES:
+        names = photos.names_in(language)
+        if rows := rows_in(photos, language):
+            text = to_images([names[i] or "" for i in rows])
+            found[language] = recall_among(text, images[rows], [photos.names[i] for i in rows])
+    return RetrievalRow(who, translation, found)
 
 
 def measure_student(
@@ -98,8 +102,8 @@ def measure_teacher(
     features = torch.from_numpy(image_features(train, backbone, cache or default_cache()))
     validation = torch.from_numpy(image_features(photos, backbone, cache or default_cache()))
     forbidden = held_out(pairs, photos, class_names(train))
-    known = [p for p in read_names(data, "train") if not forbidden & {key(p.en), *map(key, p.ja)}]
-    names = list(dict.fromkeys([*train.names, *(n for p in known for n in (p.en, *p.ja))]))
+    known = [p for p in read_names(data, "train") if not forbidden & {*map(key, p.names)}]
+    names = list(dict.fromkeys([*train.names, *(n for p in known for n in p.names)]))
     names = [name for name in names if key(name) not in forbidden]
     raw = text_teacher.vectors(names, store)
 
@@ -108,12 +112,14 @@ def measure_teacher(
         return lambda wanted: torch.from_numpy(whitening(wanted, text_teacher.vectors(wanted, store)))
 
     def matched(who: str, embedder: Embed) -> RetrievalRow:
-        english, japanese = embedder(train.names), embedder([name or "-" for name in train.names_ja])
-        japanese[[name is None for name in train.names_ja]] = torch.nan
+        texts = []
+        for listed in map(train.names_in, LANGUAGES):
+            texts.append(embedder([name or "-" for name in listed]))
+            texts[-1][[name is None for name in listed]] = torch.nan
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            linear = nn.Linear(english.shape[1], 256)
-        head = fit(features, torch.stack([english, japanese], 1), train.names, steps, seed, text_head=linear)
+            linear = nn.Linear(texts[0].shape[1], 256)
+        head = fit(features, torch.stack(texts, 1), train.names, steps, seed, text_head=linear)
         with torch.inference_mode():
             images = head(validation)
             return measure(who, embedder, pairs, photos, images, lambda wanted: linear(embedder(wanted)))
@@ -124,7 +130,8 @@ def measure_teacher(
     ]
     if known:
         white = whitened(text_teacher.DIMENSIONS, 1.0)
-        matrix = text_teacher.align(white([p.en for p in known]), white([p.ja[0] for p in known]), seed=seed)
+        translated = white([pair.translations[0] for pair in known])
+        matrix = text_teacher.align(white([pair.name for pair in known]), translated, seed=seed)
         rows.append(matched("teacher, aligned on the pairs", lambda wanted: F.normalize(white(wanted) @ matrix, dim=1)))
     return rows
 
@@ -136,23 +143,21 @@ def best_of(rows: Sequence[RetrievalRow]) -> RetrievalRow:
     """
     return RetrievalRow(
         "teacher, the best whitening of each",
-        max(row.ja_en for row in rows),
-        max(row.en_ja for row in rows),
-        max(row.photo_en for row in rows),
-        max(row.photo_ja for row in rows),
+        {way: max(row.translation[way] for row in rows) for way in rows[0].translation},
+        {language: max(row.photographs[language] for row in rows) for language in rows[0].photographs},
     )
 
 
 def table(rows: Sequence[RetrievalRow]) -> str:
     """The rows as text, in per cent."""
     width = max(len(row.who) for row in rows)
-    lines = [f"{'':{width}}  ja→en  en→ja  name→photo, English  Japanese"]
+    ways = "".join(f"  {way}" for way in rows[0].translation)
+    languages = "".join(f"  {LANGUAGES[language].name:>12}" for language in rows[0].photographs)
+    lines = [f"{'':{width}}{ways}  name→photo:{languages}"]
     for row in rows:
-        (en, en_spread), (ja, ja_spread) = row.photo_en, row.photo_ja
-        lines.append(
-            f"{row.who:{width}}  {100 * row.ja_en:5.1f}  {100 * row.en_ja:5.1f}"
-            f"  {100 * en:8.1f} ± {100 * en_spread:3.1f}      {100 * ja:5.1f} ± {100 * ja_spread:3.1f}"
-        )
+        shares = "".join(f"  {100 * share:5.1f}" for share in row.translation.values())
+        found = "".join(f"  {100 * share:6.1f} ± {100 * sigma:3.1f}" for share, sigma in row.photographs.values())
+        lines.append(f"{row.who:{width}}{shares}{'':13}{found}")
     return "\n".join(lines)
 
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from model.words import Word, words
+from model.languages import LANGUAGES, Language
+from model.words import Word, plain_dish, words
 
 # Ingredients that colour the whole of a dish they are named for, and forms that let them.
 INGREDIENTS = (
@@ -45,13 +46,12 @@ PLAIN: dict[str, tuple[int, int, int]] = {
 
 @dataclass(frozen=True)
 class Contrast:
-    """Two names, in both languages, that differ in one ingredient."""
+    """Two names, in every language, that differ in one ingredient."""
 
     words: tuple[str, str]
     """The two ingredients, in English."""
     colours: tuple[str, str]
-    english: tuple[str, str]
-    japanese: tuple[str, str]
+    names: dict[Language, tuple[str, str]]
 
 
 def contrasts(count: int = 60) -> list[Contrast]:
@@ -74,9 +74,9 @@ def contrasts(count: int = 60) -> list[Contrast]:
 
 
 def _contrast(a: Word, b: Word, form: Word) -> Contrast:
-    english = f"{a.en} {form.head}", f"{b.en} {form.head}"
-    japanese = f"{a.before[0]}{form.after[0]}", f"{b.before[0]}{form.after[0]}"
-    return Contrast((a.en, b.en), (a.colour, b.colour), english, japanese)
+    one, other = plain_dish(a, form), plain_dish(b, form)
+    names = {language: (one[language], other[language]) for language in LANGUAGES}
+    return Contrast((a.en, b.en), (a.colour, b.colour), names)
 
 
 def middle(images: NDArray[np.uint8]) -> NDArray[np.float64]:

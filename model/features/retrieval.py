@@ -46,10 +46,7 @@ def recall_among(
 
 
 def retrieval(embedder: Embed, pairs: Sequence[Pair]) -> tuple[float, float]:
-    """R@1 of Japanese names among the English ones and of English names among the Japanese ones."""
-    english = embedder([pair.en for pair in pairs])
-    japanese = embedder([pair.ja[0] for pair in pairs])
-    return (
-        recall(japanese, english, [pair.en for pair in pairs]),
-        recall(english, japanese, [pair.ja[0] for pair in pairs]),
-    )
+    """R@1 of translations among names and of names among translations; all pairs are of one language."""
+    names, translations = [pair.name for pair in pairs], [pair.translations[0] for pair in pairs]
+    own, other = embedder(names), embedder(translations)
+    return recall(other, own, names), recall(own, other, translations)

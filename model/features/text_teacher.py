@@ -2,14 +2,13 @@
 
 Its vectors are costly (about 100 names a second and core), so they live in a folder that only ever grows:
 `vectors` computes what is not there yet. Raw, their cosines bunch between 0.75 and 0.88, and names of one
-language lie closer together than names of one dish: `Whitening` takes the mean of either language off, and
+language lie closer together than names of one dish: `Whitening` takes the mean of each language off, and
 `align` learns the linear map under which the two names of a dish meet.
 """
 
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,17 +23,11 @@ from tqdm import tqdm
 
 from model.checkpoint import write_file
 from model.features.matching import contrastive_loss
+from model.languages import LANGUAGES, written_in
 
 DIMENSIONS = 384
 SHARD = 8192  # names a file
 BATCH = 256
-
-_JAPANESE = re.compile(r"[\u3040-\u30ff\u31f0-\u31ff\u3400-\u9fff\uf900-\ufaff\uff66-\uff9f]")
-
-
-def is_japanese(name: str) -> bool:
-    """Whether a name has kana or kanji in it."""
-    return _JAPANESE.search(name) is not None
 
 
 def vectors(names: Sequence[str], store: Path | str, threads: int | None = None) -> NDArray[np.float16]:
@@ -109,7 +102,7 @@ class Whitening:
     """Centred by language and whitened along the principal components."""
 
     means: NDArray[np.float32]
-    """(2, 384): of English names and of Japanese ones."""
+    """(L, 384): of the names in each of `LANGUAGES`, told apart by their letters."""
     matrix: NDArray[np.float32]
     """(384, D)."""
 
@@ -125,10 +118,11 @@ class Whitening:
             shrinkage: the mean eigenvalue times this is added to each before the division by its root; 0 is
                 full whitening, a large value none. Full whitening lifts noise: retrieval falls from 72 to 62%.
         """
-        japanese = _mask(names)
+        languages = _places(names)
         x = raw.astype(np.float32)
-        means = np.stack([x[part].mean(0) if part.any() else x.mean(0) for part in (~japanese, japanese)])
-        x = x - means[japanese.astype(int)]
+        parts = [languages == place for place in range(len(LANGUAGES))]
+        means = np.stack([x[part].mean(0) if part.any() else x.mean(0) for part in parts])
+        x = x - means[languages]
         values, axes = np.linalg.eigh(x.T @ x / len(x))
         values, axes = values[::-1][:dimensions], axes[:, ::-1][:, :dimensions]
         matrix = axes / np.sqrt(np.maximum(values, 0) + shrinkage * values.mean() + 1e-9)
@@ -136,29 +130,31 @@ class Whitening:
 
     def __call__(self, names: Sequence[str], raw: NDArray[np.float16]) -> NDArray[np.float32]:
         """Raw vectors (N, 384) of `names` → (N, D) of unit norm."""
-        x = (raw.astype(np.float32) - self.means[_mask(names).astype(int)]) @ self.matrix
+        x = (raw.astype(np.float32) - self.means[_places(names)]) @ self.matrix
         white: NDArray[np.float32] = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-9)
         return white
 
 
-def _mask(names: Sequence[str]) -> NDArray[np.bool_]:
-    return np.fromiter((is_japanese(name) for name in names), bool, len(names))
+def _places(names: Sequence[str]) -> NDArray[np.int64]:
+    """(N,): the places of the names' languages in `LANGUAGES`."""
+    place = {language: k for k, language in enumerate(LANGUAGES)}
+    return np.fromiter((place[written_in(name)] for name in names), np.int64, len(names))
 
 
 def align(
-    english: Tensor, japanese: Tensor, dimensions: int = 256, steps: int = 400, batch: int = 512, seed: int = 0
+    names: Tensor, translations: Tensor, dimensions: int = 256, steps: int = 400, batch: int = 512, seed: int = 0
 ) -> Tensor:
-    """The linear map under which English and Japanese names of one dish meet, learned by InfoNCE.
+    """The linear map under which the names of one dish in two languages meet, learned by InfoNCE.
 
     Args:
-        english, japanese: (N, D) whitened vectors; row i of both is one dish.
+        names, translations: (N, D) whitened vectors; row i of both is one dish.
         dimensions: E, of the space they meet in.
 
     Returns:
         (D, E) float32; vectors @ map, normalised, are the aligned ones.
     """
     generator = torch.Generator().manual_seed(seed)
-    x, y = (F.normalize(side.float(), dim=1) for side in (english, japanese))
+    x, y = (F.normalize(side.float(), dim=1) for side in (names, translations))
     matrix = nn.Parameter(torch.eye(x.shape[1])[:, :dimensions].clone())
     optimizer = torch.optim.AdamW([matrix], lr=1e-3, weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
@@ -180,12 +176,12 @@ def read_as(
 
     Args:
         names, raw: N names and their raw vectors (N, 384).
-        pairs: rows of the English and of the Japanese name of one dish.
+        pairs: rows of a dish's name and of its translation.
     """
     whitening = Whitening.fit(names, raw, dimensions=DIMENSIONS)
     white = torch.from_numpy(whitening(names, raw))
-    english, japanese = zip(*pairs, strict=True)
-    matrix = align(white[list(english)], white[list(japanese)], seed=seed)
+    own, other = zip(*pairs, strict=True)
+    matrix = align(white[list(own)], white[list(other)], seed=seed)
     return Whitening(whitening.means, whitening.matrix @ matrix.numpy())
 
 
@@ -211,7 +207,7 @@ class TeacherEncoder(nn.Module):
         super().__init__()
         self.config: dict[str, Any] = {"store": store, "embedding_dim": embedding_dim}
         self.embedding_dim = embedding_dim
-        self.means = nn.Parameter(torch.zeros(2, DIMENSIONS), requires_grad=False)
+        self.means = nn.Parameter(torch.zeros(len(LANGUAGES), DIMENSIONS), requires_grad=False)
         self.matrix = nn.Parameter(torch.zeros(DIMENSIONS, embedding_dim), requires_grad=False)
         self.known = stored(Path(store))
 

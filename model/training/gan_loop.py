@@ -13,10 +13,12 @@ import torch
 from torch import Tensor
 
 from model.data.crops import load_crops, read_crops
+from model.data.name_pairs import rows_in
 from model.data.photos import Photos, load
 from model.features.augment import flip
 from model.features.matching import has_bfloat16
 from model.features.text_reader import embed
+from model.languages import LANGUAGES, OTHERS
 from model.pipeline import choose_device
 from model.training import distributed, loop
 from model.training.loop import TrainingState, TrainingStopped
@@ -54,7 +56,7 @@ class LoopConfig:
     grace: kimg, before which a narrow spread is no collapse.
     samples: names on the grids.
     latents: of each name on a grid.
-    composed: names of dishes that do not exist held ready, half of them Japanese.
+    composed: names of dishes that do not exist held ready, as many in each language.
     """
 
     tick: float = 1.0
@@ -276,8 +278,9 @@ def print_plan(
     stage: Stage, photos: Photos, data: Path, source: Path, kimg: float, stop_kimg: float | None, minutes: float | None
 ) -> None:
     """What --dry-run says, below the line that every run begins with."""
-    japanese = sum(name is not None for name in photos.names_ja)
-    print(f"data: {len(set(photos.names)):,} different names, {japanese:,} photographs with a Japanese one, in {data}")
+    translated = (f"{len(rows_in(photos, language)):,} photographs with a {LANGUAGES[language].name} one"
+                  for language in OTHERS)  # fmt: skip
+    print(f"data: {len(set(photos.names)):,} different names, {', '.join(translated)}, in {data}")
     for name, module in stage.modules().items():
         if name != "average":
             print(f"{name}: {sum(p.numel() for p in module.parameters()):,} parameters")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from pathlib import Path
 
@@ -12,9 +13,10 @@ from torch import Tensor
 from model.data.photos import Photos
 from model.features.matching import name_weights
 from model.features.text_reader import embed
+from model.languages import LANGUAGES, OTHERS
 from model.words import compose
 
-COMPOSED = 20_000  # composed names held ready, half of them Japanese
+COMPOSED = 20_000  # composed names held ready, as many in each language
 
 
 class NameSampler:
@@ -31,21 +33,22 @@ class NameSampler:
     def __init__(
         self, photos: Photos, checkpoint: Path, device: torch.device, seed: int = 0, count: int | None = None
     ) -> None:
-        # A photograph without a Japanese name gets its English one again.
-        japanese = [ja or en for en, ja in zip(photos.names, photos.names_ja, strict=True)]
-        unique = list(dict.fromkeys([*photos.names, *japanese]))
+        unique = list(dict.fromkeys(photos.all_names()))
         index = {name: i for i, name in enumerate(unique)}
-        self.english = torch.tensor([index[name] for name in photos.names], device=device)
-        self.japanese = torch.tensor([index[name] for name in japanese], device=device)
+        # A photograph without a name in a language gets its own one again.
+        others = [[index[other or own] for own, other in zip(photos.names, photos.names_in(language), strict=True)]
+                  for language in OTHERS]  # fmt: skip
+        self.rows = torch.tensor([*others, [index[name] for name in photos.names]], device=device)
+        """(L, N): rows of `embeddings`, by language."""
         self.embeddings = embed(unique, checkpoint, device)
         self.composed = embed(composed(seed, count), checkpoint, device)
         self.weights = name_weights(photos.names).to(device)
         """(N,): how often each photograph is shown. Photographs of one class share the square root of their number."""
 
     def names(self, photos: Tensor) -> Tensor:
-        """Embeddings (B, E) of the names of photographs (B,), each in English or Japanese by a coin's toss."""
-        japanese = torch.rand(len(photos), device=photos.device) < 0.5
-        return self.embeddings[torch.where(japanese, self.japanese[photos], self.english[photos])]
+        """Embeddings (B, E) of the names of photographs (B,), each in a language drawn at random."""
+        languages = (len(self.rows) * torch.rand(len(photos), device=photos.device)).long()
+        return self.embeddings[self.rows[languages, photos]]
 
     def imagined(self, count: int) -> Tensor:
         """Embeddings (count, E) of dishes that do not exist: half composed names, half mixes of two real ones."""
@@ -58,6 +61,6 @@ class NameSampler:
 
 
 def composed(seed: int, count: int | None = None) -> list[str]:
-    """Names of dishes that do not exist, English and Japanese by turns."""
-    rng = random.Random(seed)
-    return [compose(rng)[i % 2] for i in range(COMPOSED if count is None else count)]
+    """Names of dishes that do not exist, one language after the other by turns."""
+    rng, turns = random.Random(seed), itertools.cycle(LANGUAGES)
+    return [compose(rng)[next(turns)] for _ in range(COMPOSED if count is None else count)]

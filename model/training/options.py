@@ -97,7 +97,7 @@ def plain(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def describe(photos: Photos, data: Path) -> dict[str, Any]:
     """What is recorded of photographs: where they are, how many, and a digest of their names in order."""
-    digest = hashlib.sha256("\n".join([*photos.names, *(name or "" for name in photos.names_ja)]).encode())
+    digest = hashlib.sha256(photos.name_table().encode())
     return {"path": str(data.resolve()), "photographs": len(photos), "names": digest.hexdigest()[:16]}
 
 

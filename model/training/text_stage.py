@@ -4,8 +4,8 @@ Three signals in every step (their weights are below):
 
 * distillation: through a linear map that is not shipped, an embedding points where the teacher's aligned
   vector of the dish points, and a batch's names are as like each other as the teacher finds them;
-* translation: InfoNCE between the English and the Japanese names of one dish, real and composed;
-* pictures: InfoNCE between names, in either language, and frozen features of the photographs, so that what is
+* translation: InfoNCE between the names of one dish in two languages, real and composed;
+* pictures: InfoNCE between names, in any language, and frozen features of the photographs, so that what is
   visible weighs most.
 
 `python -m model.train --stage text` runs this.
@@ -44,10 +44,10 @@ from model.data.name_pairs import (
     class_names,
     composed_pairs,
     held_out,
-    japanese_rows,
     key,
     read_names,
     read_pairs,
+    rows_in,
 )
 from model.data.photos import Photos, default_cache, load
 from model.features import text_teacher
@@ -64,6 +64,7 @@ from model.features.matching import (
 )
 from model.features.retrieval import recall_among, retrieval
 from model.features.text_reader import reader
+from model.languages import DEFAULT, LANGUAGES, OTHERS
 from model.text_encoder import TextEncoder, Tokenizer, embed, pad
 from model.training import loop
 from model.training.loop import TrainingState
@@ -106,11 +107,11 @@ class Corpus:
     targets: Tensor
     """(n, E) where the teacher wants each name, unit norm."""
     real: list[tuple[int, tuple[int, ...]]]
-    """Pairs: the index of the English name, and those of the Japanese variants."""
+    """Pairs: the index of the name, and those of its translation's variants."""
     words: list[tuple[int, tuple[int, ...]]]
     composed: list[tuple[int, tuple[int, ...]]]
     photo_names: Tensor
-    """(N, 2) indices of a photo's names in English and Japanese; -1 where there is none."""
+    """(N, L) indices of a photo's names by language; -1 where there is none."""
     photo_weights: Tensor
     features: Tensor
     """(N, F) float16."""
@@ -323,7 +324,7 @@ def fit_matching_head(
     """Fits the frozen matching head of the generator's text-match loss to the finished encoder in `run`.
 
     It sees photographs as the generator makes them, `size` pixels a side, in `views` views each, under their
-    English and their Japanese names, and is written to `run` as `matching-{size}`.
+    names in every language, and is written to `run` as `matching-{size}`.
 
     Returns:
         R@1 among 100 validation photographs by language; empty without a validation split.
@@ -333,7 +334,7 @@ def fit_matching_head(
     backbone = Backbone(TRAINING, resolution=resolution).to(device)
     photos = load(data, size, "train", cache)
     features = np.stack([image_features(photos, backbone, cache or default_cache(), view) for view in range(views)], 1)
-    embeddings = _both_languages(encoder, tokenizer, photos)
+    embeddings = _by_language(encoder, tokenizer, photos)
     head = fit(torch.from_numpy(features), embeddings, photos.names, steps or MATCHING_STEPS, seed, device=device)
     figures: dict[str, float] = {}
     try:
@@ -355,13 +356,16 @@ def _features_section(run: Path, name: str, resolution: int, **more: Any) -> dic
     return {"features": {**known, name: {"resolution": resolution, **more}}}
 
 
-def _both_languages(encoder: TextEncoder, tokenizer: Tokenizer, photos: Photos) -> Tensor:
-    """(N, 2, E) embeddings of the photos' English and Japanese names; NaN where there is none."""
-    names = list(dict.fromkeys([*photos.names, *filter(None, photos.names_ja)]))
-    index = {name: i for i, name in enumerate(names)}
+def _by_language(encoder: TextEncoder, tokenizer: Tokenizer, photos: Photos) -> Tensor:
+    """(N, L, E) embeddings of the photos' names in each language; NaN where there is none."""
+    names = list(dict.fromkeys(photos.all_names()))
     table = torch.cat([embed(encoder, tokenizer, names), torch.full((1, encoder.embedding_dim), torch.nan)])
-    rows = [[index[en], index[ja] if ja else -1] for en, ja in zip(photos.names, photos.names_ja, strict=True)]
-    return table[torch.tensor(rows)]
+    return table[_places(photos, {name: i for i, name in enumerate(names)})]
+
+
+def _places(photos: Photos, index: Mapping[str, int]) -> Tensor:
+    """(N, L): the places of the photos' names by language; -1 where there is none."""
+    return torch.tensor([[index.get(name or "", -1) for name in photos.names_in(of)] for of in LANGUAGES]).T
 
 
 def prepare(
@@ -383,34 +387,36 @@ def prepare(
     forbidden = held_out(pairs_out, validation_photos, class_names(photos))
 
     def allowed(pairs: list[Pair]) -> list[Pair]:
-        return [p for p in pairs if not forbidden & {key(p.en), *map(key, p.ja)}]
+        return [pair for pair in pairs if not forbidden & {*map(key, pair.names)}]
 
     real = allowed(read_names(data, "train"))
-    real += allowed([Pair(en, (ja,)) for en, ja in dict(zip(photos.names, photos.names_ja, strict=True)).items() if ja])
+    for language in OTHERS:
+        translated = dict(zip(photos.names, photos.names_in(language), strict=True))
+        real += allowed([Pair(name, (other,), language) for name, other in translated.items() if other])
     real = list(dict.fromkeys(real))
     words = allowed(read_pairs(WORDS))
     made_up = allowed(composed_pairs(store / "composed.tsv", composed))
     singles = [n for n in dict.fromkeys(photos.names) if key(n) not in forbidden]
 
     names = list(
-        dict.fromkeys([*singles, *(n for group in (real, words, made_up) for p in group for n in (p.en, *p.ja))])
+        dict.fromkeys([*singles, *(name for group in (real, words, made_up) for pair in group for name in pair.names)])
     )
     index = {name: i for i, name in enumerate(names)}
     raw = text_teacher.vectors(names, store)
 
     def indexed(pairs: list[Pair]) -> list[tuple[int, tuple[int, ...]]]:
-        return [(index[p.en], tuple(index[n] for n in p.ja)) for p in pairs]
+        return [(index[pair.name], tuple(index[name] for name in pair.translations)) for pair in pairs]
 
     groups = indexed(real), indexed(words), indexed(made_up)
     both = [pair for group in groups for pair in group]
-    reading = text_teacher.read_as(names, raw, [(en, ja[0]) for en, ja in both], seed)
+    reading = text_teacher.read_as(names, raw, [(own, others[0]) for own, others in both], seed)
     targets = torch.from_numpy(reading(names, raw))
     # A dish's names have one target, the mean of theirs: the student is to agree where the teacher does not.
     meeting = targets.clone()
-    for en, ja in both:
-        together = F.normalize(targets[en] + targets[list(ja)].mean(0), dim=0)
-        meeting[en] = together
-        meeting[list(ja)] = together
+    for own, others in both:
+        together = F.normalize(targets[own] + targets[list(others)].mean(0), dim=0)
+        meeting[own] = together
+        meeting[list(others)] = together
 
     tokenizer_path = out / TOKENIZER
     if not tokenizer_path.exists():
@@ -420,7 +426,7 @@ def prepare(
     backbone = Backbone(TRAINING, resolution=RESOLUTION).to(device)
     keep = [i for i, n in enumerate(photos.names) if n in index]
     features = torch.from_numpy(image_features(photos, backbone, cache or default_cache()))[keep]
-    photo_names = torch.tensor([[index[photos.names[i]], index.get(photos.names_ja[i] or "", -1)] for i in keep])
+    photo_names = _places(photos, index)[keep]
     corpus = Corpus(
         names,
         meeting,
@@ -493,37 +499,33 @@ def _losses(
 ) -> dict[str, Tensor]:
     """One batch's losses, weighted, by name."""
     rows = torch.multinomial(corpus.photo_weights, min(PHOTOS, len(corpus.photo_weights)))
-    photo_names = [en if ja < 0 or rng.random() < 0.5 else ja for en, ja in corpus.photo_names[rows].tolist()]
+    photo_names = [_drawn([name for name in own if name >= 0], rng) for own in corpus.photo_names[rows].tolist()]
     dishes = corpus.photo_names[rows, 0]
 
-    english: list[str] = []
-    japanese: list[str] = []
     known: list[tuple[int, int]] = []
     for group, count in ((corpus.real, REAL), (corpus.words, WORD), (corpus.composed, COMPOSED_SHARE)):
-        for en, ja in rng.sample(group, min(count, len(group))):
-            known.append((en, ja[0] if rng.random() < 0.6 else rng.choice(ja)))
-    english += [corpus.names[en] for en, _ in known]
-    japanese += [corpus.names[ja] for _, ja in known]
+        for own, others in rng.sample(group, min(count, len(group))):
+            known.append((own, others[0] if rng.random() < 0.6 else rng.choice(others)))
+    pairs = [(corpus.names[own], corpus.names[other]) for own, other in known]
     for _ in range(FRESH):
-        en_name, ja_name = compose(rng)
-        if key(en_name) not in corpus.forbidden and key(ja_name) not in corpus.forbidden:
-            english.append(en_name)
-            japanese.append(ja_name)
+        composed = compose(rng)
+        if corpus.forbidden.isdisjoint(map(key, composed.values())):
+            pairs += [(composed[DEFAULT], composed[language]) for language in OTHERS]
+    names, translations = [name for name, _ in pairs], [translation for _, translation in pairs]
 
-    texts = [*(corpus.names[i] for i in photo_names), *english, *japanese]
+    texts = [*(corpus.names[i] for i in photo_names), *names, *translations]
     out = _encode(encoder, [_ids(tokenizer, text, rng) for text in texts], device)
-    photo_text, en_text, ja_text = out.split([len(photo_names), len(english), len(japanese)])
+    photo_text, own_text, other_text = out.split([len(photo_names), len(names), len(translations)])
 
     # Only names that the teacher knows are distilled; those composed on the way are not among them.
-    targets = corpus.targets[[*photo_names, *(en for en, _ in known), *(ja for _, ja in known)]].to(device)
-    guided = torch.cat([photo_text, en_text[: len(known)], ja_text[: len(known)]])
+    targets = corpus.targets[[*photo_names, *(own for own, _ in known), *(other for _, other in known)]].to(device)
+    guided = torch.cat([photo_text, own_text[: len(known)], other_text[: len(known)]])
     toward = F.normalize(helper.to_teacher(guided), dim=1)
     distil = (1 - (toward * targets).sum(1)).mean()
     similarity = _similarity_loss(toward, targets)
 
-    translation = contrastive_loss(
-        en_text, ja_text, helper.log_scale.exp().clamp(max=50), (_equal(english) | _equal(japanese)).to(device)
-    )
+    same = (_equal(names) | _equal(translations)).to(device)
+    translation = contrastive_loss(own_text, other_text, helper.log_scale.exp().clamp(max=50), same)
     image = head(corpus.features[rows].to(device))
     pictures = contrastive_loss(image, photo_text, head.scale, (dishes[:, None] == dishes).to(device))
     return {
@@ -532,6 +534,11 @@ def _losses(
         "translation": TRANSLATION * translation,
         "pictures": PICTURES * pictures,
     }
+
+
+def _drawn(names: Sequence[int], rng: random.Random) -> int:
+    """One of a photo's names."""
+    return names[0] if len(names) == 1 else names[int(rng.random() * len(names))]
 
 
 def _similarity_loss(student: Tensor, target: Tensor, scale: float = 10.0) -> Tensor:
@@ -599,17 +606,16 @@ def validate(
     photos = validation.photos
     with torch.inference_mode():
         images = head(validation.features.to(device)).cpu()
-    rows = japanese_rows(photos)
     figures: dict[str, float] = {}
-    if validation.pairs:
-        figures["ja_en"], figures["en_ja"] = retrieval(lambda n: embed(encoder, tokenizer, n), validation.pairs)
-    figures["photo_en"] = recall_among(embed(encoder, tokenizer, photos.names), images, photos.names)[0]
-    if rows:
-        figures["photo_ja"] = recall_among(
-            embed(encoder, tokenizer, [photos.names_ja[i] or "" for i in rows]),
-            images[rows],
-            [photos.names[i] for i in rows],
-        )[0]
+    for language in OTHERS:
+        if pairs := [pair for pair in validation.pairs if pair.language == language]:
+            found = retrieval(lambda names: embed(encoder, tokenizer, names), pairs)
+            figures[f"{language}_{DEFAULT}"], figures[f"{DEFAULT}_{language}"] = found
+    for language in LANGUAGES:
+        names = photos.names_in(language)
+        if rows := rows_in(photos, language):
+            text = embed(encoder, tokenizer, [names[i] or "" for i in rows])
+            figures[f"photo_{language}"] = recall_among(text, images[rows], [photos.names[i] for i in rows])[0]
     return figures
 
 
