@@ -22,7 +22,7 @@ from app.dish_editor import Counter
 from app.errors import ApiError, from_exception
 from app.pictures import Format, Novelty, Pictures
 from app.request_parsing import DRAWN, MAX_MENU, PAGE_PICTURES, Order
-from model.dishes import MAX_MIXED, Dish
+from model.dishes import ENLARGED_SIZE, MAX_MIXED, Dish
 from model.generators import PICTURE_SIZE, SKETCH_SIZE
 from model.languages import DEFAULT, LANGUAGES, OTHERS, Language
 from model.names import MAX_CODE_POINTS
@@ -44,6 +44,7 @@ _templates.globals.update(
     MAX_MENU=MAX_MENU,
     MAX_NAME=MAX_CODE_POINTS,
     MAX_SEED=MAX_SEED,
+    ENLARGED_SIZE=ENLARGED_SIZE,
     PICTURE_SIZE=PICTURE_SIZE,
     SKETCH_SIZE=SKETCH_SIZE,
 )

@@ -9,10 +9,18 @@ import secrets
 from codecs import BOM_UTF8
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from urllib.parse import unquote_to_bytes
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+)
 from python_multipart import parse_form
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import Field as FormField
@@ -22,7 +30,8 @@ from starlette.requests import Request
 from app import texts, weighed_names
 from app.errors import ApiError
 from app.pictures import ENCODERS, Format, Pictures
-from model.dishes import MAX_CHILD, MAX_DEPTH, MAX_MIXED, MAX_WEIGHT, Dish
+from model.dishes import ENLARGED_SIZE, MAX_CHILD, MAX_DEPTH, MAX_MIXED, MAX_WEIGHT, Dish
+from model.generators import PICTURE_SIZE, SKETCH_SIZE
 from model.languages import LISTED
 from model.names import InvalidName, normalize
 from model.pipeline import MAX_SEED
@@ -73,6 +82,19 @@ def _list(value: object) -> object:
     return [v for v in values if v not in ("", None)]
 
 
+def one_of(offered: Sequence[Any]) -> tuple[AfterValidator, WithJsonSchema]:
+    """What `Literal[*offered]` says of a field, for values that are known at run time alone."""
+
+    def check(value: Any) -> Any:
+        if value not in offered:
+            raise ValueError(f"it is none of {offered}")
+        return value
+
+    kind = "string" if isinstance(offered[0], str) else "integer"
+    return AfterValidator(check), WithJsonSchema({"enum": list(offered), "type": kind})
+
+
+Size = Annotated[int, *one_of((SKETCH_SIZE, PICTURE_SIZE, ENLARGED_SIZE))]
 Text = Annotated[str | None, BeforeValidator(_text)]
 REPEATED = ("mix", "dish")  # the fields that may be given more than once
 
@@ -92,10 +114,10 @@ class Recipe(BaseModel):
         description="The first picture's seed; the others count on from it. Drawn at random by default. "
         "The same name and seed make the same picture again.",
     )
-    size: Annotated[Literal[64, 256, 1024] | None, Whole] = Field(
+    size: Annotated[Size | None, Whole] = Field(
         None,
-        description="Side length in pixels: 256 (default), 64 for the first stage's sketch alone, or 1024 for the "
-        "picture enlarged (Lanczos).",
+        description=f"Side length in pixels: {PICTURE_SIZE} (default), {SKETCH_SIZE} for the first stage's sketch "
+        f"alone, or {ENLARGED_SIZE} for the picture enlarged (Lanczos).",
     )
     path: Text = Field(
         None,
@@ -216,7 +238,7 @@ def order_of(recipe: Recipe, pictures: Pictures, *, n: int = 1, default_seed: in
     dish = Dish(
         name,
         first,
-        recipe.size or 256,
+        recipe.size or PICTURE_SIZE,
         path=_path(recipe.path),
         off=_off(recipe.off, name, pictures),
         mix=_mix([*(f"{weight:g}:{other}" for weight, other in weighed.mix), *recipe.mix], pictures),
@@ -267,7 +289,7 @@ def check_menu(queries: Sequence[str], pictures: Pictures) -> list[Dish]:
     """The dishes of a menu, each given by its own query. ApiError as for `check_picture`."""
     if not 1 <= len(queries) <= MAX_MENU:
         raise ApiError(422, "invalid_menu", field="dish", most=MAX_MENU)
-    return [replace(check_picture(query.encode(), pictures).dishes[0], size=256) for query in queries]
+    return [replace(check_picture(query.encode(), pictures).dishes[0], size=PICTURE_SIZE) for query in queries]
 
 
 def _several(dish: Dish, n: int, strip: bool) -> list[Dish]:
@@ -345,7 +367,9 @@ def fault(errors: Sequence[Any]) -> ApiError:
         case "seed" | "to_seed" as field:
             return ApiError(422, "invalid_seed", field=field, most=MAX_SEED)
         case "size":
-            return ApiError(422, "invalid_size", field="size")
+            return ApiError(
+                422, "invalid_size", field="size", sketch=SKETCH_SIZE, picture=PICTURE_SIZE, enlarged=ENLARGED_SIZE
+            )
         case "format":
             return ApiError(422, "invalid_format", field="format", formats=", ".join(ENCODERS))
         case "path":

@@ -80,7 +80,7 @@ _TEXTS: dict[str, tuple[str, ...]] = {
     "heart": ("Keep", "残す"),
     "heart_of": ("Keep picture no. {seed} of {name}", "「{name}」No. {seed}を残す"),
     "share": ("Share", "共有"),
-    "enlarged_size": ("1024 px (enlarged from 256)", "1024 px（256から拡大）"),
+    "enlarged_size": ("{size} px (enlarged from {own})", "{size} px（{own}から拡大）"),
     "previous_plate": ("Previous plate", "前の皿"),
     "next_plate": ("Next plate", "次の皿"),
     "undo": ("Undo", "元に戻す"),
@@ -279,7 +279,10 @@ _TEXTS: dict[str, tuple[str, ...]] = {
         "“seed” must be a whole number from 0 to {most}.",
         "「seed」は0から{most}までの整数です。",
     ),
-    "error.invalid_size": ("“size” must be 64, 256 or 1024.", "「size」は64、256、1024のどれかです。"),
+    "error.invalid_size": (
+        "“size” must be {sketch}, {picture} or {enlarged}.",
+        "「size」は{sketch}、{picture}、{enlarged}のどれかです。",
+    ),
     "error.invalid_format": ("“format” must be one of {formats}.", "「format」は次のどれかです：{formats}"),
     "error.invalid_path": (
         "“path” is up to {depth} numbers from 1 to {most} with full stops between them, such as 3.1.",

@@ -46,7 +46,7 @@ from model.text_encoder import Tokenizer
 from model.training import name_sampler, text_stage
 from model.training.gan_loop import SAMPLES
 
-NETWORKS = ("text", "matching-64")  # what every row has in common, but for those about the text
+NETWORKS = ("text", checkpoint.MATCHING)  # what every row has in common, but for those about the text
 TEXT_MINUTES = 26.0  # of training what reads the names, where that is not the shipped encoder: as long as that was
 
 
@@ -303,7 +303,7 @@ def table(many: dict[str, dict[str, Any]], few: dict[str, dict[str, Any]]) -> li
 
 def of_many(figures: dict[str, Any], who: str) -> list[str]:
     """Cells about the pictures ("generated") or about photographs in their place."""
-    part = figures["sizes"]["64"]
+    part = figures["sizes"][str(SKETCH_SIZE)]
     kid = [f"{1000 * row['kid']:.0f}" for row in part["realism"] if row["who"] == who]
     named, copies = part["faithfulness"]["kinds"]["all"][who]["value"], part["novelty"][who]["value"]
     kimg = apart = ""

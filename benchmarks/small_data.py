@@ -60,7 +60,7 @@ RECIPES = {
 SLOW = {"DCGAN, hinge, DiffAugment": Preset(32, baselines.BaselineConfig(conditional=False, loss="hinge", augment=1.0))}
 BASE, ADAPTED, PHOTOGRAPHS = "shipped, not adapted", "adapted", "photographs"
 ADAPTATION = adaptation.AdaptationConfig()
-PICTURES = {64: 400, 256: 200}  # a figure
+PICTURES = {SKETCH_SIZE: 400, PICTURE_SIZE: 200}  # a figure
 AMONG = 100  # names that a picture's own competes with
 RECOMBINED = 100
 SHOWN = 4  # pictures of each recipe in the figure, half of them of recombined names

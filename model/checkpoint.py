@@ -17,13 +17,16 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from model.generators import SKETCH_SIZE
+
 FORMAT = 1
 CONFIG = "config.json"
 TOKENIZER = "tokenizer.model"
 NETWORKS = ("text", "stage1", "stage2")  # what makes pictures; the discriminator heads do not
+MATCHING = f"matching-{SKETCH_SIZE}"  # the head of the text-match loss, by the size of pictures that it has seen
 # What serving, and going on with training, need; the index of names comes on top.
 SHIPPED = (
-    "text", "matching-64", "stage1", "stage1-heads", "stage1-pixels", "stage1-encoder",
+    "text", MATCHING, "stage1", "stage1-heads", "stage1-pixels", "stage1-encoder",
     "stage2", "stage2-heads", "stage2-window-heads", "stage2-pixels",
 )  # fmt: skip
 CHECKPOINT = Path(__file__).parent.parent / "checkpoints"

@@ -10,9 +10,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from model.generators import PICTURE_SIZE
+
 FONT = Path(__file__).parent / "fonts" / "BIZUDPGothic-captions.ttf"
 MAX_PIXELS = 50_000_000
-SIDES = (256, 192, 128, 96)  # of a picture on the sheet: the largest that fits into MAX_PIXELS
+# Of a picture on the sheet: the largest that fits into MAX_PIXELS.
+SIDES = tuple(PICTURE_SIZE * eighths // 8 for eighths in (8, 6, 4, 3))
 GAP = 8
 MAX_LINES = 3
 PAPER, INK, FAINT = "#ffffff", "#221c18", "#8a7f78"

@@ -24,6 +24,7 @@ MAX_CHILD = 9999
 MAX_DEPTH = 16
 MAX_MIXED = 6
 MAX_WEIGHT = 2.0
+ENLARGED_SIZE = 1024  # pixels a side, beyond what the model makes
 
 
 class _Tokenizer(Protocol):

@@ -37,7 +37,7 @@ from model.pipeline import MAX_SEED, SIZES, Pipeline
 )  # fmt: skip
 @click.option(
     "--size", type=click.Choice(SIZES), default=SIZES[-1], show_default=True,
-    help="Width and height in pixels; 64 is the first stage's sketch.",
+    help=f"Width and height in pixels; {SIZES[0]} is the first stage's sketch.",
 )  # fmt: skip
 @click.option("--device", default="auto", show_default=True, metavar="D", help="auto, cpu, cuda or cuda:N.")
 def main(

@@ -280,4 +280,4 @@ def _smooth(x: Tensor) -> Tensor:
 
 def upsample(sketch: Tensor) -> Tensor:
     """Bicubic 64 -> 256 px, (B, 3, 64, 64) -> (B, 3, 256, 256): what stage 2 starts from and has to beat."""
-    return F.interpolate(sketch.float(), scale_factor=4.0, mode="bicubic").clamp(-1.0, 1.0)
+    return F.interpolate(sketch.float(), scale_factor=PICTURE_SIZE / SKETCH_SIZE, mode="bicubic").clamp(-1.0, 1.0)

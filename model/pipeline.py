@@ -162,7 +162,7 @@ class Pipeline:
         Raises ValueError where there is no stage 2.
         """
         if self._forward2 is None:
-            raise ValueError("this checkpoint has no stage 2: ask for 64 px")
+            raise ValueError(f"this checkpoint has no stage 2: ask for {SKETCH_SIZE} px")
         network = self._on(self._forward2, sketches, embeddings, latents)
         return self._run(network, len(latents), 3, PICTURE_SIZE, PICTURE_SIZE)
 

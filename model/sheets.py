@@ -44,7 +44,7 @@ def _options(command: Callable[..., Any]) -> Callable[..., Any]:
         (
             click.option("--data", type=click.Path(path_type=Path), help="Photographs with a validation split."),
             click.option("--crops", type=FILE, help="Table of crops (file, row, x, y, half): only validation photographs in it, cut by it."),
-            click.option("--size", type=click.Choice(SIZES), default=PICTURE_SIZE, help="Pixels a picture; all are made at 256 and reduced."),
+            click.option("--size", type=click.Choice(SIZES), default=PICTURE_SIZE, help=f"Pixels a picture; all are made at {PICTURE_SIZE} and reduced."),
             click.option("--seed", type=click.IntRange(0, MAX_SEED), default=0, help="Of names, latents and order."),
             click.option("--out", type=FOLDER, required=True, help="Folder for the sheets and the questions."),
             click.option("--key", type=FILE, required=True, help="Where the key goes, outside that folder."),

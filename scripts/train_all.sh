@@ -65,7 +65,7 @@ if [[ ! -f $out/text-minutes ]]; then
 fi
 teacher=${TEACHER:-}
 [[ -n $teacher || ! -d $data/teacher ]] || teacher=$data/teacher
-text_done() { [[ -f $text/matching-64.safetensors ]]; } # the last thing that it writes
+text_done() { compgen -G "$text/matching-[0-9]*.safetensors" >/dev/null; } # the last thing that it writes
 if text_done; then
     say "text: finished"
 else

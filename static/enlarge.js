@@ -5,7 +5,7 @@ import { text } from "./texts.js";
 const SWIPE = 40; // pixels that tell a swipe from a tap
 const dialog = document.getElementById("enlarged");
 const image = dialog.querySelector(".picture");
-const { root, pictures } = document.documentElement.dataset;
+const { root, pictures, enlarged } = document.documentElement.dataset;
 let plates = [];
 let at = 0;
 
@@ -19,7 +19,7 @@ function show(index) {
   dialog.querySelector(".seed").textContent = text("seed", { seed: number });
   dialog.querySelector(".taste").href = `${root}/dish?${query}`;
   dialog.querySelector(".save").href = `${root}/dish.png?${query}&download=1`;
-  dialog.querySelector(".save-large").href = `${root}/dish.png?${query}&size=1024&download=1`;
+  dialog.querySelector(".save-large").href = `${root}/dish.png?${query}&size=${enlarged}&download=1`;
   fill(dialog.querySelector(".share"), new URL(`${root}/dish?${query}&shared=1`, location.href).href, title);
   for (const turn of dialog.querySelectorAll(".turn")) turn.hidden = plates.length < 2;
   document.dispatchEvent(new Event("arranged"));

@@ -5,7 +5,7 @@ import { text } from "./texts.js";
 const SIGNATURE = [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a];
 const MOST_BYTES = 2 ** 22;
 const MOST_TEXT = 2 ** 16;
-const MOST_PIXELS = 1024; // a side
+const MOST_PIXELS = Number(document.documentElement.dataset.enlarged); // a side
 const KEY = "reopened";
 
 const status = document.getElementById("status");

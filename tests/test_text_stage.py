@@ -275,12 +275,12 @@ def test_the_matching_head_of_the_generator_is_fit_to_the_finished_encoder(
 ) -> None:
     out = tmp_path / "run"
     run(data, out, steps=2)
-    small, cache = {"size": 32, "resolution": 32, "views": 2, "steps": 3}, data.parent / "cache"
+    small, cache = {"resolution": 32, "views": 2, "steps": 3}, data.parent / "cache"
     figures = text_stage.fit_matching_head(data, out, **small, cache=cache)  # type: ignore[arg-type]
     assert set(figures) == {"photo_en", "photo_ja"}
-    assert load_network(out, "matching-32", MatchingHead).config["embedding_dim"] == 256
+    assert load_network(out, "matching-64", MatchingHead).config["embedding_dim"] == 256
     sections = read_config(out)["features"]
-    assert sections["matching-32"]["resolution"] == 32
+    assert sections["matching-64"]["resolution"] == 32
     assert sections["matching"]["resolution"] == 160
 
 

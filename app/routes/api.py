@@ -36,6 +36,7 @@ from app.request_parsing import (
 from app.responses import NDJSON
 from app.routes.problems import NOT_HERE, PROBLEMS
 from model.dishes import Dish
+from model.generators import PICTURE_SIZE
 from model.nearest import Nearest
 from model.words import surprise
 
@@ -155,7 +156,7 @@ async def nearest(
 ) -> Response:
     """Names of the training photographs that are nearest by name and by colours and layout, with cosine distances
     (0: the same), and how new that is: the share of the training data that has a nearer neighbour, in percent."""
-    dish = replace(order_of(address, pictures).dishes[0], size=256)
+    dish = replace(order_of(address, pictures).dishes[0], size=PICTURE_SIZE)
     novelty = await dependencies.novelty(request, dish)
 
     def sides(near: Nearest) -> dict[str, object]:

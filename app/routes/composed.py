@@ -18,6 +18,7 @@ from app.pictures import MEDIA_TYPES
 from app.request_parsing import Address, PictureAddress, check_picture, order_of, read_query
 from app.routes.api import IMAGE, read_picture_address, takes
 from app.routes.problems import NOT_HERE, PROBLEMS
+from model.generators import PICTURE_SIZE
 from model.languages import DEFAULT, LANGUAGES, OTHERS
 
 router = APIRouter()
@@ -59,7 +60,7 @@ async def card(request: Request, pictures: ServedPictures, language: Language) -
     pictures on it cost."""
     if "name" in read_query(request, ("name",)):
         order = check_picture(request.scope["query_string"], pictures)
-        dish = replace(order.dishes[0], size=256)
+        dish = replace(order.dishes[0], size=PICTURE_SIZE)
         dishes = [dish]
 
         def compose(pngs: list[bytes]) -> bytes:
@@ -85,7 +86,10 @@ async def card(request: Request, pictures: ServedPictures, language: Language) -
     summary="A morph as a moving picture",
     response_class=Response,
     responses={
-        200: {"description": "The morph, 256 by 256 pixels", "content": {MEDIA_TYPES["webp"]: IMAGE}},
+        200: {
+            "description": f"The morph, {PICTURE_SIZE} by {PICTURE_SIZE} pixels",
+            "content": {MEDIA_TYPES["webp"]: IMAGE},
+        },
         304: {"description": "The morph that If-None-Match names is still the one"},
         **NOT_HERE,
         **{status: PROBLEMS[status] for status in (400, 406, 422, 429, 500, 503)},
@@ -98,7 +102,7 @@ async def moving_morph(
     """From the dish to what it morphs into and back in about three seconds, over and over. It is made of the 8 pictures
     that `POST /generate` draws on the way, and costs them."""
     order = order_of(address, pictures)
-    dish = replace(order.dishes[0], t=0.0, size=256)
+    dish = replace(order.dishes[0], t=0.0, size=PICTURE_SIZE)
     if not dish.morphs:
         raise ApiError(422, "no_target", field="to")
     key = ("morph", dish.query())

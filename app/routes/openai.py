@@ -18,13 +18,14 @@ from app import dependencies, responses, texts
 from app.dependencies import ServedPictures
 from app.errors import ApiError
 from app.pages import dish_url
-from app.request_parsing import MAX_PICTURES, Whole, check, read_body
+from app.request_parsing import MAX_PICTURES, Whole, check, one_of, read_body
+from model.generators import PICTURE_SIZE, SKETCH_SIZE
 from model.languages import LISTED
 from model.pipeline import MAX_SEED
 
 router = APIRouter(prefix="/v1")
 
-SIZES = {"256x256": 256, "64x64": 64, "auto": 256}
+SIZES = {f"{side}x{side}": side for side in (PICTURE_SIZE, SKETCH_SIZE)} | {"auto": PICTURE_SIZE}
 _UNUSED: Any = Field(None, description="Accepted, so that clients need no change, and without effect here.")
 
 
@@ -35,7 +36,7 @@ class ImagesRequest(BaseModel):
 
     prompt: str = Field(description=f"The dish's name, in {LISTED}.", examples=["pumpkin sushi"])
     n: Annotated[int, Whole, Field(ge=1, le=MAX_PICTURES)] | None = Field(1, description="How many pictures.")
-    size: Literal["256x256", "64x64", "auto"] | None = Field("auto", description="auto is 256x256.")
+    size: Annotated[str, *one_of([*SIZES])] | None = Field("auto", description=f"auto is {next(iter(SIZES))}.")
     response_format: Literal["url", "b64_json"] | None = Field(
         "url", description="The picture's permanent address here, or the PNG itself."
     )

@@ -22,8 +22,9 @@ from model.evaluation.evaluator import RESOLUTIONS
 from model.evaluation.metrics import Measure
 from model.features.backbone import EVALUATION, Backbone
 from model.features.matching import image_features
+from model.generators import PICTURE_SIZE, SKETCH_SIZE
 
-PICTURES = {64: 128, 256: 64}  # of either kind at most, by their size; a check is to take seconds
+PICTURES = {SKETCH_SIZE: 128, PICTURE_SIZE: 64}  # of either kind at most, by their size; a check is to take seconds
 Pictures = NDArray[np.uint8]  # (N, H, W, 3)
 Item = TypeVar("Item")
 Sampler = Callable[[Sequence[str], Sequence[int]], Pictures]
@@ -42,7 +43,7 @@ class HeldOutValidator:
     """Looks at pictures of one size.
 
     Args:
-        size: 64 or 256.
+        size: SKETCH_SIZE or PICTURE_SIZE.
         shown, held: the photographs that are trained on, and those held back, at that size.
         pictures: of either kind in a check, names being repeated where there are fewer.
         at_most: of either kind in a check where `pictures` does not say; otherwise as `PICTURES` has it.

@@ -26,10 +26,11 @@ from model.data.name_pairs import key
 from model.data.photos import Photos
 from model.features.backbone import EVALUATION, Backbone
 from model.features.matching import MatchingHead, fit, image_features
+from model.generators import PICTURE_SIZE, SKETCH_SIZE
 from model.languages import LANGUAGES
 
 NETWORK = "EfficientNet-Lite2"
-RESOLUTIONS = {64: 128, 256: 224}  # what pictures of a size are resized to before the network sees them
+RESOLUTIONS = {SKETCH_SIZE: 128, PICTURE_SIZE: 224}  # what pictures of a size are resized to for the network
 EMBEDDING = 256
 BAG = 4096  # buckets that runs of letters are hashed into
 STEPS = 1000
@@ -101,9 +102,10 @@ class Evaluator:
 def fit_evaluator(
     size: int, photos: Photos, cache: Path, steps: int = STEPS, device: torch.device | str = "cpu"
 ) -> Evaluator:
-    """Fits the evaluator of pictures of a size, 64 or 256: features and a head, fit on these training photographs.
+    """Fits the evaluator of pictures of a size: features and a head, fit on these training photographs.
 
     Args:
+        size: SKETCH_SIZE or PICTURE_SIZE.
         photos: the training split at that size.
         cache: folder in which features and head are kept; a second call reads them.
         steps: of the head's training.

@@ -22,6 +22,7 @@ from model.training.losses import ADVERSARIAL_LOSSES, kl_divergence, mismatched
 from model.training.stage import Stateful, optimizer_step, to_device, update_ema
 
 WIDTH = 48  # the papers have 128 (generator) and 64 (discriminator)
+DOUBLINGS = (SKETCH_SIZE // 4).bit_length() - 1  # between 4 px, where both begin or end, and a picture
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class BaselineGenerator(SketchGenerator):
         self.z_dim = z_dim
         self.latent_dim = z_dim + (condition_dim if conditional else 0)
         self.project = nn.Linear(embedding_dim, 2 * condition_dim) if conditional else None
-        widths = [WIDTH * 8, WIDTH * 4, WIDTH * 2, WIDTH, WIDTH // 2]
+        widths = [WIDTH * 8 >> k for k in range(DOUBLINGS + 1)]
         self.start = nn.Sequential(
             nn.Linear(self.latent_dim, widths[0] * 16, bias=False), nn.BatchNorm1d(widths[0] * 16), nn.ReLU()
         )
@@ -97,7 +98,7 @@ class BaselineDiscriminator(nn.Module):
         self.config: dict[str, Any] = {
             "embedding_dim": embedding_dim, "condition_dim": condition_dim, "conditional": conditional
         }  # fmt: skip
-        widths = [3, WIDTH, WIDTH * 2, WIDTH * 4, WIDTH * 8]
+        widths = [3, *(WIDTH << k for k in range(DOUBLINGS))]
         layers: list[nn.Module] = []
         for i, (a, b) in enumerate(pairwise(widths)):
             norm = nn.BatchNorm2d(b) if i else nn.Identity()

@@ -18,6 +18,7 @@ from model.data.photos import Photos, load
 from model.features.augment import flip
 from model.features.matching import has_bfloat16
 from model.features.text_reader import embed
+from model.generators import SKETCH_SIZE
 from model.languages import LANGUAGES, OTHERS
 from model.pipeline import choose_device
 from model.training import distributed, loop
@@ -222,7 +223,7 @@ def train(
     else:
         state = read_state(state_file, GanState, stage)
 
-    min_pixels = 150 if stage.size > 64 else 0
+    min_pixels = 150 if stage.size > SKETCH_SIZE else 0
     if crops:
         tables = {label: crop for table in crops for label, crop in read_crops(table).items()}
         photos = load_crops(data, tables, stage.size, "train", min_pixels)

@@ -12,7 +12,7 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from torch import nn
 
-from model.checkpoint import CONFIG, CheckpointError, Network, load_network, read_config
+from model.checkpoint import CONFIG, MATCHING, CheckpointError, Network, load_network, read_config
 from model.features.backbone import TRAINING, Backbone
 from model.features.matching import MatchingHead
 from model.generators import Stage1Generator, Stage2Generator
@@ -171,7 +171,7 @@ def build(
         made = network(name, kind, arguments)
         return widen(made, arguments["channels"]) if "channels" in arguments else made
 
-    backbone, matching = Backbone(TRAINING), load_network(source, "matching-64", MatchingHead)
+    backbone, matching = Backbone(TRAINING), load_network(source, MATCHING, MatchingHead)
     heads = {**embedding, "channels": backbone.spec.channels}
     if isinstance(config, stage1.Stage1Config):
         generator1 = widened("stage1", Stage1Generator, {**embedding, **preset.generator})

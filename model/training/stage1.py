@@ -65,7 +65,8 @@ class LatentEncoder(nn.Module):
         layers: list[nn.Module] = []
         for a, b in pairwise(widths):
             layers += [nn.Conv2d(a, b, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
-        self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(128 * 16, 2 * z_dim))
+        side = SKETCH_SIZE // 2 ** (len(widths) - 1)
+        self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(widths[-1] * side**2, 2 * z_dim))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         mean, log_variance = self.layers(images).float().chunk(2, 1)

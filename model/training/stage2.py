@@ -29,6 +29,7 @@ from model.training.losses import feature_distance, grid_penalty, kl_divergence
 from model.training.stage import StackGANStage, Stateful, adam, optimizer_step, ramp, to_device
 from model.training.text_match import TextMatchLoss
 
+SCALE = PICTURE_SIZE // SKETCH_SIZE
 WINDOW = 96  # px, what the adversary of detail sees at once
 # What the heads see is cut out at a free place and size, as a fraction of the side and of a window: the frozen network
 # halves at fixed pixels, and behind a grid that keeps step with those the generator could hide.
@@ -144,7 +145,7 @@ class Stage2(StackGANStage):
         window_span = torch.empty(len(photos), device=self.device).uniform_(*WINDOW_SPAN) * WINDOW / self.size
 
         def look(images: Tensor) -> tuple[list[Tensor], list[Tensor], Tensor]:
-            whole = augmentation.apply(zoom(F.avg_pool2d(images, 2), WINDOW, whole_span, corners[0]))
+            whole = augmentation.apply(zoom(F.avg_pool2d(images, SCALE // 2), WINDOW, whole_span, corners[0]))
             window = augmentation.colour(zoom(images, WINDOW, window_span, corners[1]))
             both = self.backbone(torch.cat([whole, window]))
             pixels = augmentation.colour(crop(images, WINDOW, corners[2]))
@@ -172,7 +173,7 @@ class Stage2(StackGANStage):
         losses["pixels"] = (config.pixels, F.l1_loss(fakes[:pairs], photos[:pairs]))
         losses["grid"] = (config.grid, grid_penalty(fakes))
         # The picture of a sketch stays the sketch's picture: it agrees in colour and layout.
-        losses["layout"] = (config.layout, F.l1_loss(F.avg_pool2d(fakes, 16), F.avg_pool2d(sketches.float(), 4)))
+        losses["layout"] = (config.layout, F.l1_loss(F.avg_pool2d(fakes, 4 * SCALE), F.avg_pool2d(sketches.float(), 4)))
         kl = kl_divergence(mean, log_variance)
         optimizer_step(self.optimizer, config.condition_kl * kl, fakes, self.balancer.gradient(losses, fakes))
         stats |= {name: loss for name, (_, loss) in losses.items()} | {"kl": kl}

@@ -31,6 +31,7 @@ from tqdm import tqdm
 
 from model.checkpoint import (
     CONFIG,
+    MATCHING,
     TOKENIZER,
     read_config,
     save_config,
@@ -64,6 +65,7 @@ from model.features.matching import (
 )
 from model.features.retrieval import recall_among, retrieval
 from model.features.text_reader import reader
+from model.generators import SKETCH_SIZE
 from model.languages import DEFAULT, LANGUAGES, OTHERS
 from model.text_encoder import TextEncoder, Tokenizer, embed, pad
 from model.training import loop
@@ -96,7 +98,7 @@ VALIDATE_SECONDS = 120.0
 
 # The matching head of the generator's text-match loss sees what stage 1 makes, at the discriminator's resolution.
 # More steps overfit: R@1 of 100 was 21.9% after 1,000 and 20.0% after 2,500.
-MATCHING_SIZE, MATCHING_RESOLUTION, MATCHING_VIEWS, MATCHING_STEPS = 64, 96, 4, 1000
+MATCHING_RESOLUTION, MATCHING_VIEWS, MATCHING_STEPS = 96, 4, 1000
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,7 @@ def train(
 
     Args:
         data: photographs as `model.data.photos.load` takes them, with `names.tsv` beside them where there is one.
-        out: gets tokenizer.model, text.safetensors, matching.safetensors, matching-64.safetensors (see
+        out: gets tokenizer.model, text.safetensors, matching.safetensors, that of MATCHING (see
             `fit_matching_head`), config.json and text.csv.
         minutes: length of the training loop; the learning rate falls to 0 over it. Before it come the
             teacher's vectors and the photographs' features where they are not cached, and after it `fit_matching_head`.
@@ -313,7 +315,6 @@ def fit_matching_head(
     data: Path,
     run: Path,
     *,
-    size: int = MATCHING_SIZE,
     resolution: int = MATCHING_RESOLUTION,
     views: int = MATCHING_VIEWS,
     steps: int | None = None,
@@ -323,8 +324,8 @@ def fit_matching_head(
 ) -> dict[str, float]:
     """Fits the frozen matching head of the generator's text-match loss to the finished encoder in `run`.
 
-    It sees photographs as the generator makes them, `size` pixels a side, in `views` views each, under their
-    names in every language, and is written to `run` as `matching-{size}`.
+    It sees photographs as the generator makes them, SKETCH_SIZE pixels a side, in `views` views each, under their
+    names in every language, and is written to `run` as MATCHING.
 
     Returns:
         R@1 among 100 validation photographs by language; empty without a validation split.
@@ -332,21 +333,20 @@ def fit_matching_head(
     tokenizer, encoder = reader(run)
     encoder.to(device).eval()
     backbone = Backbone(TRAINING, resolution=resolution).to(device)
-    photos = load(data, size, "train", cache)
+    photos = load(data, SKETCH_SIZE, "train", cache)
     features = np.stack([image_features(photos, backbone, cache or default_cache(), view) for view in range(views)], 1)
     embeddings = _by_language(encoder, tokenizer, photos)
     head = fit(torch.from_numpy(features), embeddings, photos.names, steps or MATCHING_STEPS, seed, device=device)
     figures: dict[str, float] = {}
     try:
-        validation = load(data, size, "validation", cache) if data.is_dir() else None
+        validation = load(data, SKETCH_SIZE, "validation", cache) if data.is_dir() else None
     except DataError:
         validation = None
     if validation is not None:
         images = torch.from_numpy(image_features(validation, backbone, cache or default_cache()))
         figures = validate(encoder, head, tokenizer, Validation([], validation, images))
-    name = f"matching-{size}"
-    save_config(run, **{name: head.config}, **_features_section(run, name, resolution, validation=figures))
-    save_weights(run, name, head)  # last: with this file the text stage is finished
+    save_config(run, **{MATCHING: head.config}, **_features_section(run, MATCHING, resolution, validation=figures))
+    save_weights(run, MATCHING, head)  # last: with this file the text stage is finished
     return figures
 
 
