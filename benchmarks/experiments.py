@@ -55,12 +55,14 @@ class Row:
     """One line of the table: what is trained, and with which options of `model.train`.
 
     text: what reads the names: "shipped", the text encoder of --text; "teacher", the teacher itself; otherwise a text
-        encoder that is trained for this row `--without` it.
+        encoder that is trained for this row without it (`benchmarks.ablations`).
+    without: what is left out of stage 1, likewise.
     """
 
     title: str
-    options: tuple[str, ...]
+    options: tuple[str, ...] = ()
     text: str = "shipped"
+    without: str | None = None
 
 
 V1 = ("--preset", "stackgan-v1")
@@ -72,14 +74,14 @@ ROWS = {
     "v1-hinge-augment": Row("StackGAN v1, hinge, DiffAugment", (*V1, "--loss", "hinge", "--augment", "1")),
     "ours": Row("ours", ()),
     "ours-bce": Row("ours, BCE", ("--loss", "bce")),
-    "no-projection": Row("ours without projected heads", ("--without", "projection")),
+    "no-projection": Row("ours without projected heads", without="projection"),
     "no-augment": Row("ours without DiffAugment", ("--augment", "0")),
-    "no-imagined": Row("ours without made-up dishes", ("--without", "imagined")),
-    "no-mismatched": Row("ours without mismatched pairs", ("--without", "mismatched")),
-    "no-ramp": Row("ours without the conditional ramp", ("--without", "ramp")),
-    "no-blocks": Row("ours, the name at the bottom only", ("--without", "blocks")),
-    "no-match": Row("ours without the text-match loss", ("--without", "match")),
-    "no-reconstruction": Row("ours without reconstructions", ("--without", "reconstruction")),
+    "no-imagined": Row("ours without made-up dishes", without="imagined"),
+    "no-mismatched": Row("ours without mismatched pairs", without="mismatched"),
+    "no-ramp": Row("ours without the conditional ramp", without="ramp"),
+    "no-blocks": Row("ours, the name at the bottom only", without="blocks"),
+    "no-match": Row("ours without the text-match loss", without="match"),
+    "no-reconstruction": Row("ours without reconstructions", without="reconstruction"),
     "text-teacher": Row("ours, read by the teacher itself", (), "teacher"),
     "text-bag": Row("ours, a reader of bags of pieces", (), "order"),
     "text-unmatched": Row("ours, a reader who has seen no photographs", (), "pictures"),
@@ -159,8 +161,10 @@ def one(name: str, setting: Setting) -> None:
     training = ["--stage", "1", "--data", str(photos), "--from", str(bare), "--out", str(folder / "run")]
     state, trained = folder / "run" / "state.pt", folder / "run" / "checkpoint"
     resume = ["--resume"] if state.exists() else []
+    without = ROWS[name].without
+    command = ("benchmarks.ablations", without) if without else ("model.train",)
     # A collapse ends the training with an error, and is a result like any other.
-    module("model.train", *training, "--minutes", str(setting.minutes), *ROWS[name].options, *resume)
+    module(*command, *training, "--minutes", str(setting.minutes), *ROWS[name].options, *resume)
     if not state.exists():
         raise click.ClickException(f"{name} was not trained: see above")
     if setting.few:
@@ -215,9 +219,9 @@ def leave_text(reader: str, setting: Setting) -> Path:
     elif reader == "teacher":
         teach(setting.data, target, store)
     else:
-        training = ["--stage", "text", "--without", reader, "--data", str(setting.data), "--out", str(target)]
+        training = [reader, "--stage", "text", "--data", str(setting.data), "--out", str(target)]
         resume = ["--resume"] if (target / text_stage.STATE).exists() else []
-        if module("model.train", *training, "--minutes", str(TEXT_MINUTES), "--teacher", str(store), *resume):
+        if module("benchmarks.ablations", *training, "--minutes", str(TEXT_MINUTES), "--teacher", str(store), *resume):
             raise click.ClickException("what reads the names was not trained: see above")
     return target
 
@@ -294,7 +298,7 @@ def table(many: dict[str, dict[str, Any]], few: dict[str, dict[str, Any]]) -> li
         if name in many or name in few:
             cells = of_many(many[name], "generated") if name in many else [""] * 5
             cells += of_few(few[name]["generated"]) if name in few else [""] * 3 * bool(few)
-            chosen = " ".join(row.options)
+            chosen = f"ablations {row.without}" if row.without else " ".join(row.options)
             lines.append(line([row.title, f"`{chosen}`" if chosen else "", *cells]))
     cells = of_many(next(iter(many.values())), "photographs") if many else [""] * 5
     cells += of_few(next(iter(few.values()))["photographs"]) if few else []

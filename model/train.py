@@ -37,15 +37,17 @@ from model.training import text_stage
 from model.training.gan_loop import SMALLEST, LoopConfig, train
 from model.training.loop import TrainingStopped
 from model.training.losses import ADVERSARIAL_LOSSES
+from model.training.options import Options
 from model.training.options import read as read_options
-from model.training.presets import ABLATIONS, PRESETS, TEXT_ABLATIONS, find, from_record
+from model.training.presets import PRESETS, find, from_record
 from model.training.run_folder import check_run
+from model.training.text_stage import TextConfig
 
 # What is said of one call and not of the run.
 OF_THIS_CALL = {"out", "resume", "dry_run"}
 # What may be another when a run goes on; the photographs are compared by their names.
 CHANGEABLE = {"data", "kimg", "minutes", "every", "seed", "device", "teacher"}
-TEXT_OPTIONS = ("stage", "data", "minutes", "seed", "device", "without", "teacher")
+TEXT_OPTIONS = ("stage", "data", "minutes", "seed", "device", "teacher")
 
 
 @click.command(context_settings={"show_default": True, "max_content_width": 110})
@@ -56,7 +58,6 @@ TEXT_OPTIONS = ("stage", "data", "minutes", "seed", "device", "without", "teache
 @click.option("--preset",  help="Widths, batch and recipe; stackgan-v1 and dcgan are the original recipes.", type=click.Choice(list(PRESETS)), default="cpu")
 @click.option("--loss",    help="Adversarial loss; otherwise the preset's: bce for the original recipes, hinge for ours.", type=click.Choice(list(ADVERSARIAL_LOSSES)))
 @click.option("--augment", help="Share of the pictures that the discriminator sees augmented; otherwise the preset's. 1 for a few hundred photographs.", type=click.FloatRange(0, 1))
-@click.option("--without", help="Take one thing away, to see what it is good for: order or pictures from the text stage, the others from our stage 1.", type=click.Choice([*ABLATIONS, *TEXT_ABLATIONS]))
 @click.option("--kimg",    help="Stop when this run has shown so many thousands of photographs.", type=click.FloatRange(min=0, min_open=True))
 @click.option("--minutes", help="Stop after so many minutes of this run, earlier parts of it included.", type=click.FloatRange(min=0, min_open=True))
 @click.option("--resume",  help="Go on where the run in --out stopped, with the options that it was begun with.",                     is_flag=True)
@@ -79,25 +80,26 @@ def main(context: click.Context, /, **options: Any) -> None:
     try:
         with plain_errors(options["out"]):
             if options["stage"] == "text":
-                train_text(options, stated)
+                train_text(options, stated, context.obj or TextConfig())
             else:
-                train_stage(options, stated, context.obj)  # a test's configuration of the loop, if any
+                train_stage(options, stated, context.obj or LoopConfig())  # an experiment's or a test's, or our own
     except (TrainingStopped, FloatingPointError, ValueError) as error:
         raise click.ClickException(str(error)) from error
     except torch.cuda.OutOfMemoryError as error:
         raise click.ClickException(f"the GPU's memory is full: try a smaller --batch ({error})") from error
 
 
-def train_stage(options: Mapping[str, Any], stated: Mapping[str, Any], config: LoopConfig | None) -> None:
+def train_stage(options: Mapping[str, Any], stated: Mapping[str, Any], config: LoopConfig) -> None:
     """Trains stage 1 or 2, see `model.training.gan_loop`. `stated`: options that are not only defaults."""
     out, begun = options["out"], None
     check_run(out, out / "state.pt", options["resume"])
     given = {name: value for name, value in options.items() if name not in OF_THIS_CALL}
+    given |= {"experiment": config.experiment}
     if options["resume"]:
-        begun = read_options(out).resumed(stated, CHANGEABLE, out)
+        begun = read_begun(out, stated, config.experiment)
         preset, given = from_record(begun.config), begun.given
     else:
-        preset = find(options["preset"], options["stage"], options["loss"], options["augment"], options["without"])
+        preset = find(options["preset"], options["stage"], options["loss"], options["augment"])
         preset = replace(preset, batch=options["batch"] or preset.batch)
     train(
         options["stage"], options["data"], out, options["from"], preset, kimg=options["kimg"],
@@ -107,18 +109,16 @@ def train_stage(options: Mapping[str, Any], stated: Mapping[str, Any], config: L
     )  # fmt: skip
 
 
-def train_text(options: Mapping[str, Any], stated: Mapping[str, Any]) -> None:
+def train_text(options: Mapping[str, Any], stated: Mapping[str, Any], config: TextConfig) -> None:
     """Trains the text stage, see `model.training.text_stage`, as `train_stage` does the others."""
-    data, out, resume, without = (options[name] for name in ("data", "out", "resume", "without"))
-    if without not in (None, *TEXT_ABLATIONS):
-        raise ValueError(f"--without {without} is for our own stage 1")
+    data, out, resume = (options[name] for name in ("data", "out", "resume"))
     state_file = out / text_stage.STATE
     check_run(out, state_file, resume)
-    given = {name: value for name, value in options.items() if name in TEXT_OPTIONS}
+    given = {name: value for name, value in options.items() if name in TEXT_OPTIONS} | {"experiment": config.experiment}
     begun = None
     if resume:
-        begun = read_options(out).resumed(stated, CHANGEABLE, out)
-        given, without = begun.given, begun.given["without"]
+        begun = read_begun(out, stated, config.experiment)
+        given = begun.given
     minutes, seed = options["minutes"], given["seed"]
     where = choose_device(options["device"])
     if options["dry_run"]:
@@ -130,8 +130,16 @@ def train_text(options: Mapping[str, Any], stated: Mapping[str, Any]) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     text_stage.train(
         data, out, minutes=minutes, seed=seed, device=where, resume=resume, teacher_store=options["teacher"],
-        without=without, given=given, begun=begun,
+        config=config, given=given, begun=begun,
     )  # fmt: skip
+
+
+def read_begun(out: Path, stated: Mapping[str, Any], experiment: str | None) -> Options:
+    """The record of the run that goes on, with what may be another this time. Raises ValueError where it may not."""
+    begun = read_options(out).resumed(stated, CHANGEABLE, out)
+    if (was := begun.given.get("experiment")) != experiment:
+        raise ValueError(f"the run in {out} was begun as experiment {was or 'none'}, and goes on only as it was")
+    return begun
 
 
 if __name__ == "__main__":

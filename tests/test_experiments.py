@@ -2,9 +2,11 @@
 
 import importlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import pytest
 import torch
@@ -13,24 +15,21 @@ from PIL import Image
 
 pytest.importorskip("efficientnet_lite_pytorch")
 
-from benchmarks import experiments, small_data
+from benchmarks import ablations, experiments, small_data
+from model import train
 from model.adaptation import validation
 from model.checkpoint import load_network, save_config
 from model.data import inspection
+from model.data.photos import load
 from model.evaluation import evaluator
 from model.features import text_reader, text_teacher
 from model.features.matching import MatchingHead
 from model.generators import Stage1Generator
 from model.training import baselines, name_sampler, presets, stage1, text_stage
+from model.training.stage import Stage
 from tests.conftest import make_checkpoint
 from tests.test_text_stage import HELD_OUT, TRAIN, FakeE5, folder_of
-from tests.training import CPU, QUICK, add_networks, backbone
-
-
-def stage1_config(**options: object) -> stage1.Stage1Config:
-    found = presets.find("cpu", "1", **options).config  # type: ignore[arg-type]
-    assert isinstance(found, stage1.Stage1Config)
-    return found
+from tests.training import CPU, QUICK, add_networks, backbone, make_photos
 
 
 def test_every_row_differs_from_ours_or_from_its_baseline() -> None:
@@ -38,33 +37,79 @@ def test_every_row_differs_from_ours_or_from_its_baseline() -> None:
     for row in experiments.ROWS.values():
         given = dict(zip(row.options[::2], row.options[1::2], strict=True))
         augment = float(given["--augment"]) if "--augment" in given else None
-        preset, loss, without = given.get("--preset", "cpu"), given.get("--loss"), given.get("--without")
-        plan = presets.find(preset, "1", loss, augment, without)
-        plans.add((str(plan.config), plan.imagined, plan.everywhere, row.text))
+        plan = presets.find(given.get("--preset", "cpu"), "1", given.get("--loss"), augment)
+        plans.add((str(plan.config), row.without, row.text))
+        assert row.without is None or row.without in ablations.STAGE_1
     assert len(plans) == len(experiments.ROWS)
 
 
-def test_what_is_taken_away_is_gone() -> None:
-    assert stage1_config(without="mismatched").discriminator.mismatched == 0
-    assert stage1_config(without="ramp").discriminator.ramp == (0.0, 0.0)
-    assert stage1_config(without="match").match == 0
-    assert stage1_config(without="reconstruction").reconstruction == stage1_config(without="reconstruction").colour == 0
-    assert stage1_config(augment=0.0).augment == 0
-    assert not presets.find("cpu", "1", without="imagined").imagined
-    unprojected = presets.find("cpu", "1", without="projection").config
-    assert isinstance(unprojected, baselines.BaselineConfig) and unprojected.ours and unprojected.loss == "hinge"
+@pytest.fixture
+def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that training goes on from."""
+    monkeypatch.setattr(presets, "Backbone", lambda _variant: backbone())
+    return add_networks(make_checkpoint(tmp_path / "source"), 1.0)
+
+
+def built(what: str, source: Path, preset: str = "cpu", stage: str = "1") -> Stage:
+    return ablations.STAGE_1[what].build(stage, presets.find(preset, stage), source, CPU, False)[0]
+
+
+def test_what_is_taken_away_is_gone(source: Path) -> None:
+    config = {what: built(what, source).config for what in ablations.LESSER}  # type: ignore[attr-defined]
+    assert config["mismatched"].discriminator.mismatched == 0
+    assert config["ramp"].discriminator.ramp == (0.0, 0.0)
+    assert config["match"].match == 0
+    assert config["reconstruction"].reconstruction == config["reconstruction"].colour == 0
+    unprojected = built("projection", source)
+    assert isinstance(unprojected, baselines.Baseline) and unprojected.config.loss == "hinge"
+    assert isinstance(unprojected.generator, Stage1Generator) and unprojected.name == "stage1"
+    made = built("blocks", source)
+    assert isinstance(made, stage1.Stage1)
+    for generator in (made.generator, made.average):  # deaf to the name, but for the bottom
+        assert not generator.style[0].weight[:, generator.z_dim :].any()  # type: ignore[index, union-attr]
+
+
+def test_without_made_up_dishes_names_are_those_of_photographs(source: Path, tmp_path: Path) -> None:
+    photos = load(make_photos(tmp_path / "photos"), 64, cache=tmp_path / "cache")
+    sampler = ablations.STAGE_1["imagined"].name_sampler(photos, source, CPU, 0, 10)
+    names = sampler.names(torch.tensor([3, 1, 2, 0]))
+    assert torch.equal(sampler.imagined(2), names[2:])
 
 
 @pytest.mark.parametrize(("preset", "stage"), [("stackgan-v1", "1"), ("cpu", "2")])
-def test_only_our_stage_1_can_be_taken_apart(preset: str, stage: str) -> None:
-    with pytest.raises(ValueError, match="--without ramp"):
-        presets.find(preset, stage, without="ramp")
+def test_only_our_stage_1_can_be_taken_apart(preset: str, stage: str, source: Path) -> None:
+    with pytest.raises(ValueError, match="ramp can be left out of our own stage 1 alone"):
+        built("ramp", source, preset, stage)
+
+
+def test_a_run_without_a_part_goes_on_without_it_alone(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = ablations.STAGE_1["blocks"]
+    quick = replace(QUICK, experiment=whole.experiment, build=whole.build)
+    monkeypatch.setitem(ablations.STAGE_1, "blocks", quick)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    data, out = make_photos(tmp_path / "photos"), tmp_path / "run"
+    given = ["--stage", "1", "--data", str(data), "--out", str(out), "--batch", "4"]
+    begin, resume = [*given, "--from", str(source), "--kimg", "0.004"], [*given, "--kimg", "0.008", "--resume"]
+
+    def call(command: click.Command, *arguments: str, **options: Any) -> str:
+        return " ".join(CliRunner().invoke(command, arguments, **options).output.split())
+
+    assert "is left out of --stage text" in call(ablations.main, "order", *begin)
+    assert not out.exists()
+    assert "Error" not in call(ablations.main, "blocks", *begin)
+    assert "was begun as experiment blocks" in call(train.main, *resume, obj=QUICK)
+    assert "was begun as experiment blocks" in call(ablations.main, "ramp", *resume)
+    assert "Error" not in call(ablations.main, "blocks", *resume)
+    generator = load_network(out / "checkpoint", "stage1", Stage1Generator)
+    assert not generator.style[0].weight[:, generator.z_dim :].any()  # type: ignore[index, union-attr]
 
 
 def test_a_name_at_the_bottom_only_stays_there() -> None:
     torch.manual_seed(0)
     generator = Stage1Generator(embedding_dim=16, z_dim=8, condition_dim=8, style_dim=16, channels=(16,) * 5)
-    presets._condition_at_the_bottom(generator)
+    ablations.condition_at_the_bottom(generator)
     optimizer = torch.optim.Adam(generator.parameters(), 1e-2)
     embedding, latent = torch.randn(2, 16), torch.zeros(2, 16)
     for _ in range(3):
@@ -224,8 +269,7 @@ def test_a_reader_of_names_is_trained_once_and_goes_on(tmp_path: Path, monkeypat
     for row, without in (("text-bag", "order"), ("text-unmatched", "pictures")):
         calls.clear()
         bare = experiments.leave_text(experiments.ROWS[row].text, setting(tmp_path))
-        assert calls[0][0] == "model.train" and "--resume" not in calls[0]
-        assert calls[0][calls[0].index("--without") + 1] == without
+        assert calls[0][:2] == ("benchmarks.ablations", without) and "--resume" not in calls[0]
         assert calls[0][calls[0].index("--out") + 1] == str(bare) != str(tmp_path / "out" / row)
         bare.mkdir(parents=True)
         (bare / "text-state.pt").touch()

@@ -16,6 +16,7 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
+from benchmarks import ablations
 from model import evaluate_text, train
 from model.checkpoint import load_network, read_config, save_config, save_weights
 from model.data.layouts import DataError
@@ -209,7 +210,7 @@ def test_without_order_a_name_is_a_bag_of_its_pieces(
     data: Path, tmp_path: Path, small: None, fake: type[FakeE5]
 ) -> None:
     out = tmp_path / "run"
-    run(data, out, steps=4, without="order")
+    run(data, out, steps=4, config=ablations.TEXT["order"])
     encoder = load_network(out, "text", TextEncoder).eval()
     one, other = encoder(torch.tensor([[40, 41, 42], [42, 40, 41]]))
     torch.testing.assert_close(one, other)
@@ -227,7 +228,8 @@ def test_without_pictures_the_encoder_learns_nothing_from_photographs(
         rng, out = np.random.default_rng(look), tmp_path / f"{without}-{look}"
         draw = lambda photos, backbone, *_, **__: rng.standard_normal((len(photos), backbone.features))  # noqa: E731
         monkeypatch.setattr(text_stage, "image_features", draw)
-        run(data, out, steps=2, without=without, teacher_store=tmp_path / "teacher")
+        config = ablations.TEXT[without] if without else None
+        run(data, out, steps=2, config=config, teacher_store=tmp_path / "teacher")
         assert (out / "matching-64.safetensors").exists()  # which the generator needs all the same
         return (out / "text.safetensors").read_bytes()
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from PIL import Image
 from model import checkpoint, train
 from model.features.backbone import TRAINING, Backbone
 from model.features.matching import MatchingHead
-from model.training import gan_loop
+from model.training import gan_loop, presets
 from model.training.discriminator import Heads, PixelDiscriminator
 from model.training.stage1 import LatentEncoder
 
@@ -77,10 +78,10 @@ def hurry() -> None:
 if __name__ == "__main__":
     hurry()
     stages = []
-    build = gan_loop.build
-    gan_loop.build = lambda *arguments: (stages.append(build(*arguments)), stages[-1])[1]
+    build = presets.build
+    keeping = lambda *arguments: (stages.append(build(*arguments)), stages[-1])[1]  # noqa: E731
     try:
-        train.main(obj=QUICK)
+        train.main(obj=replace(QUICK, build=keeping))
     finally:
         if folder := os.environ.get("KEEP_WEIGHTS"):  # of every process, for those that should agree
             weights = {name: module.state_dict() for name, module in stages[0][0].modules().items()}

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.features.augment import Augmentation
-from model.generators import SKETCH_SIZE, SketchGenerator, Stage1Generator
+from model.generators import SKETCH_SIZE, SketchGenerator
 from model.training.losses import ADVERSARIAL_LOSSES, kl_divergence, mismatched
 from model.training.stage import Stateful, optimizer_step, to_device, update_ema
 
@@ -28,12 +28,10 @@ DOUBLINGS = (SKETCH_SIZE // 4).bit_length() - 1  # between 4 px, where both begi
 @dataclass(frozen=True)
 class BaselineConfig:
     """conditional: StackGAN's stage 1, which reads the name; otherwise DCGAN, which does not.
-    ours: our generator instead of theirs.
     augment: share of the pictures that the discriminator sees augmented.
     """
 
     conditional: bool = True
-    ours: bool = False
     loss: str = "bce"
     augment: float = 0.0
     learning_rate: float = 2e-4
@@ -41,7 +39,15 @@ class BaselineConfig:
     half_life: float = 10.0  # kimg, of the average
 
 
-class BaselineGenerator(SketchGenerator):
+class SampledGenerator(SketchGenerator):
+    """A first stage that a baseline can train."""
+
+    def sample(self, embedding: Tensor, latent: Tensor) -> tuple[Tensor, Tensor]:
+        """The pictures, and the KL term of the conditioning augmentation, as a mean over dimensions."""
+        raise NotImplementedError
+
+
+class BaselineGenerator(SampledGenerator):
     """Latent, and under `conditional` a name -> (B, 3, 64, 64) in [-1, 1].
 
     The name enters once, at the bottom, through conditioning augmentation with the original's ReLU.
@@ -71,7 +77,7 @@ class BaselineGenerator(SketchGenerator):
         return self.sample(embedding, latent)[0]
 
     def sample(self, embedding: Tensor, latent: Tensor) -> tuple[Tensor, Tensor]:
-        """The pictures, and the KL term of the conditioning augmentation, as a mean over dimensions."""
+        """See `SampledGenerator`."""
         kl = latent.new_zeros(())
         if self.project is not None:
             mean, log_variance = F.relu(self.project(embedding)).chunk(2, 1)
@@ -79,15 +85,6 @@ class BaselineGenerator(SketchGenerator):
             noise = latent[:, self.z_dim :]
             latent = torch.cat([latent[:, : self.z_dim], mean + (0.5 * log_variance).exp() * noise], 1)
         return self.layers(self.start(latent)).float(), kl
-
-
-class OurGenerator(Stage1Generator):
-    """Our own first stage, to be trained against the original discriminator."""
-
-    def sample(self, embedding: Tensor, latent: Tensor) -> tuple[Tensor, Tensor]:
-        """As `BaselineGenerator.sample`."""
-        condition, mean, log_variance = self.condition(embedding, latent)
-        return self.render(condition), kl_divergence(mean, log_variance)
 
 
 class BaselineDiscriminator(nn.Module):
@@ -121,21 +118,25 @@ class BaselineDiscriminator(nn.Module):
 
 
 class Baseline:
-    """The networks of an original recipe, and one training step. See `model.training.stage.Stage`."""
+    """The networks of an original recipe, and one training step. See `model.training.stage.Stage`.
+
+    Args:
+        name: of the generator in a checkpoint.
+    """
 
     size = SKETCH_SIZE
     collapsed = 0.05
 
     def __init__(
         self,
-        generator: BaselineGenerator | OurGenerator,
+        generator: SampledGenerator,
         discriminator: BaselineDiscriminator,
         config: BaselineConfig,
         device: torch.device,
         bf16: bool,
+        name: str = "baseline",
     ) -> None:
-        self.config, self.device, self.bf16 = config, device, bf16
-        self.name = "stage1" if config.ours else "baseline"
+        self.config, self.device, self.bf16, self.name = config, device, bf16, name
         self.latent_dim = generator.latent_dim
         discriminator.apply(_initialise)
         if isinstance(generator, BaselineGenerator):

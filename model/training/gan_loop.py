@@ -50,7 +50,8 @@ SMALLEST = 4  # photographs a process and step: half of them are for dishes that
 
 @dataclass(frozen=True)
 class LoopConfig:
-    """How a run is watched, which decides nothing about what is learned.
+    """How a run is watched, which decides nothing about what is learned; and what it is made of, which benchmarks and
+    tests may exchange.
 
     tick: kimg between rows of log.csv.
     patience: ticks that the spread may stay under the stage's mark.
@@ -58,6 +59,9 @@ class LoopConfig:
     samples: names on the grids.
     latents: of each name on a grid.
     composed: names of dishes that do not exist held ready, as many in each language.
+    experiment: what is not as `model.train` makes it, by name. It is recorded, and a run goes on as the same.
+    build: makes the stage of a preset.
+    name_sampler: draws the names.
     """
 
     tick: float = 1.0
@@ -66,6 +70,9 @@ class LoopConfig:
     samples: tuple[str, ...] = SAMPLES
     latents: int = 4
     composed: int = COMPOSED
+    experiment: str | None = None
+    build: Callable[[str, Preset, Path, torch.device, bool], tuple[Stage, dict[str, float]]] = build
+    name_sampler: type[NameSampler] = NameSampler
 
 
 @dataclass
@@ -217,7 +224,7 @@ def train(
     if rest or batch < SMALLEST:
         raise ValueError(f"--batch has to be shared evenly by {processes} processes, at least {SMALLEST} each")
     torch.manual_seed(seed)  # the same first weights on every process
-    stage, past = build(stage_name, preset, source, where, has_bfloat16(where))
+    stage, past = config.build(stage_name, preset, source, where, has_bfloat16(where))
     if begun is None:
         state = GanState(kimg=past.get("kimg", 0.0), hours=past.get("hours", 0.0))
     else:
@@ -241,7 +248,7 @@ def train(
         done = f"{state.shown / 1000:.1f} kimg in {state.seconds / 60:.0f} minutes"
         print(f"{out} has {done} already: nothing is left to do")
         return distributed.finish()
-    name_sampler = NameSampler(photos, source, where, seed, config.composed)
+    name_sampler = config.name_sampler(photos, source, where, seed, config.composed)
     grid = SampleGrid(stage, config.samples, embed(config.samples, source, where), where, seed, config.latents)
     for module in stage.modules().values():
         distributed.broadcast(module)
@@ -249,9 +256,8 @@ def train(
 
     def draw() -> tuple[Tensor, Tensor, Tensor]:
         index = torch.multinomial(name_sampler.weights, batch, replacement=True)
-        names, half = name_sampler.names(index), batch - batch // 2
-        imagined = name_sampler.imagined(half) if preset.imagined else names[-half:]
-        return flip(pictures[index]), names, imagined
+        names = name_sampler.names(index)
+        return flip(pictures[index]), names, name_sampler.imagined(batch - batch // 2)
 
     def begin() -> None:
         if not main_process:

@@ -10,7 +10,6 @@ from typing import Any, get_args
 
 import torch
 from pydantic import TypeAdapter, ValidationError
-from torch import nn
 
 from model.checkpoint import CONFIG, MATCHING, CheckpointError, Network, load_network, read_config
 from model.features.backbone import TRAINING, Backbone
@@ -32,15 +31,11 @@ class Preset:
     generator: keyword arguments of the stage's generator. All that ships has to fit into `model.pack.MAX_BYTES`, so
         that a GPU's is wider where that costs time and few weights, at high resolution.
     recipe: weights and rates; its type says whose recipe it is.
-    imagined: half of the fakes are dishes that do not exist; otherwise they too have photographs' names.
-    everywhere: name and latent enter every block of the generator; otherwise the name enters at the bottom only.
     """
 
     batch: int
     config: StageConfig
     generator: Mapping[str, Any] = field(default_factory=dict)
-    imagined: bool = True
-    everywhere: bool = True
 
 
 PRESETS: dict[str, dict[str, Preset]] = {
@@ -57,18 +52,14 @@ PRESETS: dict[str, dict[str, Preset]] = {
 }
 
 
-# What the experiments take away from stage 1, one at a time (docs/experiments.md).
-ABLATIONS = ("projection", "mismatched", "ramp", "imagined", "blocks", "match", "reconstruction")
-TEXT_ABLATIONS = ("pictures", "order")  # and from the text stage: `model.training.text_stage.train`
+# What earlier versions recorded of every run that was no experiment.
+EARLIER = {"imagined": True, "everywhere": True}
 
 
-def find(
-    name: str, stage: str, loss: str | None = None, augment: float | None = None, without: str | None = None
-) -> Preset:
-    """The preset of a stage, with another adversarial loss, share of augmented pictures, or less of the recipe.
+def find(name: str, stage: str, loss: str | None = None, augment: float | None = None) -> Preset:
+    """The preset of a stage, with another adversarial loss or share of augmented pictures.
 
-    Raises ValueError where the preset has no such stage, since the original recipes end with stage 1, or where there is
-    no such thing to take away from it.
+    Raises ValueError where the preset has no such stage, since the original recipes end with stage 1.
     """
     if stage not in PRESETS[name]:
         raise ValueError(f"preset {name} has no stage {stage}: it is a baseline for stage {', '.join(PRESETS[name])}")
@@ -77,7 +68,7 @@ def find(
         preset = replace(preset, config=replace(preset.config, augment=augment))
     if loss is not None:
         preset = replace(preset, config=_with_loss(preset.config, loss))
-    return preset if without is None else _without(preset, without)
+    return preset
 
 
 def to_record(preset: Preset) -> dict[str, Any]:
@@ -89,6 +80,7 @@ def to_record(preset: Preset) -> dict[str, Any]:
 def from_record(record: Mapping[str, Any]) -> Preset:
     """The preset of `to_record`. Raises ValueError where this version cannot read all of it."""
     kinds = {kind.__name__: kind for kind in get_args(StageConfig)}
+    record = {name: value for name, value in record.items() if (name, value) not in EARLIER.items()}
     try:
         config = dict(record["config"])
         config = TypeAdapter(kinds[config.pop("type")]).validate_python(config)
@@ -104,38 +96,6 @@ def _with_loss(config: StageConfig, loss: str) -> StageConfig:
     if isinstance(config, baselines.BaselineConfig):
         return replace(config, loss=loss)
     return replace(config, discriminator=replace(config.discriminator, loss=loss))
-
-
-def _without(preset: Preset, what: str) -> Preset:
-    config = preset.config
-    if what in TEXT_ABLATIONS:
-        raise ValueError(f"--without {what} is for the text stage")
-    if not isinstance(config, stage1.Stage1Config):
-        raise ValueError(f"--without {what} is for our own stage 1")
-    if what == "projection":
-        loss, augment, kl = config.discriminator.loss, config.augment, config.condition_kl
-        return replace(preset, config=baselines.BaselineConfig(ours=True, loss=loss, augment=augment, condition_kl=kl))
-    if what in ("imagined", "blocks"):
-        return replace(preset, imagined=what != "imagined", everywhere=what != "blocks")
-    lesser = {
-        "mismatched": replace(config, discriminator=replace(config.discriminator, mismatched=0.0)),
-        "ramp": replace(config, discriminator=replace(config.discriminator, ramp=(0.0, 0.0))),
-        "match": replace(config, match=0.0),
-        "reconstruction": replace(config, reconstruction=0.0, colour=0.0),
-    }
-    return replace(preset, config=lesser[what])
-
-
-def _condition_at_the_bottom(generator: Stage1Generator) -> None:
-    """Cuts the name off from every affine, for good: the network stays what `load_network` reads."""
-    first = generator.style[0]
-    assert isinstance(first, nn.Linear)
-    weight = first.weight
-    kept = torch.zeros_like(weight)
-    kept[:, : generator.z_dim] = 1.0
-    with torch.no_grad():
-        weight *= kept
-    weight.register_hook(lambda gradient: gradient * kept.to(gradient.device))
 
 
 def build(
@@ -154,11 +114,7 @@ def build(
     config = preset.config
     if isinstance(config, baselines.BaselineConfig):
         conditional = {"conditional": config.conditional}
-        generator = (
-            baselines.OurGenerator(**embedding, **preset.generator)
-            if config.ours
-            else baselines.BaselineGenerator(**embedding, **conditional)
-        )
+        generator = baselines.BaselineGenerator(**embedding, **conditional)
         discriminator = baselines.BaselineDiscriminator(**embedding, **conditional)
         return baselines.Baseline(generator, discriminator, config, device, bf16), {}
 
@@ -175,8 +131,6 @@ def build(
     heads = {**embedding, "channels": backbone.spec.channels}
     if isinstance(config, stage1.Stage1Config):
         generator1 = widened("stage1", Stage1Generator, {**embedding, **preset.generator})
-        if not preset.everywhere:
-            _condition_at_the_bottom(generator1)
         return stage1.Stage1(
             generator1,
             network("stage1-heads", Heads, heads),

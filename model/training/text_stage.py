@@ -17,7 +17,7 @@ import io
 import logging
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,6 +102,20 @@ MATCHING_RESOLUTION, MATCHING_VIEWS, MATCHING_STEPS = 96, 4, 1000
 
 
 @dataclass(frozen=True)
+class TextConfig:
+    """What the text stage is made of, which benchmarks may exchange.
+
+    experiment: as `model.training.gan_loop.LoopConfig` has it.
+    encoder: makes the text encoder of a vocabulary.
+    signals: the losses that it learns from, by name.
+    """
+
+    experiment: str | None = None
+    encoder: Callable[..., TextEncoder] = TextEncoder
+    signals: tuple[str, ...] = ("distil", "similarity", "translation", "pictures")
+
+
+@dataclass(frozen=True)
 class Corpus:
     """All that the encoder learns from."""
 
@@ -143,7 +157,7 @@ def train(
     teacher_store: Path | None = None,
     composed: int = COMPOSED,
     cache: Path | None = None,
-    without: str | None = None,
+    config: TextConfig | None = None,
     given: Mapping[str, Any] | None = None,
     begun: Options | None = None,
 ) -> dict[str, float]:
@@ -162,8 +176,7 @@ def train(
         teacher_store: folder of the teacher's vectors; `out`/teacher by default.
         composed: dishes with composed names that the teacher is asked about.
         cache: of decoded photographs and of image features; `model.data.photos.default_cache` by default.
-        without: "pictures" leaves the photographs out of what the encoder learns from; "order" makes it a bag of
-            pieces, which sees neither where a piece stands nor what stands beside it. For the experiments.
+        config: what is trained, and by which of the signals; everything by default.
         given, begun: the command's options, and the record of the run that goes on; see `model.training.gan_loop`.
 
     Returns:
@@ -176,6 +189,7 @@ def train(
         ValueError: the state in `out` is of another encoder, or damaged.
         FloatingPointError: the loss is not finite; what was best is in `out`.
     """
+    config = config or TextConfig()
     device = torch.device(device)
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
@@ -185,11 +199,12 @@ def train(
     if begun is not None:
         check_data(begun.data, photos, data)
     if begun is None:
-        begun = Options(plain(given or {}), {"composed": composed, "without": without}, describe(photos, data))
+        made = {"composed": composed, "experiment": config.experiment}
+        begun = Options(plain(given or {}), made, describe(photos, data))
     begun.write(out)
     corpus, validation, tokenizer = prepare(data, out, seed, teacher_store or out / "teacher", composed, cache, device)
 
-    encoder = (bag_of_pieces if without == "order" else TextEncoder)(vocabulary=len(tokenizer)).to(device)
+    encoder = config.encoder(vocabulary=len(tokenizer)).to(device)
     head = MatchingHead(features=corpus.features.shape[1], embedding_dim=encoder.embedding_dim).to(device)
     head.standardize(corpus.features.to(device))
     helper = _Helper(encoder.embedding_dim, corpus.targets.shape[1]).to(device)
@@ -201,7 +216,7 @@ def train(
         rng.seed(seed + state.shown)
         torch.manual_seed(seed + state.shown)
     training = TextTraining(
-        out, networks, state, corpus, validation, tokenizer, rng, minutes=minutes, steps=steps, without=without
+        out, networks, state, corpus, validation, tokenizer, rng, minutes=minutes, steps=steps, config=config
     )
     if loop.run(training, Log(out / LOG, state.shown if resumed else None, "step"), unit=" steps", title="text"):
         tqdm.write(f"stopped after {state.shown} steps; --resume goes on from there")
@@ -249,10 +264,10 @@ class TextTraining:
         *,
         minutes: float,
         steps: int | None,
-        without: str | None,
+        config: TextConfig,
     ) -> None:
         self.out, self.networks, self.state, self.corpus, self.validation = out, networks, state, corpus, validation
-        self.tokenizer, self.rng, self.minutes, self.steps, self.without = tokenizer, rng, minutes, steps, without
+        self.tokenizer, self.rng, self.minutes, self.steps, self.config = tokenizer, rng, minutes, steps, config
         self.device = next(networks.encoder.parameters()).device
         self.figures: dict[str, float] = {}
         self.validated = time.monotonic()
@@ -272,8 +287,7 @@ class TextTraining:
         losses = _losses(
             self.corpus, self.tokenizer, networks.encoder, networks.head, networks.helper, self.rng, self.device
         )
-        if self.without == "pictures":
-            losses.pop("pictures")
+        losses = {name: loss for name, loss in losses.items() if name in self.config.signals}
         total = sum(losses.values(), torch.zeros((), device=self.device))
         if not torch.isfinite(total):
             raise FloatingPointError(
@@ -469,13 +483,6 @@ def train_tokenizer(names: Sequence[str], vocabulary: int = VOCABULARY) -> bytes
         minloglevel=2,
     )
     return model.getvalue()
-
-
-def bag_of_pieces(*, vocabulary: int) -> TextEncoder:
-    """A text encoder that weighs every piece by itself and takes the mean: no blocks, and positions that stay 0."""
-    encoder = TextEncoder(vocabulary=vocabulary, layers=0)
-    nn.init.zeros_(encoder.positions.requires_grad_(False))
-    return encoder
 
 
 class _Helper(nn.Module):
