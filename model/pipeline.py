@@ -17,7 +17,7 @@ from model.cuda_graphs import BATCH_SIZES, Buckets
 from model.generators import PICTURE_SIZE, SKETCH_SIZE, SketchGenerator, Stage1Generator, Stage2Generator
 from model.names import Name, Notice, normalize
 from model.nearest import NamesIndex
-from model.text_encoder import MAX_TOKENS, TextEncoder, Tokenizer, pad
+from model.text_encoder import MAX_TOKENS, NameEncoder, NameTokenizer, TextEncoder, Tokenizer, pad
 
 log = logging.getLogger(__name__)
 
@@ -51,8 +51,8 @@ class Pipeline:
 
     def __init__(
         self,
-        tokenizer: Tokenizer,
-        text: TextEncoder,
+        tokenizer: NameTokenizer,
+        text: NameEncoder,
         stage1: SketchGenerator,
         stage2: Stage2Generator | None,
         *,

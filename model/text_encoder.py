@@ -10,7 +10,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import sentencepiece
 import torch
@@ -20,6 +20,21 @@ from torch import Tensor, nn
 MAX_TOKENS = 48
 PAD = 0
 _READABLE = ("Lu", "Ll", "Lt", "Lm", "Lo", "So")  # Unicode's letters and its symbols that are neither signs nor money
+
+
+class NameTokenizer(Protocol):
+    """What a `Pipeline` needs of a tokenizer; `Tokenizer` says what each returns."""
+
+    def encode(self, text: str) -> list[int]: ...
+    def truncated(self, text: str) -> bool: ...
+    def unknown(self, text: str) -> list[str]: ...
+
+
+class NameEncoder(nn.Module):
+    """What a `Pipeline` needs of a text encoder: ids (B, T) int64, padded with 0 on the right -> embeddings (B, E)
+    float32 of norm sqrt(E)."""
+
+    embedding_dim: int
 
 
 class Tokenizer:
@@ -90,7 +105,7 @@ def pad(ids: Sequence[Sequence[int]]) -> Tensor:
     return torch.tensor([[*row, *[PAD] * (length - len(row))] for row in ids], dtype=torch.int64).view(-1, length)
 
 
-class TextEncoder(nn.Module):
+class TextEncoder(NameEncoder):
     """A name's ids → its embedding.
 
     Embeddings of pieces, narrower than the network (as in ALBERT, Lan et al. 2020: most parameters would stand
@@ -193,7 +208,7 @@ class TransformerBlock(nn.Module):
 
 
 @torch.no_grad()  # and not inference mode: the generators are trained with these
-def embed(encoder: TextEncoder, tokenizer: Tokenizer, names: Sequence[str], batch: int = 256) -> Tensor:
+def embed(encoder: NameEncoder, tokenizer: NameTokenizer, names: Sequence[str], batch: int = 256) -> Tensor:
     """(N, E) float32 embeddings of the names, on the CPU; the encoder is used in the mode it is in."""
     device = next(encoder.parameters()).device
     ids = [tokenizer.encode(name) for name in names]

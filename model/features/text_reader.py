@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
 
 import torch
 from torch import Tensor
 
 from model import text_encoder
 from model.checkpoint import TOKENIZER, load_network, read_config
-from model.features.text_teacher import Spelling, TeacherEncoder
-from model.text_encoder import TextEncoder, Tokenizer
+from model.features.text_teacher import ByteTokenizer, TeacherEncoder
+from model.text_encoder import NameEncoder, NameTokenizer, TextEncoder, Tokenizer
 
 
 def embed(names: Sequence[str], checkpoint: Path, device: torch.device) -> Tensor:
@@ -21,9 +20,9 @@ def embed(names: Sequence[str], checkpoint: Path, device: torch.device) -> Tenso
     return text_encoder.embed(encoder.to(device).eval(), tokenizer, names).to(device)
 
 
-def reader(checkpoint: Path) -> tuple[Tokenizer, TextEncoder]:
-    """What reads names for a checkpoint folder: tokenizer and text encoder, or the teacher where an experiment has put
-    it into their place. Raises ValueError, naming the file, where it cannot be read."""
+def reader(checkpoint: Path) -> tuple[NameTokenizer, NameEncoder]:
+    """What reads names for a checkpoint folder: its text encoder, or the teacher itself. Raises ValueError, naming the
+    file, where it cannot be read."""
     if "store" in read_config(checkpoint).get("text", {}):
-        return cast(Tokenizer, Spelling()), cast(TextEncoder, load_network(checkpoint, "text", TeacherEncoder))
+        return ByteTokenizer(), load_network(checkpoint, "text", TeacherEncoder)
     return Tokenizer.load(checkpoint / TOKENIZER), load_network(checkpoint, "text", TextEncoder)

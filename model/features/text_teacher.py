@@ -24,6 +24,7 @@ from tqdm import tqdm
 from model.checkpoint import write_file
 from model.features.matching import contrastive_loss
 from model.languages import LANGUAGES, written_in
+from model.text_encoder import NameEncoder, NameTokenizer
 
 DIMENSIONS = 384
 SHARD = 8192  # names a file
@@ -185,18 +186,24 @@ def read_as(
     return Whitening(whitening.means, whitening.matrix @ matrix.numpy())
 
 
-# ---- the teacher where a student is expected, for the experiments ------------------------------------------------
+# ---- the teacher as a text encoder -------------------------------------------------------------------------------
 
 
-class Spelling:
-    """Stands where `Tokenizer` does for an encoder that reads whole names: ids are the bytes of the name, plus one."""
+class ByteTokenizer(NameTokenizer):
+    """For an encoder that reads whole names: ids are the bytes of the name in UTF-8, plus one."""
 
     def encode(self, text: str) -> list[int]:
         return [byte + 1 for byte in text.encode()]
 
+    def truncated(self, text: str) -> bool:
+        return False
 
-class TeacherEncoder(nn.Module):
-    """Names, spelt by `Spelling` -> the teacher's own vectors, of the size of `TextEncoder`'s.
+    def unknown(self, text: str) -> list[str]:
+        return []
+
+
+class TeacherEncoder(NameEncoder):
+    """Ids of `ByteTokenizer` -> the teacher's own vectors, of the size of `TextEncoder`'s.
 
     Args:
         store: folder of the teacher's vectors; those that are not there yet are computed, and kept there.

@@ -67,7 +67,7 @@ from model.features.retrieval import recall_among, retrieval
 from model.features.text_reader import reader
 from model.generators import SKETCH_SIZE
 from model.languages import DEFAULT, LANGUAGES, OTHERS
-from model.text_encoder import TextEncoder, Tokenizer, embed, pad
+from model.text_encoder import NameEncoder, NameTokenizer, TextEncoder, Tokenizer, embed, pad
 from model.training import loop
 from model.training.loop import TrainingState
 from model.training.options import Options, check_data, describe, plain
@@ -370,7 +370,7 @@ def _features_section(run: Path, name: str, resolution: int, **more: Any) -> dic
     return {"features": {**known, name: {"resolution": resolution, **more}}}
 
 
-def _by_language(encoder: TextEncoder, tokenizer: Tokenizer, photos: Photos) -> Tensor:
+def _by_language(encoder: NameEncoder, tokenizer: NameTokenizer, photos: Photos) -> Tensor:
     """(N, L, E) embeddings of the photos' names in each language; NaN where there is none."""
     names = list(dict.fromkeys(photos.all_names()))
     table = torch.cat([embed(encoder, tokenizer, names), torch.full((1, encoder.embedding_dim), torch.nan)])
@@ -602,7 +602,7 @@ def _schedule(progress: float) -> float:
 
 
 def validate(
-    encoder: TextEncoder, head: MatchingHead, tokenizer: Tokenizer, validation: Validation | None
+    encoder: NameEncoder, head: MatchingHead, tokenizer: NameTokenizer, validation: Validation | None
 ) -> dict[str, float]:
     """R@1 of the validation rows, by name; empty where there are none."""
     if validation is None:
