@@ -102,9 +102,14 @@ class ResidualBlock(nn.Module):
 
 
 class _ConditionalGenerator(nn.Module):
-    """What both generators share: the latent's layout, the style vector, and their part of the config."""
+    """What both generators share: the latent's layout, the style vector, and their part of the config.
 
-    def __init__(self, embedding_dim: int, z_dim: int, condition_dim: int, style_dim: int) -> None:
+    normals: (mirrors, z_dim), orthonormal, see `mirror`.
+    """
+
+    normals: Tensor
+
+    def __init__(self, embedding_dim: int, z_dim: int, condition_dim: int, style_dim: int, mirrors: int) -> None:
         super().__init__()
         self.config: dict[str, Any] = {
             "embedding_dim": embedding_dim,
@@ -112,6 +117,9 @@ class _ConditionalGenerator(nn.Module):
             "condition_dim": condition_dim,
             "style_dim": style_dim,
         }
+        if mirrors:  # without any, config and weights are those of earlier versions
+            self.config["mirrors"] = mirrors
+        self.register_buffer("normals", torch.eye(mirrors, z_dim), persistent=mirrors > 0)
         self.z_dim = z_dim
         self.latent_dim = z_dim + condition_dim
         self.augmentation = ConditioningAugmentation(embedding_dim, condition_dim)
@@ -131,7 +139,17 @@ class _ConditionalGenerator(nn.Module):
         """
         z, noise = latent[:, : self.z_dim], latent[:, self.z_dim :]
         mean, log_variance = self.augmentation(embedding)
-        return torch.cat([z, mean + (0.5 * log_variance).exp() * noise], 1), mean, log_variance
+        return torch.cat([self.mirror(z), mean + (0.5 * log_variance).exp() * noise], 1), mean, log_variance
+
+    def mirror(self, z: Tensor) -> Tensor:
+        """(B, z_dim) -> the same, with what lies behind a mirror brought before it: z . normal is never negative.
+
+        Found by `model.training.mirrors`: behind a mirror, pictures are worse, whatever the name. What is standard
+        normal remains so but for that, and neighbours remain neighbours.
+        """
+        for normal in self.normals:
+            z = z - 2 * (z @ normal).clamp(max=0)[:, None] * normal
+        return z
 
     def last_blocks(self) -> list[nn.Module]:
         """The layers at the highest resolutions."""
@@ -164,6 +182,7 @@ class Stage1Generator(_ConditionalGenerator, SketchGenerator):
         condition_dim: width of the conditioning variable, and of its noise in the latent.
         style_dim: width of the vector behind every affine.
         channels: width of the blocks at 4, 8, 16, 32 and 64 px.
+        mirrors: number of halves that z is kept out of, see `mirror`.
     """
 
     def __init__(
@@ -174,10 +193,11 @@ class Stage1Generator(_ConditionalGenerator, SketchGenerator):
         condition_dim: int = 128,
         style_dim: int = 256,
         channels: Sequence[int] = (256, 256, 128, 64, 32),
+        mirrors: int = 0,
     ) -> None:
         if len(channels) != 5:
             raise ValueError(f"channels are five widths, not {len(channels)}: 4, 8, 16, 32 and 64 px")
-        super().__init__(embedding_dim, z_dim, condition_dim, style_dim)
+        super().__init__(embedding_dim, z_dim, condition_dim, style_dim, mirrors)
         self.config |= {"channels": list(channels)}
         self.start = nn.Linear(self.latent_dim, channels[0] * 16)
         widths = [channels[0], *channels]
@@ -214,6 +234,7 @@ class Stage2Generator(_ConditionalGenerator):
         embedding_dim, z_dim, condition_dim, style_dim: as in stage 1; both read the same latent.
         channels: width at 32, 64 and 128 px.
         depth: number of blocks at 32 px.
+        mirrors: as in stage 1, and the same.
     """
 
     def __init__(
@@ -225,10 +246,11 @@ class Stage2Generator(_ConditionalGenerator):
         style_dim: int = 192,
         channels: Sequence[int] = (128, 64, 32),
         depth: int = 3,
+        mirrors: int = 0,
     ) -> None:
         if len(channels) != 3:
             raise ValueError(f"channels are three widths, not {len(channels)}: 32, 64 and 128 px")
-        super().__init__(embedding_dim, z_dim, condition_dim, style_dim)
+        super().__init__(embedding_dim, z_dim, condition_dim, style_dim, mirrors)
         self.config |= {"channels": list(channels), "depth": depth}
         wide, middle, narrow = channels
         self.read64 = nn.Conv2d(3, middle, 3, padding=1)

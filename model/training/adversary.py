@@ -122,7 +122,8 @@ class PixelAdversary:
 
     def _remember(self, pairs: Tensor) -> Tensor:
         """Puts pairs of pictures at the head of the history; the history."""
-        history = pairs.half() if self.history is None else torch.cat([pairs.half(), self.history])
+        with torch.autocast(pairs.device.type, enabled=False):  # which knows no float16 on a CPU
+            history = pairs.half() if self.history is None else torch.cat([pairs.half(), self.history])
         history = history[: self.HISTORY * len(pairs)]
         self.full = self.history is not None and self.history.shape == history.shape
         if self.full and self.history is not None:

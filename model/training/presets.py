@@ -56,8 +56,10 @@ PRESETS: dict[str, dict[str, Preset]] = {
 EARLIER = {"imagined": True, "everywhere": True}
 
 
-def find(name: str, stage: str, loss: str | None = None, augment: float | None = None) -> Preset:
-    """The preset of a stage, with another adversarial loss or share of augmented pictures.
+def find(
+    name: str, stage: str, loss: str | None = None, augment: float | None = None, rate: float | None = None
+) -> Preset:
+    """The preset of a stage, with another adversarial loss, share of augmented pictures or rate of the generator.
 
     Raises ValueError where the preset has no such stage, since the original recipes end with stage 1.
     """
@@ -66,6 +68,8 @@ def find(name: str, stage: str, loss: str | None = None, augment: float | None =
     preset = PRESETS[name][stage]
     if augment is not None:
         preset = replace(preset, config=replace(preset.config, augment=augment))
+    if rate is not None:
+        preset = replace(preset, config=replace(preset.config, learning_rate=rate))
     if loss is not None:
         preset = replace(preset, config=_with_loss(preset.config, loss))
     return preset

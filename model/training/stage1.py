@@ -41,18 +41,18 @@ class Stage1Config:
 
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
     learning_rate: float = 2e-4
-    pixel_rate: float = 1e-3  # learning rate of the discriminator over pixels
+    pixel_rate: float = 7e-4  # learning rate of the discriminator over pixels
     augment: float = 0.5  # share of the pictures that the adversary sees augmented
     # Shares of the pull at a picture, see GradientBalancer.
     adversary: float = 1.0
-    pixel_adversary: float = 0.75
+    pixel_adversary: float = 1.5
     reconstruction: float = 0.4
     colour: float = 0.2
     match: float = 0.8
     enter: tuple[float, float] = (0.5, 5.0)  # kimg: where the adversaries' shares begin to grow, and are whole
     condition_kl: float = 0.002
     latent_kl: float = 4.0
-    half_life: float = 10.0  # kimg, of the average
+    half_life: float = 5.0  # kimg, of the average
 
 
 class LatentEncoder(nn.Module):
