@@ -41,7 +41,7 @@ class Stage1Config:
 
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
     learning_rate: float = 2e-4
-    pixel_rate: float = 7e-4  # learning rate of the discriminator over pixels
+    pixel_rate: float = 4e-4  # learning rate of the discriminator over pixels
     augment: float = 0.5  # share of the pictures that the adversary sees augmented
     # Shares of the pull at a picture, see GradientBalancer.
     adversary: float = 1.0
