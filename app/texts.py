@@ -164,6 +164,8 @@ _TEXTS: dict[str, tuple[str, ...]] = {
     "play": ("Play", "変身を再生"),
     "stop": ("Stop", "止める"),
     "save_morph": ("Save as animation", "動く絵で保存"),
+    "share_morph": ("Share the animation", "動く絵を共有"),
+    "share_again": ("Ready. Tap once more to share.", "準備ができました。もう一度押すと共有できます。"),
     "no_morph": ("Remove morph", "変身をやめる"),
     "to_number": ("plate no. (optional)", "変身先の番号（任意）"),
     "morph_note": (
@@ -458,7 +460,7 @@ FORM_TEXTS = (
 OMAKASE_TEXTS = ("title", "seed", "making", "done", "spoilt", "copied")
 COUNTER_TEXTS = (
     "making", "redrawn", "copied", "reopened_same", "reopened_alike", "reopened_other",
-    "reopened_unknown", "reopened_unsigned", "reopened_model",
+    "reopened_unknown", "reopened_unsigned", "reopened_model", "share_again",
 )  # fmt: skip
 
 

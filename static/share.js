@@ -31,6 +31,39 @@ document.addEventListener("click", (event) => {
   }
 });
 
+// A moving morph as a file, where files can be shared. One that took so long to arrive that the browser no longer takes it
+// for the visitor's wish is shared at the next tap.
+const animations = new Map();
+
+function animation(address) {
+  if (!animations.has(address)) {
+    const fetched = fetch(address).then(async (answer) => {
+      if (!answer.ok) throw new Error(answer.statusText);
+      return new File([await answer.blob()], "morph.webp", { type: "image/webp" });
+    });
+    animations.set(address, fetched);
+    fetched.catch(() => animations.delete(address));
+  }
+  return animations.get(address);
+}
+
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("#share-morph");
+  if (!button) return;
+  button.disabled = true;
+  try {
+    await navigator.share({ title: document.title, files: [await animation(button.dataset.file)] });
+  } catch (error) {
+    if (error.name === "NotAllowedError") flash(text("share_again"));
+    else if (error.name !== "AbortError") flash(text("offline"), 6);
+  }
+  button.disabled = false;
+});
+
+if (navigator.canShare?.({ files: [new File([], "morph.webp", { type: "image/webp" })] })) {
+  document.documentElement.classList.add("shares-files");
+}
+
 document.addEventListener("keydown", (event) => {
   const open = document.querySelector(".share[open]");
   if (event.key !== "Escape" || !open) return;

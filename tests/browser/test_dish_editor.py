@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from functools import partial
 from urllib.parse import unquote
@@ -446,6 +447,32 @@ def test_what_is_saved_of_a_morph_that_plays_is_what_is_seen(url: str, visit: Op
         page.get_by_role("link", name="Save", exact=True).click()
     assert f"t={slider.input_value()}" in page.url and f"t={slider.input_value()}&" in waiting.value.url
     expect(page.get_by_role("button", name="Play", exact=True)).to_be_visible()
+
+
+def test_a_moving_morph_is_shared_as_a_file_where_files_can_be(url: str, visit: Open) -> None:
+    address = url + "/dish?name=tea&seed=7&to=cake&t=0.5"
+    page = visit(address, ENGLISH)
+    settled(page)
+    button = page.get_by_role("button", name="Share the animation")
+    expect(button).to_be_hidden()  # no browser here has a sheet to share with
+    page.add_init_script(
+        """window.shared = [];
+        navigator.canShare = ({ files }) => files.every(file => file.type === "image/webp");
+        navigator.share = async ({ files: [file] }) => {
+            window.shared.push(file);
+            if (window.shared.length === 1) throw new DOMException("too late", "NotAllowedError");
+        };"""
+    )
+    page.goto(address)
+    settled(page)
+    button.click()
+    expect(page.get_by_role("status")).to_contain_text("once more", timeout=15_000)
+    button.click()
+    until(lambda: page.wait_for_timeout(20) or page.evaluate("window.shared.length") == 2)
+    bytes_ = page.evaluate("window.shared[1].arrayBuffer().then(all => [...new Uint8Array(all)])")
+    with Image.open(io.BytesIO(bytes(bytes_))) as picture:
+        assert picture.format == "WEBP" and getattr(picture, "n_frames", 1) > 8
+    assert page.evaluate("window.shared[0] === window.shared[1]")  # it is not drawn twice
 
 
 def test_a_morph_into_nothing_asks_into_what(url: str, visit: Open) -> None:
