@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -12,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
@@ -280,13 +282,16 @@ def test_who_cannot_be_served_before_the_end_is_told_so() -> None:
 
 
 @contextlib.contextmanager
-def started(folder: Path, port: int = 0, **more: object) -> Iterator[subprocess.Popen[str]]:
+def started(
+    folder: Path, port: int = 0, *, under: Sequence[str] = (), settings: Mapping[str, int] | None = None, **more: object
+) -> Iterator[subprocess.Popen[str]]:
     given: dict[str, object] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **more}
+    environment = {"CAFETERIA_PORT": str(port), "CAFETERIA_CHECKPOINT": str(folder), "CAFETERIA_DEVICE": "cpu"}
+    environment |= {f"CAFETERIA_{key.upper()}": str(value) for key, value in (settings or {}).items()}
     process = subprocess.Popen(
-        [sys.executable, "-m", "app"],
+        [*under, sys.executable, "-m", "app"],
         cwd=ROOT,
-        env=os.environ
-        | {"CAFETERIA_PORT": str(port), "CAFETERIA_CHECKPOINT": str(folder), "CAFETERIA_DEVICE": "cpu"},
+        env=os.environ | environment,
         **given,  # type: ignore[call-overload]
     )
     try:
@@ -299,20 +304,125 @@ def started(folder: Path, port: int = 0, **more: object) -> Iterator[subprocess.
                 pipe.close()
 
 
+def listens(pid: int) -> bool:
+    """Whether a process has handlers for the signals that stop it."""
+    status = Path(f"/proc/{pid}/status").read_text().splitlines()
+    caught = next(line for line in status if line.startswith("SigCgt"))
+    return bool(int(caught.split()[1], 16) >> (signal.SIGTERM - 1) & 1)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_told_to_stop_while_it_starts_it_ends_well(tiny_checkpoint: Path, number: signal.Signals) -> None:
     with started(tiny_checkpoint) as process:
-
-        def listens() -> bool:
-            caught = next(
-                line for line in Path(f"/proc/{process.pid}/status").read_text().splitlines() if "SigCgt" in line
-            )
-            return bool(int(caught.split()[1], 16) >> (signal.SIGTERM - 1) & 1)
-
-        until(listens, 30)
+        until(lambda: listens(process.pid), 30)
         process.send_signal(number)
         _, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, "")
+
+
+FIRST_OF_ITS_OWN = ("unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child")
+
+
+def no_namespaces() -> bool:
+    if not shutil.which("unshare"):
+        return True
+    return subprocess.run([*FIRST_OF_ITS_OWN, "true"], capture_output=True).returncode != 0
+
+
+@pytest.mark.skipif(no_namespaces(), reason="needs unshare, and the right to make a PID namespace")
+@pytest.mark.parametrize("seconds", [0.0, 0.5])
+def test_the_first_process_of_a_container_loses_no_signal_while_it_starts(
+    tiny_checkpoint: Path, seconds: float
+) -> None:
+    """Which by itself ignores those that it has no handler for. `seconds` later torch is being imported."""
+    with started(tiny_checkpoint, under=FIRST_OF_ITS_OWN) as process:
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        until(children.read_text, 30)
+        server = int(children.read_text())
+        until(lambda: listens(server), 30)
+        time.sleep(seconds)
+        os.kill(server, signal.SIGTERM)
+        _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, "")
+
+
+JSON, HTML, STREAMED = ({"Accept": kind} for kind in ("application/json", "text/html", "application/x-ndjson"))
+ORDERS: dict[str, Callable[[httpx.Client], httpx.Response]] = {
+    "png": lambda client: client.post("/generate", json={"name": "png"}),
+    "json": lambda client: client.post("/generate", json={"name": "json", "n": 8}, headers=JSON),
+    "page": lambda client: client.post("/generate", data={"name": "page"}, headers=HTML),
+    "stream": lambda client: client.post("/generate", json={"name": "stream", "n": 8}, headers=STREAMED),
+    "openai": lambda client: client.post("/v1/images/generations", json={"prompt": "openai", "n": 8}),
+    "dish.png": lambda client: client.get("/dish.png?name=png"),
+    "dish.webp": lambda client: client.get("/dish.webp?name=webp"),
+    "menu.zip": lambda client: client.get("/menu.zip", params={"dish": [f"name=menu&seed={k}" for k in range(9)]}),
+    "nearest": lambda client: client.get("/nearest?name=near"),
+    "card.jpg": lambda client: client.get("/card.jpg?name=card"),
+    "morph.webp": lambda client: client.get("/morph.webp?name=morph&to=tea"),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def knowing_checkpoint(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("knowing") / "checkpoint"
+    shutil.copytree(tiny_checkpoint, folder)
+    index_with(folder, lambda tensors: None)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("drain", "signals"),
+    [(60, (signal.SIGINT, signal.SIGINT)), (1, (signal.SIGTERM,))],
+    ids=["SIGINT twice", "the end of CAFETERIA_DRAIN"],
+)
+def test_every_order_that_the_end_cuts_off_is_answered_in_the_one_shape(
+    knowing_checkpoint: Path, drain: int, signals: Sequence[signal.Signals]
+) -> None:
+    in_front = 20  # orders of eight pictures, each of which takes some 20 ms to be enlarged and encoded
+    settings = {"drain": drain, "queue": 2000}
+    with (
+        ThreadPoolExecutor(in_front + len(ORDERS)) as threads,
+        started(knowing_checkpoint, settings=settings) as process,
+    ):
+        assert process.stdout is not None
+        url = next(word for word in process.stdout.readline().split() if word.startswith("http"))
+        client = httpx.Client(base_url=url, trust_env=False, timeout=60, limits=httpx.Limits())
+        until(lambda: client.get("/readyz").status_code == 200, 60)
+
+        def large(number: int) -> httpx.Response:
+            return client.post("/generate", json={"name": f"{number}", "n": 8, "size": 1024}, headers=STREAMED)
+
+        def in_hand() -> int:
+            (found,) = re.findall(r"^cafeteria_requests_in_progress (\d+)", client.get("/metrics").text, re.MULTILINE)
+            return int(found)
+
+        streams = [threads.submit(large, k) for k in range(in_front)]
+        until(lambda: in_hand() == 1 + in_front, 30)
+        asked = {kind: threads.submit(order, client) for kind, order in ORDERS.items()}
+        until(lambda: in_hand() == 1 + in_front + len(asked), 30)
+        process.send_signal(signals[0])
+        for number in signals[1:]:
+            until(lambda: client.get("/readyz").status_code == 503)  # two of a kind at once would be one
+            process.send_signal(number)
+        streams.append(asked.pop("stream"))
+        answers = {kind: order.result(60) for kind, order in asked.items()}
+        streamed = [[json.loads(line) for line in stream.result(60).text.splitlines()] for stream in streams]
+        _, err = process.communicate(timeout=60)
+        client.close()
+    told = {kind: (answer.status_code, int(answer.headers["retry-after"])) for kind, answer in answers.items()}
+    assert told == dict.fromkeys(answers, (503, 10))
+    page = answers.pop("page")
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    codes = {kind: answer.json()["error"]["code"] for kind, answer in answers.items()}
+    assert codes == dict.fromkeys(answers, "closing")
+    for events in streamed:
+        first, *rest, last = (event["event"] for event in events)
+        assert (first, last) == ("order", "done")
+        assert rest.count("picture") + rest.count("error") == 8
+    failures = [event["error"]["code"] for events in streamed for event in events if event["event"] == "error"]
+    assert set(failures) == {"closing"} and len(failures) > 8
+    assert process.returncode == 0
+    assert {json.loads(line)["level"] for line in err.splitlines()} == {"INFO"}
 
 
 def test_a_terminal_that_is_closed_cuts_no_order(tiny_checkpoint: Path) -> None:
