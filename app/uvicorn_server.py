@@ -8,6 +8,7 @@ import json
 import logging
 import re
 import socket
+import struct
 from typing import Any
 
 import h11
@@ -156,6 +157,9 @@ class _Protocol(H11Protocol):
         return self.transport.get_write_buffer_size()
 
     def cut(self) -> None:
+        # By a reset: what lies unread in the system's buffer would wait there for its reader, for minutes more.
+        connection = self.transport.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.transport.abort()
 
     def handle_events(self) -> None:
@@ -181,7 +185,7 @@ class _Protocol(H11Protocol):
             if left <= unread - PIECE:
                 self._await_reading(left)
             else:
-                self.transport.abort()
+                self.cut()
 
         self._read_timer = self.loop.call_later(self.patience, due)
 

@@ -172,6 +172,34 @@ def test_an_unread_answer_is_bounded_in_the_system_too() -> None:
         thread.join(30)
 
 
+class Noisy(FakePipeline):
+    """Pictures of some 200 kB."""
+
+    def refine(self, sketches: torch.Tensor, embeddings: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:
+        super().refine(sketches, embeddings, latents)
+        return torch.rand(len(latents), 3, 256, 256) * 2 - 1
+
+
+def test_nothing_is_kept_for_a_reader_who_is_cut_off() -> None:
+    with cafeteria(Noisy(), patience=1) as url, socket.socket() as reader:
+        until(lambda: httpx.get(f"{url}/readyz", trust_env=False).status_code == 200)
+        reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        reader.connect((urlsplit(url).hostname, urlsplit(url).port))
+        body = b"name=tea&n=8"
+        reader.sendall(
+            b"POST /generate HTTP/1.1\r\nHost: a\r\nAccept: application/json\r\n"
+            b"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+        )
+        time.sleep(3)
+
+        def read_on() -> None:
+            while reader.recv(2**16):
+                pass
+
+        with pytest.raises(ConnectionResetError):  # by an end it would come after all that the system had held
+            read_on()
+
+
 def test_the_event_loop_is_asyncios_though_another_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "uvloop", ModuleType("uvloop"))
     config = uvicorn_server.config(create_app(Settings(), FakePipeline()), Settings())
