@@ -27,7 +27,7 @@ import torch
 
 from app import descriptors, pages, uvicorn_server
 from app.application import create_app
-from app.connections import QUIET, Connections
+from app.connections import MOST_UNREAD, QUIET, Connections
 from app.settings import Settings
 from model import checkpoint, nearest
 from model.checkpoint import CheckpointError
@@ -198,6 +198,32 @@ def test_nothing_is_kept_for_a_reader_who_is_cut_off() -> None:
 
         with pytest.raises(ConnectionResetError):  # by an end it would come after all that the system had held
             read_on()
+
+
+def test_memory_holds_what_is_unread_and_little_more() -> None:
+    def resident() -> float:
+        """MiB of this process."""
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
+
+    menu = "&".join(f"dish=name%3Dtea%26seed%3D{k}" for k in range(24))  # 4.8 MB
+    with cafeteria(Noisy()) as url, contextlib.ExitStack() as stack:
+        until(lambda: httpx.get(f"{url}/readyz", trust_env=False).status_code == 200)
+        assert len(httpx.get(f"{url}/menu.zip?{menu}", trust_env=False, timeout=60).content) > 4e6
+        before = most = resident()
+        for _ in range(200):
+            reader = stack.enter_context(socket.socket())
+            reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            reader.connect((urlsplit(url).hostname, urlsplit(url).port))
+            reader.sendall(f"GET /menu.zip?{menu} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+
+        def answered() -> bool:
+            nonlocal most
+            most = max(most, resident())
+            text = httpx.get(f"{url}/metrics", trust_env=False, timeout=30).text
+            return f'route="/menu.zip",status="200"}} {1 + 200}.0' in text
+
+        until(answered, 60)
+    assert most - before < MOST_UNREAD / 2**20 + 100
 
 
 def test_the_event_loop_is_asyncios_though_another_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
