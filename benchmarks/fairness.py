@@ -3,7 +3,8 @@
 Our server on this machine with the checkpoint that ships. A visitor orders four pictures, waits as long as it is told
 to where the kitchen is full, thinks, and comes back; first alone, then beside a greedy client of each kind, then as one
 of ten. Clients are told apart by their loopback addresses (Linux: all of 127.0.0.0/8); nothing leaves the machine.
-Writes a JSON file, and the table into a page.
+Writes a JSON file, and the table into a page. What the model itself took for a picture stands in each row: where it
+differs between rows, other processes had the CPUs, and the rows cannot be compared.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ THINK = 0.3  # seconds between two visits
 GREEDY, POLITE = "127.0.0.2", "127.0.0.3"
 TEN = [f"127.0.0.{k}" for k in range(11, 21)]
 LONGEST_VISIT = 60.0  # seconds, after which a visitor gives up
+LEAST_VISITS = 10  # of each of several, before their shares are compared: with 4 and 6, chance makes a factor of 1.5
 SEEDS = itertools.count(int(time.time()) % 1_000_000 * 1000)  # no picture is asked for twice
 
 Ask = Callable[[aiohttp.ClientSession], Awaitable[int]]
@@ -98,8 +100,8 @@ KINDS = {
 @dataclass(frozen=True)
 class Run:
     """p50, p95: seconds of a visit, from first asking to the last of its pictures. fewest, most: pictures that one of
-    several visitors got. meanwhile: pictures that the server made during a visit, the visitor's among them, by the
-    median."""
+    several visitors got while all of them came. meanwhile: pictures that the server made during a visit, the visitor's
+    among them, by the median. model: seconds of forward passes, a picture."""
 
     title: str
     visits: int
@@ -109,8 +111,16 @@ class Run:
     p95: float
     meanwhile: float
     pictures_a_second: float
+    model: float
     fewest: int
     most: int
+
+    @property
+    def share(self) -> str:
+        """Most by fewest, where there are several visitors, and visits enough to tell."""
+        if "ten" not in self.title:
+            return ""
+        return f"{self.most / self.fewest:.2f}" if self.fewest >= LEAST_VISITS * PICTURES else "too few visits"
 
 
 @click.command()
@@ -146,7 +156,7 @@ def main(visits: int, seconds: float, page: Path) -> None:
 def rows(runs: list[Run]) -> Iterator[str]:
     """Lines of Markdown."""
     heads = ["beside the visitor", "visits", "p50, s", "p95, s", "p95 of alone", "pictures made meanwhile"]
-    heads += ["told to wait", "gave up", "pictures/s", "most/fewest"]
+    heads += ["told to wait", "gave up", "pictures/s", "model, ms a picture", "most/fewest"]
     yield f"| {' | '.join(heads)} |"
     yield "|---" * len(heads) + "|"
     for run in runs:
@@ -154,19 +164,19 @@ def rows(runs: list[Run]) -> Iterator[str]:
 
 
 def line(run: Run, alone: Run) -> str:
-    share = f"{run.most / max(run.fewest, 1):.2f}" if run.most != run.fewest or "ten" in run.title else ""
     return (
         f"| {run.title} | {run.visits} | {run.p50:.2f} | {run.p95:.2f} | {run.p95 / alone.p95:.2f} "
-        f"| {run.meanwhile:.0f} | {run.told_to_wait} | {run.given_up} | {run.pictures_a_second:.1f} | {share} |"
+        f"| {run.meanwhile:.0f} | {run.told_to_wait} | {run.given_up} | {run.pictures_a_second:.1f} "
+        f"| {1000 * run.model:.0f} | {run.share} |"
     )
 
 
 async def row(title: str, url: str, visitors: list[str], visits: int, seconds: float) -> Run:
-    made, began = await refined(url), time.perf_counter()
-    waits, meanwhile, told, given_up = await visiting(url, visitors, visits, seconds)
+    (made, computing), began = await work(url), time.perf_counter()
+    waits, counts, meanwhile, told, given_up = await visiting(url, visitors, visits, seconds)
     spent = time.perf_counter() - began
     every = [wait for each in waits for wait in each] or [float("inf")]
-    counts = [PICTURES * len(each) for each in waits]
+    more, computed = (now - then for now, then in zip(await work(url), (made, computing), strict=True))
     return Run(
         title=title,
         visits=len(every),
@@ -175,7 +185,8 @@ async def row(title: str, url: str, visitors: list[str], visits: int, seconds: f
         p50=statistics.median(every),
         p95=quantile(every, 0.95),
         meanwhile=statistics.median(meanwhile or [0.0]),
-        pictures_a_second=(await refined(url) - made) / spent,
+        pictures_a_second=more / spent,
+        model=computed / max(more, 1.0),
         fewest=min(counts),
         most=max(counts),
     )
@@ -183,19 +194,26 @@ async def row(title: str, url: str, visitors: list[str], visits: int, seconds: f
 
 async def visiting(
     url: str, addresses: list[str], visits: int, seconds: float
-) -> tuple[list[list[float]], list[float], int, int]:
-    """Each visitor's waits, the pictures made during visits, how often visitors were told to come back later, and how
-    many gave up. All stop when the first is through with its visits, so that shares can be compared."""
+) -> tuple[list[list[float]], list[int], list[float], int, int]:
+    """Each visitor's waits, and the pictures that it got; the pictures made during visits; how often visitors were told
+    to come back later, and how many gave up.
+
+    All come until the last is through with its visits, and what each gets until then is counted, so that shares can be
+    compared. The visits that are not over by then have waits all the same, or long ones would be missing."""
     waits: list[list[float]] = [[] for _ in addresses]
+    got = [0] * len(addresses)
     meanwhile: list[float] = []
     told = given_up = 0
     deadline = time.perf_counter() + seconds
 
-    async def visitor(address: str, mine: list[float]) -> None:
+    def over() -> bool:
+        return min(map(len, waits)) >= visits or time.perf_counter() >= deadline
+
+    async def visitor(number: int) -> None:
         nonlocal told, given_up
-        async with session(url, address) as client:
-            while max(map(len, waits)) < visits and time.perf_counter() < deadline:
-                before = await refined(url)
+        async with session(url, addresses[number]) as client:
+            while not over():
+                before, _ = await work(url)
                 began = time.perf_counter()
                 wait: float | None = 0.0
                 seed = next(SEEDS) * PICTURES
@@ -204,14 +222,15 @@ async def visiting(
                     wait = await order(client, seed)
                     told += wait is not None
                 if wait is None:
-                    mine.append(time.perf_counter() - began)
-                    meanwhile.append(await refined(url) - before)
+                    got[number] += 0 if over() else PICTURES
+                    waits[number].append(time.perf_counter() - began)
+                    meanwhile.append((await work(url))[0] - before)
                 else:
                     given_up += 1
                 await asyncio.sleep(THINK if len(addresses) == 1 else 0)
 
-    await asyncio.gather(*(visitor(address, mine) for address, mine in zip(addresses, waits, strict=True)))
-    return waits, meanwhile, told, given_up
+    await asyncio.gather(*map(visitor, range(len(addresses))))
+    return waits, got, meanwhile, told, given_up
 
 
 async def order(client: aiohttp.ClientSession, seed: int) -> float | None:
@@ -231,12 +250,15 @@ async def order(client: aiohttp.ClientSession, seed: int) -> float | None:
         return later
 
 
-async def refined(url: str) -> float:
-    """Pictures that the server has made."""
+async def work(url: str) -> tuple[float, float]:
+    """Pictures that the server has made, and seconds that the forward passes of all its pictures and sketches took."""
     async with session(url, "127.0.0.1") as client, client.get("/metrics") as answer:
         text = await answer.text()
-    found = re.search(r'^cafeteria_batch_size_sum\{step="refine"\} (\S+)$', text, re.MULTILINE)
-    return float(found[1]) if found else 0.0
+
+    def total(pattern: str) -> float:
+        return sum(map(float, re.findall(rf"^{pattern} (\S+)$", text, re.MULTILINE)))
+
+    return total(r'cafeteria_batch_size_sum\{step="refine"\}'), total(r"cafeteria_forward_seconds_sum\{.*\}")
 
 
 def session(url: str, address: str) -> aiohttp.ClientSession:

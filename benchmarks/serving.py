@@ -18,10 +18,11 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import IO
 
 import aiohttp
 import click
@@ -193,8 +194,10 @@ def looping() -> Iterator[Callable[[float], list[float]]]:
 
 
 @contextmanager
-def started(kind: str) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """A server on a free port, ready."""
+def started(
+    kind: str, checkout: Path | None = None, under: Sequence[str] = (), log: int | IO[bytes] = subprocess.DEVNULL
+) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """A server on a free port, ready; of this checkout by default. `under` is a command that runs it."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -203,8 +206,8 @@ def started(kind: str) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     # No picture comes from memory: every one is new, but a cache costs time too, so it stays on.
     environment = {**os.environ, "CAFETERIA_PORT": str(port)}
     process = subprocess.Popen(
-        [sys.executable, *command], env=environment, start_new_session=True, stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        [*under, sys.executable, *command], cwd=checkout, env=environment, start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=log,
     )  # fmt: skip
     url = f"http://127.0.0.1:{port}"
     try:
