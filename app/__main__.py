@@ -36,6 +36,10 @@ def main() -> int:
 
 
 def _serve(settings: Settings) -> int:
+    # libgomp reads it when torch is imported. By itself it lets a thread spin for milliseconds before it sleeps; where
+    # another process keeps a core, so that two threads share the other, a picture takes ten times as long.
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+
     # Here, so that --help and a mistyped setting answer at once: torch takes a second to import.
     import torch
 
