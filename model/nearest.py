@@ -138,11 +138,9 @@ class _Space:
 
     @classmethod
     def read(cls, tensors: dict[str, Tensor], prefix: str = "") -> _Space:
-        vectors, projection, quantiles = (
-            _number(tensors[prefix + part]) for part in ("vectors", "projection", "quantiles")
+        vectors, projection, quantiles, centre = (
+            _number(tensors[prefix + part]) for part in ("vectors", "projection", "quantiles", "centre")
         )
-        # The first indices have float16 vectors and no centre.
-        centre = _number(tensors.get(f"{prefix}centre", torch.zeros(len(projection))))
         if (vectors.shape[-1:], centre.shape) != (projection.shape[1:], projection.shape[:1]):
             raise ValueError("its parts do not fit each other")
         if not all(part.isfinite().all() for part in (vectors, projection, quantiles, centre)):
@@ -211,7 +209,6 @@ class NamesIndex:
             words = _Space.read(tensors)
             if "look.owners" in tensors:
                 looks, owners = _Space.read(tensors, "look."), tensors["look.owners"]
-                owners = torch.atleast_2d(owners)  # the first indices know one name a photograph
                 known = bool(((owners >= 0) & (owners < len(names))).all())
                 if owners.shape[1:] != (len(looks.vectors),) or not 0 < len(owners) <= len(LANGUAGES) or not known:
                     raise ValueError("its photographs have no names")
