@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import httpx
@@ -18,8 +18,13 @@ from torch import Tensor
 
 from app import uvicorn_server
 from app.application import create_app
+from app.pictures import Pipeline
 from app.settings import Settings
 from model.names import Name
+from model.nearest import NamesIndex
+
+Value = str | float | Sequence[str]  # of a parameter; several are sent as that many parameters of one name
+Query = Mapping[str, Value]
 
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
 
@@ -41,7 +46,7 @@ class FakePipeline:
     device = "cpu"
     batch_size = 1
     tokenizer = FakeTokenizer()
-    names_index = None
+    names_index: NamesIndex | None = None
 
     def __init__(self) -> None:
         self.gate = threading.Event()
@@ -103,9 +108,9 @@ def serve(
 
 
 @contextlib.contextmanager
-def cafeteria(pipeline: object, **given: int | str) -> Iterator[str]:
+def cafeteria(pipeline: Pipeline, **given: int | str) -> Iterator[str]:
     settings = Settings(**{"drain": 10, **given})  # type: ignore[arg-type]
-    with serve(create_app(settings, pipeline), settings) as url:  # type: ignore[arg-type]
+    with serve(create_app(settings, pipeline), settings) as url:
         yield url
 
 

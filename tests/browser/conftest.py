@@ -5,9 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal, Protocol, TypedDict, Unpack
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Locator,
+    Page,
+    Request,
+    ViewportSize,
+    sync_playwright,
+)
 
 from app.application import create_app
 from app.settings import Settings
@@ -41,7 +51,19 @@ def url(tiny_checkpoint: Path) -> Iterator[str]:
         yield url
 
 
-Open = Callable[..., Page]
+class Options(TypedDict, total=False):
+    """What a visitor's browser has, as `Browser.new_context` takes it."""
+
+    viewport: ViewportSize
+    has_touch: bool
+    is_mobile: bool
+    java_script_enabled: bool
+    permissions: list[str]
+    reduced_motion: Literal["reduce", "no-preference"]
+
+
+class Open(Protocol):
+    def __call__(self, address: str, locale: str = JAPANESE, **options: Unpack[Options]) -> Page: ...
 
 
 @pytest.fixture
@@ -50,26 +72,29 @@ def visit(browser: Browser) -> Iterator[Open]:
     contexts: list[BrowserContext] = []
     faults: list[str] = []
 
-    def visit(address: str, locale: str = JAPANESE, wait_until: str = "load", **options: object) -> Page:
-        options = {
-            "locale": locale,
-            "viewport": {"width": 1280, "height": 800},
-            "reduced_motion": "reduce",
-            **options,
-        }
-        context = browser.new_context(**options)
+    def note_error(message: ConsoleMessage) -> None:
+        if message.type == "error":
+            faults.append(message.text)
+
+    def visit(address: str, locale: str = JAPANESE, **options: Unpack[Options]) -> Page:
+        usual: Options = {"viewport": {"width": 1280, "height": 800}, "reduced_motion": "reduce"}
+        given: Options = {**usual, **options}
+        context = browser.new_context(locale=locale, **given)
         contexts.append(context)
         context.set_default_timeout(15_000)
         page = context.new_page()
         page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on("console", lambda message: message.type == "error" and faults.append(message.text))
+        page.on("console", note_error)
         host = re.match(r"https?://[^/]+", address)
         assert host
-        page.on(
-            "request",
-            lambda request: request.url.startswith((host[0], "data:")) or faults.append(request.url),
-        )
-        page.goto(address, wait_until=wait_until)
+        own = host[0], "data:"
+
+        def note_stranger(request: Request) -> None:
+            if not request.url.startswith(own):
+                faults.append(request.url)
+
+        page.on("request", note_stranger)
+        page.goto(address)
         return page
 
     yield visit
@@ -82,6 +107,28 @@ def visit(browser: Browser) -> Iterator[Open]:
 def laid(page: Page) -> None:
     """Waits until every dish on the table has its picture, so that nothing of the page's own waits for the kitchen."""
     until(lambda: bool(page.locator(".menu img").evaluate_all("all => all.every(i => i.complete && i.naturalWidth)")))
+
+
+def eventually(page: Page, condition: Callable[[], object], pause: float = 20) -> None:
+    """Waits for what the page brings about; looks every `pause` milliseconds, in which the page's events come in."""
+
+    def met() -> object:
+        page.wait_for_timeout(pause)
+        return condition()
+
+    until(met)
+
+
+def requested(page: Page, part: str = "") -> list[str]:
+    """The addresses that the page asks for from now on, of those that contain this part."""
+    asked: list[str] = []
+
+    def note(request: Request) -> None:
+        if part in request.url:
+            asked.append(request.url)
+
+    page.on("request", note)
+    return asked
 
 
 def follow(page: Page, link: Locator) -> None:

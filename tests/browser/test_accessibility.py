@@ -46,7 +46,7 @@ def test_axe_finds_nothing(url: str, visit: Open, path: str) -> None:
     for locale in ("ja-JP", "en-US"):
         page = visit(url + path, locale)
         for scheme in ("light", "dark"):
-            page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+            page.emulate_media(color_scheme=scheme)
             assert faults(page) == []
 
 

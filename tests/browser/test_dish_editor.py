@@ -13,7 +13,7 @@ from playwright.sync_api import Page, Route, expect
 
 from app.application import create_app
 from app.settings import Settings
-from tests.browser.conftest import Open, laid
+from tests.browser.conftest import Open, eventually, laid, requested
 from tests.serving import FakePipeline, chromium, serve, until
 
 pytestmark = [
@@ -40,7 +40,7 @@ def settled(page: Page, *contains: str) -> str:
 
 def drawn(page: Page) -> list[int]:
     """The pixels on top of the plate."""
-    return page.evaluate(  # type: ignore[no-any-return]
+    return page.evaluate(
         """() => {
             const image = [...document.querySelectorAll(".seat .dish img")].at(-1);
             const canvas = new OffscreenCanvas(16, 16).getContext("2d");
@@ -186,11 +186,11 @@ def test_changes_are_undone_redone_and_compared(url: str, visit: Open, locale: s
     assert box
     page.mouse.move(box["x"] + 20, box["y"] + 20)
     page.mouse.down()
-    until(lambda: page.wait_for_timeout(20) or drawn(page) == first)
+    eventually(page, lambda: drawn(page) == first)
     page.mouse.up()
-    until(lambda: page.wait_for_timeout(20) or drawn(page) == second)
+    eventually(page, lambda: drawn(page) == second)
     undo.click()
-    until(lambda: page.wait_for_timeout(20) or "path" not in page.url)
+    eventually(page, lambda: "path" not in page.url)
     settled(page)
     assert drawn(page) == first
     expect(undo).to_be_disabled()
@@ -205,11 +205,10 @@ def test_what_is_mixed_in_has_a_slider(url: str, visit: Open) -> None:
     settled(page)
     before = drawn(page)
     slider = page.get_by_role("slider", name="How much 卵")
-    asked: list[str] = []
-    page.on("request", lambda request: "/dish.webp" in request.url and asked.append(unquote(request.url)))
+    asked = requested(page, "/dish.webp")
     slider.evaluate("s => { s.value = 0.35; s.dispatchEvent(new Event('input', { bubbles: true })); }")
     expect(page.locator(".seat img.live")).to_have_count(1)
-    assert [at for at in asked if "mix=0.35:卵&mix=0.5:鮭" in at and "size=64" in at]
+    assert [at for at in map(unquote, asked) if "mix=0.35:卵&mix=0.5:鮭" in at and "size=64" in at]
     expect(page.locator(".mixed .amount").first).to_have_text("+0.35")
     slider.focus()
     page.keyboard.press("End")
@@ -240,8 +239,7 @@ def test_a_slider_let_go_where_it_began_uncovers_the_picture(url: str, visit: Op
 def test_a_slider_let_go_at_once_asks_for_no_more_sketches(url: str, visit: Open) -> None:
     page = visit(url + DISH + "&to=カレー&t=0.5", ENGLISH)
     settled(page)
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
+    asked = requested(page)
     # Let go while the second wish waits for the first sketch's time to be up.
     page.evaluate(
         """async () => {
@@ -275,7 +273,7 @@ def test_a_number_is_typed_and_another_comes_at_random(url: str, visit: Open) ->
     page.keyboard.press("ArrowUp")
     settled(page, "seed=10")
     page.locator("#another").click()
-    until(lambda: page.wait_for_timeout(20) or "seed=10&" not in page.url)
+    eventually(page, lambda: "seed=10&" not in page.url)
     settled(page)
     assert f"seed={number.input_value()}&" in page.url + "&"
 
@@ -304,7 +302,7 @@ def test_single_keys_play_until_they_are_switched_off(url: str, visit: Open) -> 
     page.keyboard.press("2")
     settled(page, "path=2")
     page.keyboard.press("u")
-    until(lambda: page.wait_for_timeout(20) or "path" not in page.url)
+    eventually(page, lambda: "path" not in page.url)
     settled(page)
     page.keyboard.press("/")
     page.keyboard.type("1n")  # written, not obeyed
@@ -335,8 +333,7 @@ def test_the_link_is_copied_or_else_followed(url: str, visit: Open) -> None:
 def test_a_link_into_the_page_serves_no_dish_anew(url: str, visit: Open) -> None:
     page = visit(url + DISH, ENGLISH)
     settled(page)
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
+    asked = requested(page)
     page.get_by_role("link", name="Skip").focus()
     page.keyboard.press("Enter")
     expect(page).to_have_url(re.compile("#main$"))
@@ -374,12 +371,11 @@ def test_another_name_is_drawn_on_the_same_plate_as_it_is_typed(url: str, visit:
     settled(page)
     box = page.get_by_role("textbox", name="Same plate, another name")
     box.fill("")
-    asked: list[str] = []
-    page.on("request", lambda request: "/dish.webp" in request.url and asked.append(request.url))
+    asked = requested(page, "/dish.webp")
     box.press_sequentially("cake", delay=30)
     sketch = page.locator(".seat img.live")
     expect(sketch).to_have_count(1)
-    until(lambda: page.wait_for_timeout(20) or any("name=cake" in at for at in asked))
+    eventually(page, lambda: any("name=cake" in at for at in asked))
     assert all("size=64" in at and "seed=7" in at and "path=3" in at for at in asked)
     assert "親子丼" in page.evaluate("decodeURIComponent(location.href)")  # nothing is settled yet
     page.keyboard.press("Enter")
@@ -442,7 +438,7 @@ def test_what_is_saved_of_a_morph_that_plays_is_what_is_seen(url: str, visit: Op
     settled(page)
     page.get_by_role("button", name="Play", exact=True).click()
     slider = page.get_by_role("slider")
-    until(lambda: page.wait_for_timeout(50) or slider.input_value() != "0.5")
+    eventually(page, lambda: slider.input_value() != "0.5", pause=50)
     with page.expect_download() as waiting:
         page.get_by_role("link", name="Save", exact=True).click()
     assert f"t={slider.input_value()}" in page.url and f"t={slider.input_value()}&" in waiting.value.url
@@ -468,7 +464,7 @@ def test_a_moving_morph_is_shared_as_a_file_where_files_can_be(url: str, visit: 
     button.click()
     expect(page.get_by_role("status")).to_contain_text("once more", timeout=15_000)
     button.click()
-    until(lambda: page.wait_for_timeout(20) or page.evaluate("window.shared.length") == 2)
+    eventually(page, lambda: page.evaluate("window.shared.length") == 2)
     bytes_ = page.evaluate("window.shared[1].arrayBuffer().then(all => [...new Uint8Array(all)])")
     with Image.open(io.BytesIO(bytes(bytes_))) as picture:
         assert picture.format == "WEBP" and getattr(picture, "n_frames", 1) > 8
@@ -574,7 +570,7 @@ def test_the_morph_is_scrubbed_by_slider_strip_and_keyboard(url: str, visit: Ope
     assert "t=1" in settled(page, "t=1")
     end = drawn(page)
     page.keyboard.press("Home")
-    until(lambda: page.wait_for_timeout(20) or "t=" not in page.url.replace("&t=0", ""))
+    eventually(page, lambda: "t=" not in page.url.replace("&t=0", ""))
     settled(page)
     assert drawn(page) != end
     slider.evaluate(
@@ -591,9 +587,9 @@ def test_the_morph_is_scrubbed_by_slider_strip_and_keyboard(url: str, visit: Ope
     page.get_by_role("button", name="Play", exact=True).click()
     expect(page.get_by_role("button", name="Stop")).to_be_visible()
     before = slider.input_value()
-    until(lambda: page.wait_for_timeout(50) or slider.input_value() != before)
+    eventually(page, lambda: slider.input_value() != before, pause=50)
     page.get_by_role("button", name="Stop").click()
-    until(lambda: page.wait_for_timeout(20) or "t=0.33" not in page.url)
+    eventually(page, lambda: "t=0.33" not in page.url)
     assert f"t={slider.input_value()}" in settled(page) and f"t={slider.input_value()}" in page.url
     expect(page.locator(".seat img.live")).to_have_count(0)
     expect(page.get_by_role("button", name="Play", exact=True)).to_be_focused()

@@ -100,6 +100,7 @@ def test_a_picture_by_another_model_is_told_from_this_ones(url: str, visit: Open
 def again(data: bytes, **texts: str) -> bytes:
     """The same picture as another program writes it: all texts compressed, behind the pixels."""
     with Image.open(io.BytesIO(data)) as image:
+        assert isinstance(image, PngImagePlugin.PngImageFile)
         image.load()
         info = PngImagePlugin.PngInfo()
         for key, value in {**image.text, **texts}.items():
@@ -121,6 +122,7 @@ def again(data: bytes, **texts: str) -> bytes:
 def repainted(data: bytes, change: Callable[[Image.Image], Image.Image], **options: object) -> bytes:
     """The picture after a change, with its texts."""
     with Image.open(io.BytesIO(data)) as image:
+        assert isinstance(image, PngImagePlugin.PngImageFile)
         image.load()
         info = PngImagePlugin.PngInfo()
         for key, value in image.text.items():

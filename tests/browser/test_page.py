@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Locator, Page, Route, expect
+from playwright.sync_api import Locator, Page, Request, Route, expect
 
 from app.application import create_app
 from app.settings import Settings
 from model.png import read_metadata
-from tests.browser.conftest import Open, laid
+from tests.browser.conftest import Open, eventually, laid
 from tests.serving import FakePipeline, cafeteria, chromium, serve, until
 
 pytestmark = [
@@ -76,7 +76,12 @@ def test_a_sketch_is_shown_until_the_picture_covers_it(visit: Open) -> None:
 def test_enter_while_composing_orders_nothing(url: str, visit: Open) -> None:
     page = visit(url)
     orders: list[str] = []
-    page.on("request", lambda request: request.method == "POST" and orders.append(request.url))
+
+    def note(request: Request) -> None:
+        if request.method == "POST":
+            orders.append(request.url)
+
+    page.on("request", note)
     box = page.get_by_role("textbox")
     box.click()
     # As an input method does it: a composition is under way, and Enter is its own key to settle it.
@@ -127,9 +132,10 @@ def test_a_dish_of_todays_menu_can_be_ordered(url: str, visit: Open) -> None:
     page = visit(url)
     dish = page.locator(".menu a").nth(2)
     name, seed = dish.get_attribute("data-name"), dish.get_attribute("data-seed")
+    assert name and seed
     dish.click()
     expect(pictures(page)).to_have_count(4)
-    expect(page.locator(".order h3")).to_have_text(name or "")
+    expect(page.locator(".order h3")).to_have_text(name)
     assert seed in page.locator(".order .seed").first.inner_text()
 
 
@@ -498,5 +504,5 @@ def test_the_javascript_example_runs(url: str, visit: Open) -> None:
     # The page's policy forbids evaluating text; the DevTools protocol may, as a visitor's own console.
     devtools = page.context.new_cdp_session(page)
     devtools.send("Runtime.evaluate", {"expression": f"(async () => {{ {code} }})()", "awaitPromise": True})
-    until(lambda: page.wait_for_timeout(20) or said)
+    eventually(page, lambda: said)
     assert [line.split()[0] for line in said[0].splitlines()] == ["7", "8"]
