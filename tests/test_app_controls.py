@@ -25,7 +25,7 @@ from app.settings import Settings
 from model import png
 from model.pipeline import Pipeline
 from tests.conftest import NAMES, knowing
-from tests.serving import ready_client, serve
+from tests.serving import Query, Value, ready_client, serve
 
 NAME = "親子丼"
 BROWSER = "text/html,application/xhtml+xml,*/*;q=0.8"
@@ -43,13 +43,13 @@ def _no_cookies(client: httpx.Client) -> None:
     client.cookies.clear()
 
 
-def dish(client: httpx.Client, **query: object) -> httpx.Response:
-    answer = client.get("/dish.png", params={"name": NAME, "seed": 7, "size": 64, **query})  # type: ignore[arg-type]
+def dish(client: httpx.Client, **query: Value) -> httpx.Response:
+    answer = client.get("/dish.png", params={"name": NAME, "seed": 7, "size": 64, **query})
     assert answer.status_code == 200, answer.text
     return answer
 
 
-CONTROLS: list[dict[str, object]] = [
+CONTROLS: list[Query] = [
     {"path": "1"},
     {"path": "2"},
     {"path": "1.1"},
@@ -69,8 +69,8 @@ def test_each_control_makes_another_picture_with_an_address_of_its_own(client: h
 
 
 @pytest.mark.parametrize("control", CONTROLS)
-def test_a_png_knows_the_recipe_that_makes_it_again(client: httpx.Client, control: dict[str, object]) -> None:
-    data = client.get("/dish.png", params={"name": NAME, "seed": 7, **control}).content  # type: ignore[arg-type]
+def test_a_png_knows_the_recipe_that_makes_it_again(client: httpx.Client, control: Query) -> None:
+    data = client.get("/dish.png", params={"name": NAME, "seed": 7, **control}).content
     metadata = png.read_metadata(data)
     assert metadata["Name"] == NAME
     again = client.get(f"/dish.png?{metadata['Recipe']}")
@@ -92,7 +92,7 @@ def test_a_png_knows_the_recipe_that_makes_it_again(client: httpx.Client, contro
     ],
 )
 def test_two_spellings_of_a_recipe_are_one_dish(
-    client: httpx.Client, one: dict[str, object], other: dict[str, object]
+    client: httpx.Client, one: Query, other: Query
 ) -> None:
     assert dish(client, **one).headers["etag"] == dish(client, **other).headers["etag"]
 
@@ -100,7 +100,7 @@ def test_two_spellings_of_a_recipe_are_one_dish(
 def ask(client: httpx.Client, **fields: object) -> list[dict[str, object]]:
     answer = client.post("/generate", json={"name": NAME, **fields}, headers={"Accept": "application/json"})
     assert answer.status_code == 200, answer.text
-    return answer.json()["pictures"]  # type: ignore[no-any-return]
+    return answer.json()["pictures"]
 
 
 def test_several_variations_are_sisters(client: httpx.Client) -> None:
@@ -158,10 +158,10 @@ def test_the_controls_stream_too_and_come_by_form(client: httpx.Client) -> None:
     ],
 )
 def test_what_is_out_of_bounds_is_said_by_field(
-    client: httpx.Client, query: dict[str, object], code: str, field: str
+    client: httpx.Client, query: Query, code: str, field: str
 ) -> None:
     for answer in (
-        client.get("/dish.png", params={"name": NAME, **query}),  # type: ignore[arg-type]
+        client.get("/dish.png", params={"name": NAME, **query}),
         client.post("/generate", data={"name": NAME, **query}),
         client.post("/generate", json={"name": NAME, **query}),
     ):
@@ -228,8 +228,8 @@ def test_a_number_in_json_that_fits_no_field_is_refused(client: httpx.Client, fi
 # The seat at the counter
 
 
-def page(client: httpx.Client, at: str = "/dish", **query: object) -> str:
-    answer = client.get(at, params={"name": NAME, "seed": 7, **query}, headers={"Accept": BROWSER})  # type: ignore[arg-type]
+def page(client: httpx.Client, at: str = "/dish", **query: Value) -> str:
+    answer = client.get(at, params={"name": NAME, "seed": 7, **query}, headers={"Accept": BROWSER})
     assert answer.status_code == 200, answer.text
     return answer.text
 
@@ -299,12 +299,12 @@ def test_what_is_in_the_dish_has_a_slider_each(client: httpx.Client) -> None:
 
 
 def test_an_amount_is_set_in_its_place(client: httpx.Client) -> None:
-    query = {"name": NAME, "seed": 7, "mix": ["-1:卵", "0.5:鮭"], "word": "卵"}
+    query: Query = {"name": NAME, "seed": 7, "mix": ["-1:卵", "0.5:鮭"], "word": "卵"}
     for amount, entries in (("0.35", ["0.35:卵", "0.5:鮭"]), ("-2", ["-2:卵", "0.5:鮭"]), ("0", ["0.5:鮭"])):
-        answer = client.get("/dish", params={**query, "amount": amount})  # type: ignore[arg-type]
+        answer = client.get("/dish", params={**query, "amount": amount})
         assert answer.status_code == 303
         assert [value for key, value in fields(answer.headers["location"]) if key == "mix"] == entries
-    assert client.get("/dish", params={**query, "amount": "2.05"}).status_code == 422  # type: ignore[arg-type]
+    assert client.get("/dish", params={**query, "amount": "2.05"}).status_code == 422
 
 
 def test_the_first_ingredients_are_such_as_everybody_knows(client: httpx.Client) -> None:
@@ -316,8 +316,8 @@ def test_the_first_ingredients_are_such_as_everybody_knows(client: httpx.Client)
 
 def test_a_word_of_ones_own_becomes_part_of_the_address(client: httpx.Client) -> None:
     for how, entry in (("take", "-1:卵"), ("add", "0.5:卵")):
-        query = {"name": NAME, "seed": 7, "word": "　卵 ", "how": how}
-        answer = client.get("/dish", params=query)  # type: ignore[arg-type]
+        query: Query = {"name": NAME, "seed": 7, "word": "　卵 ", "how": how}
+        answer = client.get("/dish", params=query)
         assert answer.status_code == 303
         assert fields(answer.headers["location"]) == [("name", NAME), ("seed", "7"), ("mix", entry)]
     assert client.get("/dish", params={"name": NAME, "word": "\u200b"}).status_code == 422
@@ -358,9 +358,9 @@ def test_a_permalink_says_which_model_made_it(client: httpx.Client) -> None:
 
 
 def test_a_weight_stays_on_a_line_with_its_word(client: httpx.Client) -> None:
-    query = {"mix": ["0.5:broccoli", "-1:red wine"], "to": "curry", "t": "0.4"}
+    query: dict[str, Value] = {"mix": ["0.5:broccoli", "-1:red wine"], "to": "curry", "t": "0.4"}
     title = "親子丼 +\u00a00.5\u00a0broccoli −\u00a0red wine →\u00a0curry 40%"
-    text = page(client, **query)
+    text = page(client, "/dish", **query)
     assert f'<h1 id="dish-heading">{NAME}</h1>' in text
     chips = re.findall(r'class="chip [a-z]+" href="([^"]+)"[^>]*>(.+?) <', text)
     assert [label for _, label in chips] == ["+ 0.5 broccoli", "− red wine", "→ curry 40%"]
@@ -467,8 +467,8 @@ def test_a_table_that_cannot_be_laid_says_why(client: httpx.Client, query: str) 
 
 
 def test_a_file_name_fits_every_file_system(client: httpx.Client) -> None:
-    query = {"name": "長" * 80, "path": ".".join(["9999"] * 16), "mix": "-1:卵", "download": "1", "size": 64}
-    disposition = client.get("/dish.png", params=query).headers["content-disposition"]  # type: ignore[arg-type]
+    query: Query = {"name": "長" * 80, "path": ".".join(["9999"] * 16), "mix": "-1:卵", "download": "1", "size": 64}
+    disposition = client.get("/dish.png", params=query).headers["content-disposition"]
     name = unquote(disposition.partition("UTF-8''")[2])
     assert len(name.encode()) <= 255
     assert name.endswith(".9999.png")

@@ -92,7 +92,7 @@ def held(engine: Engine[Item], model: Model) -> Ticket:
     return ticket
 
 
-def value(future: Future[bytes]) -> bytes:
+def value(future: Future[bytes] | Future[bytes | None]) -> bytes | None:
     return future.result(10)
 
 

@@ -15,9 +15,9 @@ from PIL import Image
 from app.application import create_app
 from app.settings import Settings
 from model import png, webp
-from tests.serving import ready_client, serve
+from tests.serving import Query, ready_client, serve
 
-DISH = {"name": "ピリ辛サーモン丼", "seed": 7}
+DISH: Query = {"name": "ピリ辛サーモン丼", "seed": 7}
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def test_a_picture_comes_enlarged(client: httpx.Client) -> None:
 
 
 def test_it_says_so_beside_what_it_takes_to_make_it_again(client: httpx.Client) -> None:
-    large = {**DISH, "size": 1024, "mix": "0.5:egg"}
+    large: Query = {**DISH, "size": 1024, "mix": "0.5:egg"}
     said = png.read_metadata(client.get("/dish.png", params=large).content)
     own = png.read_metadata(client.get("/dish.png", params={**large, "size": 256}).content)
     assert "from 256 pixels" in said.pop("Enlarged")

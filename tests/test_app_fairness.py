@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -57,7 +58,7 @@ def test_who_had_no_line_is_served_next_but_a_crowd_of_them_starves_nobody() -> 
     queue, numbers = FairQueue[str, str](2), count()
     for _ in range(20):
         queue.add("old", f"old {next(numbers)}")
-    order = []
+    order: list[str] = []
     for _ in range(20):  # for every two that are served somebody new comes, who wants two
         for _ in range(2):
             queue.add(f"new {len(order)}", f"new {next(numbers)}")
@@ -310,7 +311,7 @@ def test_only_the_time_on_the_loop_is_measured() -> None:
                 await asyncio.sleep(10)
 
     async def cancelled() -> None:
-        task = asyncio.ensure_future(_Timed(asyncio.sleep(10)))  # type: ignore[arg-type]
+        task = asyncio.ensure_future(_Timed(asyncio.sleep(10)))
         await asyncio.sleep(0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -330,10 +331,11 @@ def test_only_the_time_on_the_loop_is_measured() -> None:
 
 
 @contextmanager
-def opened(pipeline: FakePipeline, **settings: int) -> Iterator[Any]:
+def opened(pipeline: FakePipeline, queue: int = Settings.queue) -> Iterator[Any]:
     """Gives a client for each address that is asked for."""
-    app = create_app(Settings(drain=10, **settings), pipeline)
-    with serve(app, Settings(drain=10, **settings)) as url:
+    settings = Settings(drain=10, queue=queue)
+    app = create_app(settings, pipeline)
+    with serve(app, settings) as url:
         made: dict[str, httpx.Client] = {}
 
         def at(address: str) -> httpx.Client:
@@ -400,9 +402,13 @@ def test_an_order_that_is_no_use_in_part_ends_with_what_gives_way(kind: str) -> 
         whole = threads.submit(ORDERS[kind], at("127.0.0.2"))
         until(lambda: engine.depth == 3)
         others = []
+
+        def waiting(depth: int) -> bool:
+            return engine.depth == min(depth, 8) or whole.done()
+
         for k in range(6):  # each is alone, and the three are the longest line
             others.append(threads.submit(at(f"127.0.0.{3 + k}").get, f"/dish.png?name=tea&seed={k}"))
-            until(lambda depth=4 + k: engine.depth == min(depth, 8) or whole.done())
+            until(partial(waiting, 4 + k))
         answer = whole.result(10)
         assert (answer.status_code, answer.json()["error"]["code"]) == (503, "queue_full")
         assert int(answer.headers["retry-after"]) >= 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
@@ -40,7 +41,7 @@ schema = schemathesis.openapi.from_dict(create_app(Settings()).openapi())
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
-def test_every_answer_is_described(case: Case, url: str) -> None:
+def test_every_answer_is_described(case: Case[Any], url: str) -> None:
     case.call_and_validate(
         base_url=url,
         checks=[

@@ -120,7 +120,7 @@ def test_a_lack_of_descriptors_is_a_line_in_the_log(caplog: pytest.LogCaptureFix
     loop = type("Loop", (), {"time": staticmethod(time.monotonic)})()
     uvicorn_server._noted = -QUIET
     for _ in range(3):
-        uvicorn_server._note(loop, {"exception": OSError(24, "Too many open files"), "message": "accept"})  # type: ignore[arg-type]
+        uvicorn_server._note(loop, {"exception": OSError(24, "Too many open files"), "message": "accept"})
     assert len(caplog.records) == 1
     assert caplog.records[0].exc_info is None
 
@@ -323,10 +323,14 @@ def test_who_cannot_be_served_before_the_end_is_told_so() -> None:
             fields = {"name": f"tea {number}"}
             return httpx.post(f"{url}/generate", data=fields, headers=headers, trust_env=False, timeout=30)
 
-        kinds = ({}, {"Accept": "application/json"}, {"Accept": "text/html"}, streamed)
+        def open_late() -> None:
+            time.sleep(4)
+            pipeline.gate.set()
+
+        kinds: tuple[dict[str, str], ...] = ({}, {"Accept": "application/json"}, {"Accept": "text/html"}, streamed)
         asked = [threads.submit(order, *each) for each in enumerate(kinds)]
         until(lambda: "cafeteria_queue_depth 7.0" in httpx.get(f"{url}/metrics", trust_env=False).text)  # a page has 4
-        threads.submit(lambda: (time.sleep(4), pipeline.gate.set()))
+        threads.submit(open_late)
     png, all_at_once, page, stream = (answer.result(30) for answer in asked)
     for answer in (png, all_at_once):
         assert (answer.status_code, answer.json()["error"]["code"]) == (503, "closing")
@@ -337,16 +341,24 @@ def test_who_cannot_be_served_before_the_end_is_told_so() -> None:
 
 @contextlib.contextmanager
 def started(
-    folder: Path, port: int = 0, *, under: Sequence[str] = (), settings: Mapping[str, int] | None = None, **more: object
+    folder: Path,
+    port: int = 0,
+    *,
+    under: Sequence[str] = (),
+    settings: Mapping[str, int] | None = None,
+    stdout: int | None = subprocess.PIPE,
+    preexec_fn: Callable[[], object] | None = None,
 ) -> Iterator[subprocess.Popen[str]]:
-    given: dict[str, object] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **more}
     environment = {"CAFETERIA_PORT": str(port), "CAFETERIA_CHECKPOINT": str(folder), "CAFETERIA_DEVICE": "cpu"}
     environment |= {f"CAFETERIA_{key.upper()}": str(value) for key, value in (settings or {}).items()}
     process = subprocess.Popen(
         [*under, sys.executable, "-m", "app"],
         cwd=ROOT,
         env=os.environ | environment,
-        **given,  # type: ignore[call-overload]
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=preexec_fn,
     )
     try:
         yield process
@@ -497,10 +509,10 @@ def test_a_stdout_that_takes_nothing_keeps_no_server_from_starting(tiny_checkpoi
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     if stdout == "closed":
-        more: dict[str, object] = {"stdout": None, "preexec_fn": lambda: os.close(1)}
+        running = started(tiny_checkpoint, port, stdout=None, preexec_fn=lambda: os.close(1))
     else:
-        more = {"stdout": os.open("/dev/full", os.O_WRONLY)}
-    with started(tiny_checkpoint, port, **more) as process:
+        running = started(tiny_checkpoint, port, stdout=os.open("/dev/full", os.O_WRONLY))
+    with running as process:
         until(lambda: answers(f"http://127.0.0.1:{port}"), 120)
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0

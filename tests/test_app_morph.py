@@ -10,12 +10,12 @@ from urllib.parse import quote
 import httpx
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, WebPImagePlugin
 
 from model import webp
 from tests.serving import FakePipeline, cafeteria, ready_client, until
 
-MORPH = {"name": "ピリ辛サーモン丼", "seed": 7, "to": "チョコレートケーキ", "to_seed": 70}
+MORPH: dict[str, str | int] = {"name": "ピリ辛サーモン丼", "seed": 7, "to": "チョコレートケーキ", "to_seed": 70}
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +30,7 @@ def frames(data: bytes) -> list[tuple[np.ndarray, int]]:
         assert image.size == (256, 256)
         assert image.info["loop"] == 0
         found = []
+        assert isinstance(image, WebPImagePlugin.WebPImageFile)
         for k in range(image.n_frames):
             image.seek(k)
             image.load()
@@ -58,7 +59,7 @@ def test_a_morph_says_what_it_is_of(client: httpx.Client) -> None:
         said = image.info["xmp"].decode()
     assert webp.NAMESPACE in said
     assert 'cafeteria:Name="ピリ辛サーモン丼"' in said
-    assert f"to={quote(MORPH['to'])}&amp;to_seed=70" in said
+    assert f"to={quote(str(MORPH['to']))}&amp;to_seed=70" in said
     name = quote("ピリ辛サーモン丼 → チョコレートケーキ #70-7.webp")
     assert answer.headers["content-disposition"] == f"attachment; filename=\"dish-7.webp\"; filename*=UTF-8''{name}"
 

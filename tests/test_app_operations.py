@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -28,6 +29,7 @@ from app.clients import network
 from app.errors import ApiError
 from app.rate_limit import Allowance
 from app.settings import SETTINGS, Settings
+from model.names import Name
 from tests.serving import FakePipeline, cafeteria, ready_client, serve, until
 
 ROOT = Path(__file__).parent.parent
@@ -104,11 +106,13 @@ def test_the_depth_is_told_and_returns_to_zero_when_the_clients_have_left() -> N
 
 # Logs
 
+Lines = Callable[[], list[dict[str, Any]]]
+
 
 @pytest.fixture
 def lines(
     monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
-) -> Iterator[Callable[[], list[dict]]]:
+) -> Iterator[Lines]:
     """Sets this process's logging up as the command does; gives the lines logged so far."""
     monkeypatch.setattr(logging.getLogger(), "handlers", [])
     monkeypatch.setattr("sys.stderr", written := io.StringIO())
@@ -117,7 +121,7 @@ def lines(
     logging.getLogger("app").setLevel(logging.NOTSET)
 
 
-def test_a_request_leaves_one_line_without_what_was_typed(lines: Callable[[], list[dict]]) -> None:
+def test_a_request_leaves_one_line_without_what_was_typed(lines: Lines) -> None:
     with opened() as client:
         given = client.get("/dish.png?name=pumpkin&seed=1", headers={"X-Request-ID": "order-66"})
         drawn = client.post("/generate", json={"name": "pumpkin"}, headers={"X-Request-ID": "no spaces"})
@@ -137,7 +141,7 @@ def test_a_request_leaves_one_line_without_what_was_typed(lines: Callable[[], li
 
 
 @pytest.mark.parametrize("lines", ["debug"], indirect=True)
-def test_debug_writes_down_what_was_asked_for(lines: Callable[[], list[dict]]) -> None:
+def test_debug_writes_down_what_was_asked_for(lines: Lines) -> None:
     with opened() as client:
         client.post("/generate", json={"name": "pumpkin", "seed": 3}, headers={"X-Request-ID": "a"})
         client.get("/dish?name=cake")
@@ -148,8 +152,8 @@ def test_debug_writes_down_what_was_asked_for(lines: Callable[[], list[dict]]) -
     assert "name=cake" in [line.get("query") for line in logged]
 
 
-def test_a_fault_of_ours_is_logged_with_its_request(lines: Callable[[], list[dict]]) -> None:
-    def spoilt(name: str) -> tuple[str, ...]:
+def test_a_fault_of_ours_is_logged_with_its_request(lines: Lines) -> None:
+    def spoilt(name: Name) -> tuple[str, ...]:
         raise RuntimeError("the menu is torn")
 
     pipeline = FakePipeline()
@@ -291,7 +295,7 @@ def test_other_origins_get_nothing_unless_they_are_let_in() -> None:
     [("", "127.0.0.1", "http"), ("127.0.0.0/8", "203.0.113.9", "https"), ("10.0.0.1", "127.0.0.1", "http")],
 )
 def test_proxies_are_believed_only_when_told_so(
-    lines: Callable[[], list[dict]], proxies: str, client: str, scheme: str
+    lines: Lines, proxies: str, client: str, scheme: str
 ) -> None:
     told = {"X-Forwarded-For": "203.0.113.9", "X-Forwarded-Proto": "https"}
     with opened(proxies=proxies) as visitor:
@@ -300,7 +304,7 @@ def test_proxies_are_believed_only_when_told_so(
     assert [line["client"] for line in lines() if "client" in line] == [client]
 
 
-def test_a_proxy_that_is_not_believed_is_named_once(lines: Callable[[], list[dict]]) -> None:
+def test_a_proxy_that_is_not_believed_is_named_once(lines: Lines) -> None:
     told = {"X-Forwarded-For": "203.0.113.9"}
     for proxies, expected in (("", 1), ("10.0.0.1", 1), ("127.0.0.0/8", 0), ("*", 0)):
         before = len(warnings := [line for line in lines() if line["level"] == "WARNING"])
@@ -409,7 +413,9 @@ def test_a_client_that_does_not_read_is_left(speaker: httpx.Client) -> None:
 
     def stuck() -> bool:
         """One answer, and another than these figures', has been waiting for its reader for a while."""
-        before, _, after = figures(speaker), time.sleep(0.2), figures(speaker)
+        before = figures(speaker)
+        time.sleep(0.2)
+        after = figures(speaker)
         same = before("requests_total", route="/openapi.json") == after(
             "requests_total", route="/openapi.json"
         )
@@ -512,7 +518,7 @@ def test_what_is_not_done_in_time_is_told_so_as_the_door_closes() -> None:
         pipeline.gate.clear()
         begun = threading.Event()
 
-        def order() -> list[dict]:
+        def order() -> list[dict[str, Any]]:
             events = []
             with httpx.stream("POST", f"{url}/generate", json={"name": "tea", "n": 2}, trust_env=False) as answer:
                 for line in answer.iter_lines():

@@ -12,7 +12,7 @@ import pytest
 
 from app.application import create_app
 from app.settings import Settings
-from tests.serving import FakePipeline, ready_client, serve
+from tests.serving import FakePipeline, Value, ready_client, serve
 
 BROWSER = "text/html,application/xhtml+xml,*/*;q=0.8"
 
@@ -118,7 +118,7 @@ def test_weights_in_a_name_are_a_mix_and_the_page_says_so(client: httpx.Client) 
 
 
 def test_a_table_goes_across_plates_amounts_or_a_morph(client: httpx.Client) -> None:
-    def columns(**fields: object) -> tuple[list[str], list[str]]:
+    def columns(**fields: Value) -> tuple[list[str], list[str]]:
         page = html.unescape(client.get("/table", params={"names": "tea\ncake", "n": 3, "seed": 7, **fields}).text)
         return re.findall(r'<th scope="col">(.+?)</th>', page), re.findall(r'class="thumb" href="(.+?)"', page)
 

@@ -57,7 +57,8 @@ def test_every_dish_of_a_batch_gets_its_own_picture() -> None:
 
 
 def test_the_models_thread_has_the_cpus_and_later_ones_have_one_each() -> None:
-    before, found = torch.get_num_threads(), {}
+    before = torch.get_num_threads()
+    found: dict[str, int] = {}
 
     def work() -> None:
         PipelineModel(FakePipeline(), threads=3).warm()

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import parse_qsl, quote, unquote, urljoin
+from urllib.request import Request
 
 import httpx
 import numpy as np
@@ -605,7 +606,8 @@ def test_the_examples_in_the_documentation_work(
     code = python[1].replace("&#34;", '"').replace("&quot;", '"')
     printed: list[str] = []
 
-    def urlopen(request: object) -> io.BytesIO:
+    def urlopen(request: Request) -> io.BytesIO:
+        assert isinstance(request.data, bytes)
         answer = client.post(
             request.full_url, content=request.data, headers={"Content-Type": FORM, **request.headers}
         )

@@ -15,7 +15,8 @@ from PIL import Image
 from app import featured, share_card, typesetting
 from model import png
 from model.dishes import Dish
-from tests.serving import FakePipeline, cafeteria, ready_client
+from model.languages import Language
+from tests.serving import FakePipeline, Query, cafeteria, ready_client
 
 NAME = "ピリ辛サーモン丼"
 PICTURE = png.encode(np.full((256, 256, 3), (40, 160, 90), np.uint8), {})
@@ -38,7 +39,7 @@ def pixels(data: bytes, format: str = "JPEG") -> np.ndarray:
         return np.asarray(image.convert("RGB")).astype(float)
 
 
-def card(name: str, language: str = "en", seed: int = 7) -> np.ndarray:
+def card(name: str, language: Language = "en", seed: int = 7) -> np.ndarray:
     return pixels(share_card.of_dish(Dish(name, seed), language, PICTURE))
 
 
@@ -49,7 +50,7 @@ def differ(one: np.ndarray, other: np.ndarray) -> bool:
 
 @pytest.mark.parametrize("language", ["en", "ja"])
 def test_a_dishs_card_shows_its_picture(client: httpx.Client, language: str) -> None:
-    dish = {"name": NAME, "seed": 7, "mix": "1:egg"}
+    dish: Query = {"name": NAME, "seed": 7, "mix": "1:egg"}
     answer = client.get("/card.jpg", params={**dish, "lang": language})
     assert (answer.status_code, answer.headers["content-type"]) == (200, "image/jpeg")
     shown = pixels(answer.content)
@@ -61,7 +62,13 @@ def test_a_dishs_card_shows_its_picture(client: httpx.Client, language: str) -> 
 
 
 def test_a_card_is_of_its_own_dish_and_language(client: httpx.Client) -> None:
-    asked = [{"name": NAME, "seed": 7}, {"name": NAME, "seed": 60}, {"name": "鍋", "seed": 7}, {}, {"lang": "ja"}]
+    asked: list[Query] = [
+        {"name": NAME, "seed": 7},
+        {"name": NAME, "seed": 60},
+        {"name": "鍋", "seed": 7},
+        {},
+        {"lang": "ja"},
+    ]
     answers = [client.get("/card.jpg", params={"lang": "en", **one}) for one in asked]
     answers.append(client.get("/card.jpg", params={**asked[0], "lang": "ja"}))
     assert len({answer.headers["etag"] for answer in answers}) == len(answers)

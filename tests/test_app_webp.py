@@ -19,7 +19,7 @@ from app.application import create_app
 from app.settings import Settings
 from model import png, webp
 from model.pipeline import Pipeline
-from tests.serving import FakePipeline, cafeteria, ready_client, serve
+from tests.serving import FakePipeline, Query, cafeteria, ready_client, serve
 
 NAME = "ピリ辛サーモン丼"
 WEBP, JSON, NDJSON = {"Accept": "image/webp"}, {"Accept": "application/json"}, {"Accept": "application/x-ndjson"}
@@ -72,7 +72,7 @@ def test_a_webp_shows_the_picture_in_a_fraction_of_its_bytes(client: httpx.Clien
 
 @pytest.mark.parametrize("name", [NAME, """a "b" <c> & 'd'"""])
 def test_a_webp_says_what_it_takes_to_make_it_again(client: httpx.Client, pipeline: Pipeline, name: str) -> None:
-    changed = {"name": name, "seed": 7, "mix": "0.5:egg"}
+    changed: Query = {"name": name, "seed": 7, "mix": "0.5:egg"}
     assert metadata(client.get("/dish.webp", params={"name": name, "seed": 7}).content) == png.describe(
         name, 7, pipeline.version
     )
@@ -81,7 +81,7 @@ def test_a_webp_says_what_it_takes_to_make_it_again(client: httpx.Client, pipeli
 
 
 def test_one_picture_comes_as_accept_says(client: httpx.Client) -> None:
-    order = {"name": NAME, "seed": 7}
+    order: Query = {"name": NAME, "seed": 7}
     answer = client.post("/generate", json=order, headers=WEBP)
     assert answer.headers["content-type"] == "image/webp"
     assert unquote(answer.headers["cafeteria-name"]) == NAME

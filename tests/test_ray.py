@@ -28,7 +28,7 @@ from starlette.testclient import TestClient
 
 from app.application import create_app
 from app.settings import Settings
-from tests.serving import until
+from tests.serving import Query, until
 
 ROOT = Path(__file__).resolve().parents[1]
 STREAM = {"Accept": "application/x-ndjson"}
@@ -247,7 +247,7 @@ class Crowd:
         with httpx.Client(base_url=self._url, trust_env=False, timeout=60) as client:
             for order in itertools.takewhile(lambda _: not self._leave.is_set(), itertools.count()):
                 id, began = f"crowd-{k}-{order}", time.monotonic()
-                query = {"name": "crowd", "seed": 1_000_000 * k + order}
+                query: Query = {"name": "crowd", "seed": 1_000_000 * k + order}
                 try:
                     status = client.get("/dish.png", params=query, headers={"X-Request-ID": id}).status_code
                 except httpx.TransportError:
