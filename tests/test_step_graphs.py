@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -32,7 +33,7 @@ from tests.test_stages import (
     weights,
 )
 
-MAKERS = {"stage1": make_stage1, "stage2": make_stage2}
+MAKERS: dict[str, Callable[[], Stage1 | Stage2]] = {"stage1": make_stage1, "stage2": make_stage2}
 # Each makes a GPU wait for the processor, or fetches a number from its memory.
 WAITING = ("_local_scalar_dense", "nonzero", "masked_select", "lift_fresh", "equal", "is_nonzero")
 
@@ -41,7 +42,7 @@ class Operations(TorchDispatchMode):
     """The names of all operations, backward passes included."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.names: list[str] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -89,13 +90,13 @@ def test_what_a_settled_step_remembers_stays_where_it_is(settled: Any) -> None:
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA GPU here")
-@pytest.mark.parametrize("stage", MAKERS)
-def test_replayed_steps_go_on_learning_and_looking_at_what_they_are_given(stage: str) -> None:
+@pytest.mark.parametrize("name", MAKERS)
+def test_replayed_steps_go_on_learning_and_looking_at_what_they_are_given(name: str) -> None:
     gpu = torch.device("cuda")
     eyes, match = Backbone(TRAINING), matching()
-    stage: Any
+    stage: Stage1 | Stage2
     pixels = PixelDiscriminator(width=4)
-    if stage == "stage1":
+    if name == "stage1":
         encoder, config = LatentEncoder(z_dim=8), stage1.Stage1Config()
         stage = Stage1(first(), heads(), pixels, encoder, eyes, match, config, gpu, True)
     else:
@@ -114,9 +115,9 @@ def test_replayed_steps_go_on_learning_and_looking_at_what_they_are_given(stage:
     history = [{name: float(value) for name, value in play(grey).items()} for _ in range(20)]
     assert all(math.isfinite(value) for row in history for value in row.values())
     assert len({row["g_loss"] for row in history}) == 20  # every replay draws anew
-    for name, module in stage.modules().items():
-        assert moved(networks[name], module), name
+    for part, module in stage.modules().items():
+        assert moved(networks[part], module), part
     # Of black and white squares, 16 px wide, a generator that has seen grey only makes nothing.
     squares = (torch.arange(stage.size, device=gpu) // 16 % 2 * 2.0 - 1).expand_as(grey)
-    near = "colour" if stage == "stage1" else "pixels"
+    near = "colour" if name == "stage1" else "pixels"
     assert float(play(squares)[near]) > 2 * history[-1][near]
