@@ -91,7 +91,7 @@ def make_checkpoint(folder: Path, seed: int = 0) -> Path:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         sizes = {"embedding_dim": 32, "z_dim": 8, "condition_dim": 8, "style_dim": 16}
-        networks = {
+        networks: dict[str, TextEncoder | Stage1Generator | Stage2Generator] = {
             "text": TextEncoder(
                 vocabulary=vocabulary,
                 width=32,
@@ -105,7 +105,7 @@ def make_checkpoint(folder: Path, seed: int = 0) -> Path:
             "stage2": Stage2Generator(**sizes, channels=(16, 16, 16), depth=1),
         }
         # Stage 2 begins as an upsampled sketch; here it has to add something of its own.
-        torch.nn.init.normal_(networks["stage2"].to_rgb.weight, std=0.1)
+        torch.nn.init.normal_(networks["stage2"].get_parameter("to_rgb.weight"), std=0.1)
     for name, network in networks.items():
         checkpoint.save_weights(folder, name, network)
     checkpoint.save_config(

@@ -30,6 +30,7 @@ from model.checkpoint import load_network, read_config, weights_path
 from model.data.inspection import SMALL, look
 from model.data.photos import Photos
 from model.evaluation.metrics import Measure
+from model.features.backbone import Backbone
 from model.generators import Stage1Generator, Stage2Generator
 from model.nearest import NamesIndex
 from model.pipeline import Pipeline
@@ -57,7 +58,7 @@ def _quick() -> Iterator[None]:
         patch.setattr(os, "fsync", os.fsync)
         hurry()
         patch.setattr(presets, "Backbone", lambda _variant: backbone())
-        patch.setattr(validation, "Backbone", functools.cache(validation.Backbone))
+        patch.setattr(validation, "Backbone", functools.cache(Backbone))
         patch.setattr(validation, "RESOLUTIONS", {64: 64, 256: 64})
         yield
 
@@ -316,7 +317,7 @@ def test_of_many_names_those_painted_are_spread_over_all() -> None:
 @pytest.mark.parametrize("stage", ["1", "2"])
 def test_all_that_discriminators_see_is_augmented_and_rates_are_low(stage: str) -> None:
     usual, adapted = presets.PRESETS["cpu"][stage].config, regularization.adaptation_preset(stage).config
-    assert adapted.augment == 1.0  # type: ignore[union-attr]
+    assert adapted.augment == 1.0
     assert adapted.learning_rate <= usual.learning_rate / 2
     assert adapted.discriminator.learning_rate < usual.discriminator.learning_rate / 2  # type: ignore[union-attr]
 
@@ -361,14 +362,20 @@ def test_a_stopped_adaptation_goes_on_without_photos_or_source(
     before = record(out)["seconds"] + 100  # as if it had gone on for longer than the rest takes
     known = record(out) | {"seconds": before}
     checkpoint.write_file(out / "adaptation" / "run.json", json.dumps(known).encode())
-    shutil.rmtree(photos), shutil.rmtree(base)
+    shutil.rmtree(photos)
+    shutil.rmtree(base)
     assert f"holds an adaptation to {photos}: for {EXAMPLE}, name another --out" in run(1, resume=True).output
     for other in ({"seed": 4}, {"from": source}, {"no-align": True}):
         assert "was begun with" in run(1, photos=photos, resume=True, **other).output
     steps: list[int] = []
     with monkeypatch.context() as patch:
         taken = RegularizedStage.step
-        patch.setattr(RegularizedStage, "step", lambda *args: (steps.append(1), taken(*args))[1])
+
+        def counted(*arguments: Any) -> dict[str, Tensor]:
+            steps.append(1)
+            return taken(*arguments)
+
+        patch.setattr(RegularizedStage, "step", counted)
         resumed = run(photos=photos, resume=True)
     assert "· 20 minutes ·" in resumed.output and record(out)["seed"] == 3
     assert len(steps) == 2 * STEPS - step
@@ -394,7 +401,12 @@ def test_a_kill_between_saves_loses_only_what_came_since(
     steps: list[float] = []
     with monkeypatch.context() as patch:
         taken = RegularizedStage.step
-        patch.setattr(RegularizedStage, "step", lambda self, *args: (steps.append(args[-1]), taken(self, *args))[1])
+
+        def noted(*arguments: Any) -> dict[str, Tensor]:
+            steps.append(arguments[-1])
+            return taken(*arguments)
+
+        patch.setattr(RegularizedStage, "step", noted)
         run(resume=True, config=NO_REPORT)
     assert steps[0] == pytest.approx(800.004)  # the second step again, after the check behind the first
     assert len(steps) == 2 * STEPS - 1
@@ -405,7 +417,7 @@ def test_numbers_that_are_none_end_a_stage_and_keep_what_was_before(
 ) -> None:
     def lose(trained: RegularizedStage) -> None:
         with torch.no_grad():
-            trained.modules()["generator"].augmentation.project.bias[0] = torch.nan  # type: ignore[index,union-attr]
+            trained.modules()["generator"].get_parameter("augmentation.project.bias")[0] = torch.nan
 
     figures(monkeypatch, [0.9, 0.8, 0.7], [0.0] * 3)
     at_step(monkeypatch, 2, lose)

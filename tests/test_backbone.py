@@ -75,7 +75,7 @@ def test_it_never_leaves_eval_mode() -> None:
 
 def test_gradients_flow_to_images_and_not_into_weights() -> None:
     x = images().requires_grad_()
-    sum(m.square().mean() for m in backbone()(x)).backward()  # type: ignore[union-attr]
+    sum(m.square().mean() for m in backbone()(x)).backward()
     assert x.grad is not None and (x.grad.flatten(1).norm(dim=1) > 0).all()
     assert not any(p.requires_grad or p.grad is not None for p in backbone().parameters())
 

@@ -34,7 +34,7 @@ def spots(test: blind_test.BlindTest, side: int, across: int) -> list[list[tuple
         columns = (sheet.width - 12) // pitch[0]
         for place in range(columns * ((sheet.height - 12) // pitch[1])):
             x, y = 12 + place % columns * pitch[0] + side // 2, 12 + place // columns * pitch[1] + side // 2
-            group = [sheet.getpixel((x + i * (side + 4), y)) for i in range(across)]
+            group = [tuple(np.asarray(sheet)[y, x + i * (side + 4)].tolist()) for i in range(across)]
             if (255, 255, 255) not in group:
                 found.append(group)
     return found

@@ -48,7 +48,7 @@ def test_a_network_comes_back_in_float32_with_its_buffers(tmp_path: Path) -> Non
     assert again.linear.weight.dtype == torch.float32
     for key, value in net.state_dict().items():
         torch.testing.assert_close(again.state_dict()[key], value, rtol=1e-3, atol=1e-4)
-    assert int(again.norm.num_batches_tracked) == 1
+    assert again.norm.num_batches_tracked == 1
 
 
 def test_weights_are_float16_on_disk_and_readable_by_others(folder: Path) -> None:

@@ -451,7 +451,7 @@ def test_a_restart_does_not_decode_again(
     photos_folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = load(photos_folder, 16, cache=cache)
-    decode = data.decode
+    decode = decoding.decode
     monkeypatch.setattr(data, "decode", lambda *_: pytest.fail("decoded again"))
     again = load(photos_folder, 16, cache=cache)
     assert again.names == first.names
@@ -496,12 +496,12 @@ def test_an_interrupted_decode_starts_over(
 def test_processes_that_start_together_decode_once(
     photos_folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    decode, calls = data.decode, []
+    calls: list[tuple[object, ...]] = []
 
     def slow(*arguments: object) -> decoding.Decoded:
         calls.append(arguments)
         time.sleep(0.05)
-        return decode(*arguments)  # type: ignore[arg-type]
+        return decoding.decode(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(data, "decode", slow)
     lengths: list[int] = []

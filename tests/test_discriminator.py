@@ -96,7 +96,7 @@ def test_the_mix_is_fixed_and_saved() -> None:
 def test_mixed_features_have_about_unit_deviation_at_every_tap() -> None:
     network = heads(width=256)
     for head, tap in zip(network.heads, taps(batch=8), strict=True):
-        mixed = torch.nn.functional.conv2d(tap, head.mix)
+        mixed = torch.nn.functional.conv2d(tap, head.get_buffer("mix"))
         assert 0.7 < mixed.std() < 1.4
 
 
@@ -105,7 +105,7 @@ def test_weights_are_spectrally_normalised() -> None:
     with torch.no_grad():
         for module in network.modules():
             if isinstance(module, torch.nn.Conv2d | torch.nn.Linear):
-                module.parametrizations.weight.original.mul_(50)
+                module.get_parameter("parametrizations.weight.original").mul_(50)
     for _ in range(30):  # power iterations
         maps = network(taps())
         network.realness(maps), network.match(maps, torch.randn(3, 5))
@@ -150,7 +150,7 @@ def test_the_pixel_adversary_learns_to_see_a_weave_and_pulls_it_out() -> None:
     assert last["pixel_d_loss"] < 0.5 * first["pixel_d_loss"]
     assert last["pixel_real"] > last["pixel_fake"] + 0.5
     fakes = (smooth() + weave).requires_grad_()
-    adversary.generator_loss(fakes).backward()  # type: ignore[no-untyped-call]
+    adversary.generator_loss(fakes).backward()
     assert fakes.grad is not None and (fakes.grad * weave).sum() > 0
     assert not any(parameter.requires_grad for parameter in adversary.discriminator.parameters())
 

@@ -15,7 +15,8 @@ from pathlib import Path
 from urllib.request import ProxyHandler, build_opener
 
 from packaging.utils import canonicalize_name
-from test_packaging import SERVING, names
+
+from tests.test_packaging import SERVING, names
 
 ROOT = Path(__file__).resolve().parents[1]
 

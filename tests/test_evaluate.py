@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from model import checkpoint, evaluate
-from model.evaluation import evaluator, figures, metrics, word_swap
+from model.evaluation import evaluator, figures, metrics, report, word_swap
 from model.evaluation.extractors import Extractor
 from model.evaluation.figures import Evaluation, EvaluationConfig
 from model.features import backbone
@@ -60,14 +60,18 @@ def test_kid_repeats_and_leaves_the_global_generator_alone() -> None:
     assert torch.equal(before, torch.get_rng_state())
 
 
+class Features(torch.nn.Identity):
+    """Rows that are features already, as torchmetrics asks for a network."""
+
+    num_features = 16
+
+
 @pytest.mark.parametrize("rows", [10, 60])
 def test_the_frechet_distance_is_torchmetrics_own(rows: int) -> None:
     from torchmetrics.image.fid import FrechetInceptionDistance
 
     a, b = normal(rows), normal(rows, seed=1, shift=0.5) * 1.5
-    identity = torch.nn.Identity()
-    identity.num_features = 16
-    theirs = FrechetInceptionDistance(identity).set_dtype(torch.float64)
+    theirs = FrechetInceptionDistance(Features()).set_dtype(torch.float64)
     theirs.update(a.double(), real=True)
     theirs.update(b.double(), real=False)
     assert metrics.frechet(a, b) == pytest.approx(float(theirs.compute()), rel=1e-4)
@@ -310,7 +314,12 @@ def test_a_second_run_agrees_and_looks_at_no_photograph_again(
     monkeypatch.setattr(backbone.Backbone, "pooled", count)
     extracted: list[int] = []
     extract = Extractor.__call__
-    monkeypatch.setattr(Extractor, "__call__", lambda self, x: extracted.append(len(x)) or extract(self, x))
+
+    def extracting(self: Extractor, images: np.ndarray) -> Tensor:
+        extracted.append(len(images))
+        return extract(self, images)
+
+    monkeypatch.setattr(Extractor, "__call__", extracting)
     monkeypatch.setattr(evaluator, "fit", lambda *_, **__: pytest.fail("the head was fit again"))
     first_64 = json.loads(as_json(whole))["sizes"]["64"]
     again = json.loads(as_json(figures.evaluate(first_stage, photographs, PLAN, cache)))
@@ -321,15 +330,15 @@ def test_a_second_run_agrees_and_looks_at_no_photograph_again(
 
 
 def test_the_report_is_one_file_with_its_pictures(whole: Evaluation, tmp_path: Path) -> None:
-    html = figures.report.render(whole.figures, whole.images)
+    html = report.render(whole.figures, whole.images)
     assert html.count("data:image/jpeg;base64,") > 40
     assert not re.search(r'(src|href)="(?!data:)', html)
     figures_of = ("stage 1, bicubic", "Copy rate", "not reached", "SqueezeNet", "Highest spectral peak")
     for text in ("tomato soup", "トマトラーメン", *figures_of):
         assert text in html
-    sample = figures.report.Sample("<script>", {}, np.zeros((4, 4, 3), np.uint8), None, [])
-    hostile = figures.report.ReportImages([sample])
-    assert "<script>" not in figures.report.render(whole.figures, {"64": hostile, "256": hostile})
+    sample = report.Sample("<script>", {}, np.zeros((4, 4, 3), np.uint8), None, [])
+    hostile = report.ReportImages([sample])
+    assert "<script>" not in report.render(whole.figures, {"64": hostile, "256": hostile})
 
 
 def test_a_baseline_is_evaluated_without_a_second_stage(

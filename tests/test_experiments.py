@@ -2,6 +2,7 @@
 
 import importlib
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,7 @@ def test_what_is_taken_away_is_gone(source: Path) -> None:
     made = built("blocks", source)
     assert isinstance(made, stage1.Stage1)
     for generator in (made.generator, made.average):  # deaf to the name, but for the bottom
-        assert not generator.style[0].weight[:, generator.z_dim :].any()  # type: ignore[index, union-attr]
+        assert not generator.get_parameter("style.0.weight")[:, generator.z_dim :].any()
 
 
 def test_without_made_up_dishes_names_are_those_of_photographs(source: Path, tmp_path: Path) -> None:
@@ -103,7 +104,7 @@ def test_a_run_without_a_part_goes_on_without_it_alone(
     assert "was begun as experiment blocks" in call(ablations.main, "ramp", *resume)
     assert "Error" not in call(ablations.main, "blocks", *resume)
     generator = load_network(out / "checkpoint", "stage1", Stage1Generator)
-    assert not generator.style[0].weight[:, generator.z_dim :].any()  # type: ignore[index, union-attr]
+    assert not generator.get_parameter("style.0.weight")[:, generator.z_dim :].any()
 
 
 def test_a_name_at_the_bottom_only_stays_there() -> None:
@@ -149,7 +150,7 @@ FEW = {
 }
 
 
-def leave_run(folder: Path, found: dict[str, object], fake: float | None = None) -> None:
+def leave_run(folder: Path, found: Mapping[str, object], fake: float | None = None) -> None:
     """What a row leaves for the page; `fake` is the mean logit of its fakes."""
     (folder / "run").mkdir(parents=True)
     (folder / "figures.json").write_text(json.dumps(found))
@@ -265,7 +266,12 @@ def setting(tmp_path: Path, **options: Any) -> experiments.Setting:
 
 def test_a_reader_of_names_is_trained_once_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[tuple[str, ...]] = []
-    monkeypatch.setattr(experiments, "module", lambda *arguments: calls.append(arguments) or 0)
+
+    def module(*arguments: str) -> int:
+        calls.append(arguments)
+        return 0
+
+    monkeypatch.setattr(experiments, "module", module)
     for row, without in (("text-bag", "order"), ("text-unmatched", "pictures")):
         calls.clear()
         bare = experiments.leave_text(experiments.ROWS[row].text, setting(tmp_path))

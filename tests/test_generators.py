@@ -1,6 +1,7 @@
 """The generators: what goes in, what comes out, and what each input changes."""
 
 import json
+from typing import Any
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor
 
 from model.generators import ConditioningAugmentation, Stage1Generator, Stage2Generator, upsample
 
-SIZES = {"embedding_dim": 12, "z_dim": 6, "condition_dim": 4, "style_dim": 16}
+SIZES: dict[str, Any] = {"embedding_dim": 12, "z_dim": 6, "condition_dim": 4, "style_dim": 16}
 
 
 @pytest.fixture(autouse=True)
@@ -16,12 +17,12 @@ def _seed() -> None:
     torch.manual_seed(0)
 
 
-def stage1(**changes: object) -> Stage1Generator:
-    return Stage1Generator(**{**SIZES, "channels": (16, 16, 16, 16, 16), **changes}).eval()
+def stage1(**changes: Any) -> Stage1Generator:
+    return Stage1Generator(**({**SIZES, "channels": (16, 16, 16, 16, 16)} | changes)).eval()
 
 
-def stage2(**changes: object) -> Stage2Generator:
-    generator = Stage2Generator(**{**SIZES, "channels": (16, 16, 16), "depth": 1, **changes})
+def stage2(**changes: Any) -> Stage2Generator:
+    generator = Stage2Generator(**({**SIZES, "channels": (16, 16, 16), "depth": 1} | changes))
     torch.nn.init.normal_(generator.to_rgb.weight, std=0.1)  # from its start it would only enlarge
     return generator.eval()
 
@@ -89,6 +90,7 @@ def test_every_block_listens_to_name_and_latent() -> None:
         affines = [m for m in generator.modules() if type(m).__name__ == "Affine"]
         assert len(affines) == 2 * (5 if isinstance(generator, Stage1Generator) else 3) + 1
         for affine in affines:
+            assert isinstance(affine.norm, torch.nn.GroupNorm)
             out = affine(torch.randn(1, affine.norm.num_channels, 4, 4).expand(2, -1, -1, -1), style)
             assert not torch.allclose(out[0], out[1])
 

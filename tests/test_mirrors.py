@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +22,7 @@ from model.generators import Stage1Generator, Stage2Generator
 from model.pipeline import Pipeline
 from model.training import mirrors
 
-SIZES = {"embedding_dim": 6, "z_dim": 8, "condition_dim": 4, "style_dim": 8}
+SIZES: dict[str, Any] = {"embedding_dim": 6, "z_dim": 8, "condition_dim": 4, "style_dim": 8}
 
 
 def smooth(count: int) -> Tensor:

@@ -20,7 +20,7 @@ from model.training.stage1 import LatentEncoder
 def parts(tiny_checkpoint: Path, tmp_path: Path) -> tuple[Path, Path]:
     """Two runs' folders on one text encoder: the second has trained stage 1 for longer."""
     config = checkpoint.read_config(tiny_checkpoint)
-    extras = {
+    extras: dict[str, MatchingHead | Heads | LatentEncoder | PixelDiscriminator] = {
         "matching-64": MatchingHead(features=8, embedding_dim=8, hidden=8),
         "stage1-heads": Heads(channels=(4, 4, 4, 4), embedding_dim=8, width=4),
         "stage1-encoder": LatentEncoder(z_dim=4),

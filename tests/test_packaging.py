@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
+from packaging.utils import NormalizedName, canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -44,7 +44,7 @@ def closure(requirements: Iterable[str]) -> Iterator[Requirement]:
                 todo += [(Requirement(text), extra) for text in needed]
 
 
-def names(requirements: Iterable[str]) -> set[str]:
+def names(requirements: Iterable[str]) -> set[NormalizedName]:
     return {canonicalize_name(requirement.name) for requirement in closure(requirements)}
 
 

@@ -16,6 +16,7 @@ from model.adaptation.regularization import AdaptationPlan
 from model.adaptation.run import AdaptationConfig
 from model.data import inspection
 from model.evaluation import evaluator
+from model.features.backbone import Backbone
 from model.training import name_sampler, presets
 from tests.conftest import make_checkpoint
 from tests.training import add_networks, backbone, hurry
@@ -32,9 +33,9 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fsync", os.fsync)
     hurry()
     monkeypatch.setattr(presets, "Backbone", lambda _variant: backbone())
-    monkeypatch.setattr(validation, "Backbone", functools.cache(validation.Backbone))
-    monkeypatch.setattr(evaluator, "Backbone", validation.Backbone)
+    cached = functools.cache(Backbone)
     for module in (validation, evaluator):
+        monkeypatch.setattr(module, "Backbone", cached)
         monkeypatch.setattr(module, "RESOLUTIONS", {64: 32, 256: 32})
     monkeypatch.setattr(inspection, "FEWEST", 10)
     plan = AdaptationPlan("little", 10, ("adaptor",), (0.016, 0.008))
@@ -52,14 +53,15 @@ def test_table_figure_and_goals_come_of_one_command_that_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source, page = add_networks(make_checkpoint(tmp_path / "source"), 800.0), tmp_path / "docs" / "small-data.md"
+    out = tmp_path / "out"
     page.parent.mkdir()
     page.write_text(f"before\n{results.MARKS[0]}of yore\n{results.MARKS[1]}after\n", "utf-8")
-    options = {"data": EXAMPLE, "judge": EXAMPLE, "from": source, "out": tmp_path / "out", "page": page,
+    options = {"data": EXAMPLE, "judge": EXAMPLE, "from": source, "out": out, "page": page,
                "folds": 2, "minutes": 0.005, "device": "cpu"}  # fmt: skip
     arguments = [f"--{name}={value}" for name, value in options.items()]
     result = CliRunner().invoke(small_data.main, [*arguments, "--fold=1"], catch_exceptions=False)
     assert result.exit_code == 0, result.output
-    assert [folder.name for folder in options["out"].iterdir()] == ["fold1"]
+    assert [folder.name for folder in out.iterdir()] == ["fold1"]
     assert "of yore" in page.read_text("utf-8")
     result = CliRunner().invoke(small_data.main, arguments, catch_exceptions=False)
     assert result.exit_code == 0, result.output

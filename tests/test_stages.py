@@ -61,9 +61,10 @@ def make_stage2(config: stage2.Stage2Config | None = None) -> Stage2:
 
 
 def make_baseline(conditional: bool) -> Baseline:
-    arguments = {"embedding_dim": EMBEDDING, "conditional": conditional}
+    generator = BaselineGenerator(embedding_dim=EMBEDDING, conditional=conditional)
+    discriminator = BaselineDiscriminator(embedding_dim=EMBEDDING, conditional=conditional)
     config = baselines.BaselineConfig(conditional=conditional)
-    return Baseline(BaselineGenerator(**arguments), BaselineDiscriminator(**arguments), config, CPU, False)
+    return Baseline(generator, discriminator, config, CPU, False)
 
 
 def photographs(size: int, batch: int = BATCH) -> Tensor:
@@ -135,6 +136,7 @@ def test_the_average_paints_and_every_network_that_ships_can_be_built_again(make
             parameter.zero_()
     torch.testing.assert_close(stage.sample(embedding, latent), picture)
     for module in stage.shipped().values():
+        assert isinstance(module.config, dict)
         again = type(module)(**module.config)
         again.load_state_dict(module.state_dict())
 
@@ -185,10 +187,20 @@ def test_stage1_reconstructs_photographs_and_imagines_the_rest(monkeypatch: pyte
     stage = make_stage1()
     seen: list[tuple[Tensor, Tensor]] = []
     condition = stage.generator.condition
-    monkeypatch.setattr(stage.generator, "condition", lambda e, z: seen.append((e, z)) or condition(e, z))
+
+    def conditioning(embedding: Tensor, latent: Tensor) -> tuple[Tensor, ...]:
+        seen.append((embedding, latent))
+        return condition(embedding, latent)
+
     drawn: list[Tensor] = []
     draw = stage.encoder.draw
-    monkeypatch.setattr(stage.encoder, "draw", lambda x: drawn.append(x) or draw(x))
+
+    def drawing(images: Tensor) -> tuple[Tensor, ...]:
+        drawn.append(images)
+        return draw(images)
+
+    monkeypatch.setattr(stage.generator, "condition", conditioning)
+    monkeypatch.setattr(stage.encoder, "draw", drawing)
     photos, names, imagined = photographs(64), embeddings(BATCH), embeddings(BATCH // 2)
     stage.step(photos, names, imagined, 1.0)
     texts, latent = seen[0]
@@ -224,7 +236,12 @@ def test_stage2_starts_with_pairs_and_mixes_sketches_in(monkeypatch: pytest.Monk
     stage.stage1.register_forward_hook(lambda _m, _i, out: calls.append(out))
     rendered: list[Tensor] = []
     render = stage.generator.render
-    monkeypatch.setattr(stage.generator, "render", lambda s, c: rendered.append(s) or render(s, c))
+
+    def rendering(sketch: Tensor, condition: Tensor) -> Tensor:
+        rendered.append(sketch)
+        return render(sketch, condition)
+
+    monkeypatch.setattr(stage.generator, "render", rendering)
     step(stage, kimg=9.9)
     assert not calls and rendered[0].shape == (BATCH, 3, 64, 64)
     step(stage, kimg=10.0)
@@ -255,9 +272,8 @@ def test_degraded_photographs_are_like_sketches() -> None:
 
 def test_stackgan_reads_the_name_and_dcgan_does_not() -> None:
     for conditional in (True, False):
-        arguments = {"embedding_dim": EMBEDDING, "conditional": conditional}
-        generator = BaselineGenerator(**arguments).eval()
-        discriminator = BaselineDiscriminator(**arguments).eval()
+        generator = BaselineGenerator(embedding_dim=EMBEDDING, conditional=conditional).eval()
+        discriminator = BaselineDiscriminator(embedding_dim=EMBEDDING, conditional=conditional).eval()
         latent, photos = torch.randn(2, generator.latent_dim), photographs(64, 2)
         pictures = [generator(embeddings(2), latent) for _ in range(2)]
         logits = [discriminator(photos, embeddings(2)) for _ in range(2)]
@@ -477,6 +493,7 @@ def test_a_young_average_follows_faster() -> None:
 
 def test_buffers_are_averaged_and_counters_copied() -> None:
     module, average = nn.BatchNorm2d(2), nn.BatchNorm2d(2)
+    assert module.running_mean is not None and module.num_batches_tracked is not None
     module.running_mean.fill_(4.0)
     module.num_batches_tracked.fill_(7)
     update_ema(average, module, images=1000, kimg=1000.0, half_life=1.0)

@@ -3,6 +3,7 @@
 import io
 import math
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import sentencepiece
@@ -75,7 +76,7 @@ def test_a_seed_decides_what_a_thread_samples(tokenizer: Tokenizer) -> None:
     assert drawn(1) == drawn(1) != drawn(2)
 
 
-def test_damaged_and_missing_tokenizers_are_named(tmp_path) -> None:
+def test_damaged_and_missing_tokenizers_are_named(tmp_path: Path) -> None:
     broken = tmp_path / "broken.model"
     broken.write_bytes(b"not a model")
     with pytest.raises(ValueError, match=r"broken\.model"):
@@ -84,7 +85,7 @@ def test_damaged_and_missing_tokenizers_are_named(tmp_path) -> None:
         Tokenizer.load(tmp_path / "absent.model")
 
 
-def test_a_tokenizer_with_another_padding_is_refused(tmp_path) -> None:
+def test_a_tokenizer_with_another_padding_is_refused(tmp_path: Path) -> None:
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(NAMES), model_writer=model, vocab_size=60, hard_vocab_limit=False, minloglevel=2
@@ -135,6 +136,6 @@ def test_config_builds_the_same_network(encoder: TextEncoder) -> None:
     torch.testing.assert_close(copy.eval()(tokens), encoder(tokens))
 
 
-def test_the_encoder_that_ships_is_below_nine_megabytes(tmp_path) -> None:
+def test_the_encoder_that_ships_is_below_nine_megabytes(tmp_path: Path) -> None:
     save_weights(tmp_path, "text", TextEncoder(vocabulary=VOCABULARY))
     assert (tmp_path / "text.safetensors").stat().st_size < 9_000_000

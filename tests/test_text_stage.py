@@ -6,7 +6,7 @@ import random
 import signal
 import sys
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -43,9 +43,12 @@ class FakeE5:
     asked: ClassVar[list[str]] = []
 
     def query(self, names: Sequence[str]) -> np.ndarray:
+        def vector(part: str) -> np.ndarray:
+            return np.random.default_rng(zlib.crc32(part.encode())).standard_normal(384)
+
         self.asked.extend(names)
         rows = [
-            sum(np.random.default_rng(zlib.crc32(part.encode())).standard_normal(384) for part in name.split() or [""])
+            sum((vector(part) for part in name.split() or [""]), start=np.zeros(384))
             for name in names
         ]
         return (np.stack(rows) / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float16)
@@ -181,7 +184,9 @@ def test_nothing_of_the_validation_split_is_read(data: Path, tmp_path: Path, sma
     assert validation.photos.names == [en for en, _ in HELD_OUT]
 
 
-def test_the_loss_falls(data: Path, tmp_path: Path, small: None, fake: type[FakeE5], monkeypatch) -> None:
+def test_the_loss_falls(
+    data: Path, tmp_path: Path, small: None, fake: type[FakeE5], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(text_stage, "VALIDATE_SECONDS", -1.0)
     monkeypatch.setattr(text_stage, "validate", lambda *_: {})
     monkeypatch.setattr(text_stage, "_save", lambda *_: None)
@@ -277,8 +282,8 @@ def test_the_matching_head_of_the_generator_is_fit_to_the_finished_encoder(
 ) -> None:
     out = tmp_path / "run"
     run(data, out, steps=2)
-    small, cache = {"resolution": 32, "views": 2, "steps": 3}, data.parent / "cache"
-    figures = text_stage.fit_matching_head(data, out, **small, cache=cache)  # type: ignore[arg-type]
+    cache = data.parent / "cache"
+    figures = text_stage.fit_matching_head(data, out, resolution=32, views=2, steps=3, cache=cache)
     assert set(figures) == {"photo_en", "photo_ja"}
     assert load_network(out, "matching-64", MatchingHead).config["embedding_dim"] == 256
     sections = read_config(out)["features"]
@@ -299,7 +304,9 @@ def test_the_teacher_is_asked_only_for_what_the_store_lacks(tmp_path: Path, fake
     assert first.shape == (3, 384)
 
 
-def test_a_killed_computation_keeps_what_it_had(tmp_path: Path, fake: type[FakeE5], monkeypatch) -> None:
+def test_a_killed_computation_keeps_what_it_had(
+    tmp_path: Path, fake: type[FakeE5], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(text_teacher, "SHARD", 2)
     monkeypatch.setattr(fake, "query", _fail_on(fake.query, "e"))
     with pytest.raises(KeyboardInterrupt):
@@ -309,8 +316,8 @@ def test_a_killed_computation_keeps_what_it_had(tmp_path: Path, fake: type[FakeE
     assert len(fake.asked) == asked
 
 
-def _fail_on(query, name):  # type: ignore[no-untyped-def]
-    def failing(self, names):  # type: ignore[no-untyped-def]
+def _fail_on(query: Callable[[FakeE5, Sequence[str]], np.ndarray], name: str) -> Callable[..., np.ndarray]:
+    def failing(self: FakeE5, names: Sequence[str]) -> np.ndarray:
         if name in names:
             raise KeyboardInterrupt
         return query(self, names)

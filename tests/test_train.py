@@ -257,7 +257,7 @@ def test_help_explains_every_option() -> None:
     result = CliRunner().invoke(train.main, ["--help"], terminal_width=200)
     assert result.exit_code == 0
     for option in train.main.params:
-        assert option.help and len(option.help) > 10  # type: ignore[attr-defined]
+        assert option.help and len(option.help) > 10
         assert f"--{option.name}".replace("_", "-") in result.output
     for name in ("data", "stage", "preset", "out", "resume", "minutes", "kimg", "from", "device", "seed", "dry-run"):
         assert f"--{name}" in result.output
@@ -301,10 +301,14 @@ def test_a_run_goes_on_from_a_checkpoint_heads_and_averages_included(
         patch.setattr(Stage1, "step", lambda *_: stats)  # so that what it started from is what it saves
         run(kimg=0.004)
     started = state(tmp_path / "run")["modules"]
+    kinds: dict[str, type[Stage1Generator | Heads | LatentEncoder]] = {
+        "stage1": Stage1Generator,
+        "stage1-heads": Heads,
+        "stage1-encoder": LatentEncoder,
+    }
     for part, name in (("generator", "stage1"), ("average", "stage1"), ("heads", "stage1-heads"),
                        ("encoder", "stage1-encoder")):  # fmt: skip
-        kind = {"stage1": Stage1Generator, "stage1-heads": Heads, "stage1-encoder": LatentEncoder}[name]
-        for key, value in load_network(source, name, kind).state_dict().items():
+        for key, value in load_network(source, name, kinds[name]).state_dict().items():
             assert torch.equal(started[part][key], value), (part, key)
 
     # And from what a run packed; kimg go on counting.
@@ -349,7 +353,12 @@ def test_it_saves_every_so_many_minutes(run: Run, tmp_path: Path, monkeypatch: p
 
     saves: list[int] = []
     write_state = run_folder.write_state
-    monkeypatch.setattr(gan_loop, "write_state", lambda *a: (saves.append(a[2].shown), write_state(*a)))
+
+    def saving(*arguments: Any) -> None:
+        saves.append(arguments[2].shown)
+        write_state(*arguments)
+
+    monkeypatch.setattr(gan_loop, "write_state", saving)
     monkeypatch.setattr(time, "monotonic", monotonic)
     at_step(monkeypatch, 1, minute_passes)
     run(kimg=0.032, every=3)

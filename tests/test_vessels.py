@@ -58,7 +58,7 @@ def plate(box: tuple[float, float, float, float], side: int = 256) -> np.ndarray
         x, y = left + width * (0.5 + out * np.cos(angle)), top + height * (0.5 + out * np.sin(angle))
         size = 0.05 * scale * rng.uniform(0.6, 1.4)
         colour = tuple(int(c * rng.uniform(0.6, 1.3)) for c in FOOD)
-        draw.ellipse((x - size, y - size, x + size, y + size), colour)  # type: ignore[arg-type]
+        draw.ellipse((x - size, y - size, x + size, y + size), colour)
     return np.asarray(image.filter(ImageFilter.GaussianBlur(3)).resize((side, side), Image.Resampling.LANCZOS))
 
 

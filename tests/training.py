@@ -9,6 +9,7 @@ import functools
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from model.features.backbone import TRAINING, Backbone
 from model.features.matching import MatchingHead
 from model.training import gan_loop, presets
 from model.training.discriminator import Heads, PixelDiscriminator
+from model.training.stage import Stage
 from model.training.stage1 import LatentEncoder
 
 ROOT = Path(__file__).parent.parent
@@ -51,7 +53,7 @@ def add_networks(folder: Path, kimg: float) -> Path:
     """Adds what training needs to a folder by conftest.make_checkpoint: heads, latent encoder, matching head."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
-        networks: dict[str, torch.nn.Module] = {
+        networks: dict[str, MatchingHead | LatentEncoder | PixelDiscriminator | Heads] = {
             "matching-64": MatchingHead(features=backbone().features, embedding_dim=EMBEDDING, hidden=32),
             "stage1-encoder": LatentEncoder(z_dim=8),
             "stage1-pixels": PixelDiscriminator(width=4),
@@ -72,14 +74,17 @@ QUICK = gan_loop.LoopConfig(samples=gan_loop.SAMPLES[:2], composed=40)
 
 def hurry() -> None:
     """Does not wait for the disk."""
-    os.fsync = lambda _file: None
+    os.fsync = lambda fd: None
 
 
 if __name__ == "__main__":
     hurry()
-    stages = []
-    build = presets.build
-    keeping = lambda *arguments: (stages.append(build(*arguments)), stages[-1])[1]  # noqa: E731
+    stages: list[tuple[Stage, dict[str, float]]] = []
+
+    def keeping(*arguments: Any) -> tuple[Stage, dict[str, float]]:
+        stages.append(presets.build(*arguments))
+        return stages[-1]
+
     try:
         train.main(obj=replace(QUICK, build=keeping))
     finally:

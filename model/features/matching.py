@@ -12,6 +12,7 @@ import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,7 +49,7 @@ class MatchingHead(nn.Module):
         self, *, features: int, embedding_dim: int = 256, hidden: int = 768, dropout: float = 0.3
     ) -> None:
         super().__init__()
-        self.config = {
+        self.config: dict[str, Any] = {
             "features": features,
             "embedding_dim": embedding_dim,
             "hidden": hidden,
