@@ -1,1 +1,1 @@
-"""The page and the API of Imaginary Cafeteria: HTTP on this side, pictures from ``model`` on the other."""
+"""The web pages and the API of Imaginary Cafeteria. This package handles HTTP; ``model`` makes the pictures."""

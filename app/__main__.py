@@ -1,4 +1,4 @@
-"""`python -m app`: the server, set by environment variables."""
+"""`python -m app`: runs the server, configured by environment variables."""
 
 from __future__ import annotations
 
@@ -83,14 +83,14 @@ def _serve(settings: Settings) -> int:
 
 
 def _say(line: str) -> None:
-    """On stdout, which nobody has to read: it may be closed or full."""
+    """Prints to stdout, and ignores errors: it may be closed or full."""
     if sys.stdout is not None:
         with contextlib.suppress(OSError, ValueError):
             os.write(sys.stdout.fileno(), f"{line}\n".encode())
 
 
 def _stop(number: int, frame: object) -> None:
-    """Before the server runs. By itself the first process of a container ignores these signals."""
+    """Handles signals before the server runs. By default the first process of a container ignores them."""
     raise SystemExit(0)  # being told to stop is no failure
 
 

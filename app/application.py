@@ -1,4 +1,4 @@
-"""The application: settings in, an ASGI app out."""
+"""Builds the ASGI application from settings."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ DESCRIPTION = "Pictures of dishes that do not exist, imagined from their names b
 
 
 def create_app(settings: Settings, pipeline: Pipeline | None = None, threads: int | None = None) -> FastAPI:
-    """The server. Without a `pipeline`, the one of `settings.checkpoint` is loaded when the server starts.
-    `threads` as for `app.pictures.PipelineModel`.
+    """Creates the application. Without a `pipeline`, the one in `settings.checkpoint` is loaded at startup. `threads`
+    as for `app.pictures.PipelineModel`.
 
-    Starting raises CheckpointError or ValueError where the checkpoint or the device cannot be used. The models
-    are warmed after that, and only then `/readyz` says yes.
+    Startup raises CheckpointError or ValueError if the checkpoint or the device cannot be used. The models are then
+    warmed up, and only after that does `/readyz` return 200.
     """
 
     metrics = Metrics()
@@ -93,7 +93,7 @@ def create_app(settings: Settings, pipeline: Pipeline | None = None, threads: in
 
 
 def _middleware(settings: Settings, metrics: Metrics) -> list[Middleware]:
-    """From the outside in."""
+    """Lists the middleware, outermost first."""
     origins = split(settings.cors)
     stack = [Middleware(SecurityHeaders), Middleware(UnbelievedProxies, believed=split(settings.proxies))]
     if settings.proxies:

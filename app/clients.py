@@ -1,5 +1,5 @@
-"""Who asks. A client is an IPv4 address, or the /64 that an IPv6 one is given whole: its own, or, through a proxy that
-is believed, the one that the proxy names."""
+"""Identifies clients. A client is an IPv4 address, or the /64 network of an IPv6 one: that of the connection or, behind
+a trusted proxy, the one that the proxy names."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ logger = logging.getLogger(__name__)
 
 
 def client(request: HTTPConnection) -> str:
-    """Whoever sends this request."""
+    """The client that sent this request."""
     return network(request.client.host if request.client else "")
 
 
 def network(address: str) -> str:
-    """The client that has this address."""
+    """The client with this address."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:
@@ -31,10 +31,10 @@ def network(address: str) -> str:
 
 
 class UnbelievedProxies:
-    """ASGI middleware: says once when a proxy names clients that are not believed, since then all of them are one."""
+    """ASGI middleware that warns once when an untrusted proxy names clients, since all of them then count as one."""
 
     def __init__(self, app: ASGIApp, believed: Sequence[str]) -> None:
-        """`believed`: addresses and networks, or "*"."""
+        """`believed`: addresses and networks that are trusted, or "*"."""
         self._app = app
         self._everybody = "*" in believed
         self._believed = [ipaddress.ip_network(text) for text in believed if text != "*"]

@@ -1,4 +1,5 @@
-"""Names side by side: each row is a name, each column another plate, amount of an ingredient, or step of a morph."""
+"""Compares names side by side: each row is a name, each column another plate, amount of an ingredient, or step of a
+morph."""
 
 from __future__ import annotations
 
@@ -15,8 +16,8 @@ MOST_ADDED = 1.5  # beyond it most dishes are nothing but the ingredient
 
 
 def row(dish: Dish, across: Across, word: str, n: int) -> Sequence[Dish] | None:
-    """`n` dishes from `dish` on: with none to `MOST_ADDED` of `word`, or from itself to `word`. None where the mix has
-    no place for it. Across plates, that is the order itself, so it is not asked for here."""
+    """A row of `n` dishes: `dish` with none to `MOST_ADDED` of `word` added, or morphing from `dish` to `word`. None if
+    the mix has no room for it. Rows across plates are the order itself, and not made here."""
     parts = [round(k / max(n - 1, 1), 2) for k in range(n)]
     if across == "morph":
         return [replace(dish, to=word, to_seed=None, t=part) for part in parts]
@@ -26,7 +27,7 @@ def row(dish: Dish, across: Across, word: str, n: int) -> Sequence[Dish] | None:
 
 
 def heading(dish: Dish, across: Across, word: str) -> str:
-    """What a column shows, for the dish in its first row."""
+    """The heading of a column, given the dish in its first row."""
     if across == "plates":
         return f"No. {dish.number}"
     if across == "morph":

@@ -1,4 +1,4 @@
-"""How many connections are open, and how much of what was sent lies unread: bounded, and whoever has most gives way."""
+"""Limits on the number of open connections and on unread response data. Clients that hold the most are cut first."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ class Connection(Protocol):
     def peer(self) -> str: ...
     @property
     def idle(self) -> bool:
-        """No request is in hand."""
+        """True if no request is being handled."""
 
     @property
     def unread(self) -> int:
-        """Bytes that wait in this process for their reader."""
+        """Bytes buffered in this process that the client has not read."""
 
     def cut(self) -> None:
-        """Ends it at once."""
+        """Closes it at once."""
 
 
 class Connections:
-    """All of a server's, the oldest first. Used from the event loop alone."""
+    """A server's open connections, oldest first. Not thread-safe: use it on the event loop only."""
 
     def __init__(
         self, most: float, most_unread: int = MOST_UNREAD, clock: Callable[[], float] = time.monotonic
@@ -47,8 +47,8 @@ class Connections:
         return len(self._all)
 
     def add(self, connection: Connection) -> None:
-        """Cuts this connection or, of the client with the most of them, the one that has been idle for longest, where
-        there are too many."""
+        """Adds a connection. If there are too many, closes the longest-idle one of the client with the most, or this
+        one."""
         self._all[connection] = None
         if len(self._all) <= self._most:
             return
@@ -63,13 +63,13 @@ class Connections:
         self._all.pop(connection, None)
 
     def used(self, connection: Connection) -> None:
-        """It has been idle and is no more: of those it is the youngest now."""
+        """Notes that the connection is in use again, which makes it the most recently used."""
         if connection in self._all:
             del self._all[connection]
             self._all[connection] = None
 
     def writing_paused(self) -> None:
-        """Cuts the fullest connections of whoever leaves most unread, where all together leave too much."""
+        """If too much is unread in total, closes the fullest connections of the client that leaves the most unread."""
         unread = {each: each.unread for each in self._all}
         while sum(unread.values()) > self._most_unread:
             counts: dict[str, int] = {}
@@ -92,7 +92,7 @@ class Connections:
 
 
 def _give_back() -> None:
-    """What has been freed, to the system, where the C library is glibc: large answers that come and go leave gaps in
-    its heap, of which it would keep several times what is in use."""
+    """Returns freed memory to the system, if the C library is glibc: large responses leave gaps in its heap, and it
+    would keep several times what is in use."""
     with contextlib.suppress(AttributeError, OSError, TypeError):  # another C library; none by that name on Windows
         ctypes.CDLL(None).malloc_trim(0)

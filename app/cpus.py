@@ -1,4 +1,4 @@
-"""How many CPUs this process may use: a container's share is often smaller than its machine."""
+"""The number of CPUs that this process may use, since a container's share is often smaller than its machine."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ MEMBERSHIP = Path("/proc/self/cgroup")
 
 
 def usable(membership: Path = MEMBERSHIP, cgroups: Path = CGROUPS) -> int:
-    """The CPUs of the affinity mask or the cgroup's quota, whichever is less; at least 1."""
+    """The number of CPUs by the affinity mask or the cgroup's quota, whichever is lower; at least 1."""
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, math.ceil(min(affinity, _quota(membership, cgroups))))
 
 
 def _quota(membership: Path, cgroups: Path) -> float:
-    """CPUs' worth of time by the strictest cgroup from this process's own up; infinity without any.
+    """The lowest CPU quota of this process's cgroup and its ancestors, in CPUs; infinity if there is none.
 
-    Version 2 says "quota period" in cpu.max, version 1 has a file for each
+    Version 2 has "quota period" in cpu.max, version 1 a file for each
     (https://docs.kernel.org/admin-guide/cgroup-v2.html).
     """
     try:

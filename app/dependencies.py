@@ -1,4 +1,4 @@
-"""What a route orders from: the pictures of this app, within its client's allowance; and how new a dish is."""
+"""Shared by the routes: orders pictures within the client's allowance, and finds how new a dish is."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MAX_COMPOSED = 4  # pictures of pictures, at once
 
 
 def of(request: Request) -> Pictures:
-    """ApiError 503 where there is no model yet."""
+    """The pictures of this app. Raises ApiError 503 while no model is loaded."""
     pictures: Pictures | None = getattr(request.app.state, "pictures", None)
     if pictures is None:
         raise ApiError(503, "not_ready", retry_after=1)
@@ -44,7 +44,7 @@ def order(
     sketches: bool = False,
     further: bool = False,
 ) -> list[Ticket]:
-    """A ticket an item, in order; what is in memory is free. ApiError 429, QueueFull, EngineClosed."""
+    """Orders items: one ticket each, in order; cached ones are free. Raises ApiError 429, QueueFull, EngineClosed."""
     allowance: Allowance = request.app.state.allowance
     client = clients.client(request)
     pay = partial(allowance.spend, client)
@@ -57,9 +57,9 @@ def order(
 async def composed(
     request: Request, key: Hashable, dishes: Sequence[Dish], compose: Callable[[list[bytes]], bytes]
 ) -> bytes:
-    """What `compose` makes of these dishes' PNGs, in a thread of its own; remembered by `key`, and then free.
+    """Runs `compose` on these dishes' PNGs, in a thread of its own. The result is cached by `key`, and then free.
 
-    ApiError, QueueFull, EngineClosed."""
+    Raises ApiError, QueueFull, EngineClosed."""
     pictures = of(request)
     if (known := pictures.recent.get(key)) is not None:
         return known
@@ -74,7 +74,8 @@ async def composed(
 
 
 async def novelty(request: Request, dish: Dish) -> Novelty:
-    """Costs an allowance twice: for the picture and for comparing it. ApiError, QueueFull, EngineClosed."""
+    """The novelty of a dish. Costs two of the allowance: the picture and its comparison. Raises ApiError, QueueFull,
+    EngineClosed."""
     if not of(request).has_index:
         raise ApiError(404, "no_index")
     (made,) = await responses.all_made(request, order(request, [dish]))

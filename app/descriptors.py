@@ -1,4 +1,4 @@
-"""How many file descriptors, and so connections, this process may have."""
+"""The limit on this process's file descriptors, and so on its connections."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ RESERVED = 64  # descriptors for everything that is no connection
 
 
 def raise_limit() -> None:
-    """The soft limit up to the hard one, as far as the system lets it."""
+    """Raises the soft limit to the hard one, as far as the system allows."""
     try:
         import resource
     except ImportError:  # no POSIX
@@ -22,7 +22,7 @@ def raise_limit() -> None:
 
 
 def for_connections() -> float:
-    """Connections that there are descriptors for; infinity without a limit."""
+    """The number of connections that the descriptors allow; infinity without a limit."""
     try:
         import resource
     except ImportError:

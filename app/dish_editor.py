@@ -1,6 +1,6 @@
-"""The seat at the counter: one dish and everything that can be done with it, each control a link to another dish.
+"""The dish editor: one dish and every possible change to it, where each control is a link to another dish.
 
-The page works by links and forms alone; `static/dish_editor.js` only saves the reloading.
+The page works by links and forms alone; `static/dish_editor.js` only avoids page reloads.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ PINCH = 0.5  # of an ingredient, added or taken away
 
 @dataclass(frozen=True)
 class Piece:
-    """A word piece of the name, at its first place from 0; `dish` is the one with this piece switched over."""
+    """A word piece of the name, with its first index (from 0); `dish` is the dish with this piece toggled."""
 
     place: int
     text: str
@@ -39,7 +39,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class Portion:
-    """An ingredient or a name with its weight in the dish (0: none), and the dishes with more, less and none."""
+    """An ingredient or name with its weight in the dish (0: none), and the dishes with more, less and none of it."""
 
     name: str
     weight: float
@@ -50,8 +50,8 @@ class Portion:
 
 @dataclass(frozen=True)
 class Chip:
-    """A part of the recipe besides the name, as people read it; `without` is the dish that lacks it. `kind` is "mix",
-    "morph" or "unread", which is a word piece that was switched off."""
+    """A part of the recipe besides the name, in readable form; `without` is the dish without it. `kind` is "mix",
+    "morph" or "unread" (a word piece that was switched off)."""
 
     kind: str
     name: str
@@ -61,8 +61,8 @@ class Chip:
 
 @dataclass(frozen=True)
 class Counter:
-    """`chips` are what has been done to the dish of this name, part by part; `mixed` is what is in the dish, or has
-    been taken from it; `elsewhere` is on the way to another number."""
+    """Everything that the editor shows. `chips` are the changes made to the dish of this name; `mixed` is what was
+    mixed in or taken out; `elsewhere` is on the way to another seed."""
 
     dish: Dish
     ancestors: list[Dish]
@@ -80,7 +80,7 @@ class Counter:
 def lay(
     dish: Dish, language: Language, pieces: Callable[[str], list[str]], *, child: int = 1, pantry: int = 0
 ) -> Counter:
-    """The counter for `dish`, with its variations from number `child` on and the `pantry`-th set of ingredients."""
+    """The editor for `dish`, showing its variations from number `child` on and the `pantry`-th set of ingredients."""
     family = replace(dish, to_seed=None)
     switched = _pieces(dish, pieces(dish.name))
     ancestors = [replace(family, path=dish.path[:depth]) for depth in range(len(dish.path))]
@@ -118,19 +118,19 @@ def _chips(dish: Dish, pieces: list[Piece]) -> list[Chip]:
 
 
 def has_place(dish: Dish, name: str) -> bool:
-    """Whether `name` is in the dish, or may come in besides what is."""
+    """Returns whether `name` is in the dish already, or can still be added."""
     names = {there for _, there in dish.mix}
     return name in names or len(names) < MAX_MIXED
 
 
 def with_pinch(dish: Dish, name: str, pinch: float) -> Dish | None:
-    """The dish with the weight of `name` changed by `pinch`; None where there is no room for it."""
+    """The dish with the weight of `name` changed by `pinch`; None if there is no room for it."""
     before = {there: weight for weight, there in dish.mix}.get(name, 0.0)
     return with_weight(dish, name, before + pinch)
 
 
 def with_weight(dish: Dish, name: str, weight: float) -> Dish | None:
-    """The dish with `weight` of `name`; None where there is no room for it."""
+    """The dish with `weight` of `name`; None if there is no room for it."""
     if abs(weight) > MAX_WEIGHT or not has_place(dish, name):
         return None
     weights = {there: weight for weight, there in dish.mix}
@@ -156,9 +156,10 @@ def _pieces(dish: Dish, pieces: list[str]) -> list[Piece]:
 
 
 def _pantry(dish: Dish, language: Language, which: int) -> list[Portion]:
-    """The staples, and then ingredients with a colour of their own, since they show best; others for each `which`.
+    """Ingredients to offer: the staples, then those with a colour of their own, since they show best. Each `which`
+    gives others.
 
-    What is in the dish stays where it is, so that one can add to it again.
+    Those already in the dish keep their places, so that more can be added.
     """
     offered = [word for word in words("ingredient") if word.before and (word.colour or word.en in STAPLES)]
     if which:

@@ -1,14 +1,14 @@
-"""Batches between the callers and the model.
+"""Batches work between callers and the model.
 
-A bounded queue counted in pictures, and one thread a model that runs at once with whatever waits: a lone
-request is never delayed in the hope of company, and a busy model finds its next batch ready. Pictures are
-made in two steps, a sketch and its refinement, which take turns, so that everyone sees a sketch early and
-a crowd of sketch-only jobs cannot starve the others. Before each step the clients have lines, which
-`app.fair_queue` serves in turn. When the queue is full the longest line gives way, from its end, to a client whose
-own is shorter: buffer stealing (P. McKenney, "Stochastic Fairness Queueing", INFOCOM 1990).
+The queue is bounded, counted in pictures, and each model has one thread that runs at once with whatever is waiting: a
+single request is never delayed to fill a batch, and a busy model finds its next batch ready. Pictures are made in two
+alternating steps, a sketch and its refinement, so that everyone sees a sketch early and many sketch-only jobs cannot
+starve the others. For each step, clients have their own lines, which `app.fair_queue` serves in turn. When the queue is
+full, the end of the longest line gives way to a client with a shorter one: buffer stealing (P. McKenney, "Stochastic
+Fairness Queueing", INFOCOM 1990).
 
-Encoding runs in a small pool beside the next forward pass, or before it where both would want the same CPUs. Two
-callers who want the same item share one job.
+Encoding runs in a small thread pool in parallel with the next forward pass, or before it if both need the same CPUs.
+Two callers who order the same item share one job.
 
 This module knows neither HTTP nor torch: the model is anything with the methods of `Model`.
 """
@@ -36,7 +36,7 @@ QUANTUM = 4
 
 
 class Item(Hashable, Protocol):
-    """What is to be made. Equal items give the same bytes."""
+    """Something to be made. Equal items give the same bytes."""
 
     @property
     def sketch_only(self) -> bool: ...
@@ -47,7 +47,7 @@ In = TypeVar("In", bound=Item, contravariant=True)
 
 
 class Model(Protocol[In]):
-    """What does the work. Sketches and pictures are opaque to the engine."""
+    """Does the work. Sketches and pictures are opaque to the engine."""
 
     sketch_batch: int
     refine_batch: int
@@ -60,7 +60,7 @@ class Model(Protocol[In]):
 
 
 class QueueFull(Exception):
-    """There is no room; `retry_after` is the number of seconds that the work at hand will take."""
+    """The queue is full; `retry_after` is the number of seconds that the current work will take."""
 
     def __init__(self, retry_after: float) -> None:
         super().__init__(f"the queue is full; try again in {retry_after:.1f} s")
@@ -68,7 +68,7 @@ class QueueFull(Exception):
 
 
 class WaitedTooLong(Exception):
-    """Dropped before it cost a forward pass; `retry_after` as for QueueFull."""
+    """The item waited too long, and was dropped before its forward pass; `retry_after` as for QueueFull."""
 
     def __init__(self, retry_after: float) -> None:
         super().__init__(f"waited too long; try again in {retry_after:.1f} s")
@@ -76,31 +76,33 @@ class WaitedTooLong(Exception):
 
 
 class EngineClosed(Exception):
-    """The engine is shutting down and takes no more work."""
+    """The engine is shutting down and accepts no more work."""
 
 
 class Watch:
-    """Hears of the engine's work, from any of its threads and often under its lock: to be overridden, and brief."""
+    """Observer of the engine, to be subclassed. Methods are called from any of its threads, often under its lock, and
+    must be quick."""
 
     def waited(self, seconds: float) -> None:
-        """An item's first forward pass begins."""
+        """An item's first forward pass begins, after it has waited for `seconds`."""
 
     def batch(self, step: str, size: int, seconds: float) -> None:
-        """A forward pass is done."""
+        """A forward pass has finished."""
 
     def encoded(self, seconds: float) -> None:
         """A picture has been encoded."""
 
     def refused(self, reason: str, count: int = 1) -> None:
-        """So many items were refused or dropped: "queue_full", "gave_way", "closing", "waited_too_long"."""
+        """`count` items were refused or dropped; `reason` is "queue_full", "gave_way", "closing" or
+        "waited_too_long"."""
 
 
 @dataclass(eq=False)
 class Ticket:
-    """One caller's claim on one item; `at_hand` where that has been made before.
+    """One caller's claim on one item; `at_hand` if the item had already been made.
 
-    `sketch` is done before `picture`, with None where no sketch was made for this ticket.
-    `ahead` is the number of pictures that were to be made before it when it was taken.
+    `sketch` is done before `picture`, with None if no sketch was made for this ticket. `ahead` is the number of
+    pictures ahead of it when it was accepted.
     """
 
     client: str = ""
@@ -112,7 +114,7 @@ class Ticket:
     _leave: Callable[[Ticket], None] | None = None
 
     def cancel(self) -> None:
-        """The caller has left. A job that nobody waits for costs no further forward pass."""
+        """Cancels: the caller has left. A job that nobody waits for costs no further forward passes."""
         self.sketch.cancel()
         self.picture.cancel()
         if self._leave is not None:
@@ -120,7 +122,7 @@ class Ticket:
 
 
 def served(data: bytes) -> Ticket:
-    """A ticket for something that was at hand already."""
+    """A ticket for something that had already been made."""
     ticket = Ticket(at_hand=True)
     ticket.sketch.set_result(None)
     ticket.picture.set_result(data)
@@ -128,7 +130,8 @@ def served(data: bytes) -> Ticket:
 
 
 def _resolve(future: Future[Any], value: object) -> None:
-    """Under the engine's lock, since a sketch and its picture may arrive from two encoders at once."""
+    """Sets a future's result. Called under the engine's lock, since a sketch and its picture may arrive from two
+    encoders at once."""
     # A future may be cancelled by its caller at any time; once marked as running it no longer can.
     if future.done() or not future.set_running_or_notify_cancel():
         return
@@ -140,7 +143,8 @@ def _resolve(future: Future[Any], value: object) -> None:
 
 @dataclass(eq=False)
 class _Job(Generic[I]):
-    """Waits in the line of one of its tickets' clients: of the one whose line was shortest when it came."""
+    """A job for one item. It waits in the line of one of its tickets' clients: the one whose line was shortest on
+    arrival."""
 
     item: I
     client: str
@@ -161,8 +165,8 @@ class Engine(Generic[I]):
         clock: Callable[[], float] = time.monotonic,
         watch: Watch | None = None,
     ) -> None:
-        """`capacity` in items; `max_wait` in seconds from acceptance to a forward pass; `encoders` 0 leaves encoding to
-        the model's own thread."""
+        """`capacity` is in items; `max_wait` in seconds, from acceptance to a forward pass. With `encoders` 0, the
+        model's own thread encodes."""
         self.capacity = capacity
         self._max_wait = max_wait
         self._clock = clock
@@ -185,23 +189,24 @@ class Engine(Generic[I]):
 
     @property
     def depth(self) -> int:
-        """Pictures that are waiting or in the making."""
+        """Number of pictures waiting or in progress."""
         return len(self._jobs)
 
     @property
     def demand(self) -> int:
-        """As `depth`, but of each client at most two turns: what one more server is worth, whoever floods this one."""
+        """Like `depth`, but counting at most two turns per client, so that one client alone cannot trigger
+        autoscaling."""
         with self._changed:
             counts = Counter(job.client for job in self._jobs.values())
         return sum(min(count, 2 * QUANTUM) for count in counts.values())
 
     @property
     def ready(self) -> bool:
-        """Every model has been warmed and work is taken."""
+        """True if every model has been warmed up and work is accepted."""
         return self._warm == len(self._threads) and not self._refusing
 
     def has_others(self, client: str) -> bool:
-        """Whether clients other than this one have pictures waiting or in the making."""
+        """Returns whether clients other than this one have pictures waiting or in progress."""
         with self._changed:
             return any(job.client != client for job in self._jobs.values())
 
@@ -218,11 +223,11 @@ class Engine(Generic[I]):
         further: bool = False,
         pay: Callable[[], None] = lambda: None,
     ) -> list[Ticket]:
-        """Queue all of `items` or none. QueueFull, EngineClosed, or what `pay` raises.
+        """Queues all of `items` or none. Raises QueueFull, EngineClosed, or whatever `pay` raises.
 
-        A ticket may end in QueueFull later on, where its client's line was the longest when others found no room.
-        `further` items belong to an order that was accepted before: they are taken while the engine drains. `pay` is
-        called under the lock once there is room, so that nobody pays for what is refused or gets what is not paid for.
+        A ticket may still end in QueueFull later, if its client's line is the longest when others find no room.
+        `further` items belong to an order that was accepted earlier, and are accepted while the engine drains. `pay` is
+        called under the lock once there is room, so that refused items are not paid for, and only paid items are made.
         """
         with self._changed:
             if self._closing or (self._refusing and not further):
@@ -238,11 +243,11 @@ class Engine(Generic[I]):
             return tickets
 
     def refuse(self) -> None:
-        """Take no new orders; those that were accepted are still made."""
+        """Refuses new orders; accepted ones are still made."""
         self._refusing = True
 
     def abandon(self) -> None:
-        """Take no more work, and tell everybody who still waits: EngineClosed."""
+        """Refuses all work, and fails everything that is still waiting with EngineClosed."""
         with self._changed:
             self._refusing = self._closing = True
             abandoned = list(self._jobs.values())
@@ -257,7 +262,7 @@ class Engine(Generic[I]):
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Take no more work, finish what was accepted, and stop."""
+        """Refuses new work, finishes what was accepted, and stops."""
         with self._changed:
             self._refusing = self._closing = True
             self._changed.notify_all()
@@ -272,15 +277,15 @@ class Engine(Generic[I]):
         return self._to_sketch.length(client) + self._to_refine.length(client)
 
     def _lines(self) -> dict[str, int]:
-        """How many jobs wait in each client's line."""
+        """Number of jobs in each client's line."""
         lengths: dict[str, int] = {}
         for client, length in chain(self._to_sketch.lengths(), self._to_refine.lengths()):
             lengths[client] = lengths.get(client, 0) + length
         return lengths
 
     def _ahead(self, client: str) -> int:
-        """The pictures that come before this client's next one: its own, those in the making, and those that others
-        are served in the same turns."""
+        """Number of pictures ahead of this client's next one: its own, those in progress, and those served to others in
+        the same turns."""
         lines = self._lines()
         making = self.depth - sum(lines.values())
         own = lines.pop(client, 0)
@@ -288,8 +293,8 @@ class Engine(Generic[I]):
         return making + own + sum(min(length, turns) for length in lines.values())
 
     def _giving_way(self, client: str, items: Sequence[I]) -> list[_Job[I]]:
-        """The jobs that have to go before there is room for `items`, the last of the longest lines. QueueFull where the
-        client's own line would be no shorter than they are."""
+        """The jobs to evict to make room for `items`, from the ends of the longest lines. Raises QueueFull if the
+        client's own line would be no shorter than those."""
         wanted = set(items)
         new = sum(item not in self._jobs for item in wanted)
         short = self.depth + new - self.capacity
@@ -331,18 +336,18 @@ class Engine(Generic[I]):
             _resolve(ticket.picture, QueueFull(self.depth * self.seconds_a_picture))
 
     def _is_waiting(self, job: _Job[I]) -> bool:
-        """Not in a forward pass right now."""
+        """Returns whether the job is queued, and not in a forward pass right now."""
         return self._to_sketch.has(job.client, job) or self._to_refine.has(job.client, job)
 
     def _unqueue(self, job: _Job[I]) -> FairQueue[str, _Job[I]] | None:
-        """The queue that it was in; None for a job that is in a forward pass right now."""
+        """Removes a job from its queue and returns the queue; None if the job is in a forward pass right now."""
         for queue in (self._to_sketch, self._to_refine):
             if queue.discard(job.client, job):
                 return queue
         return None
 
     def _move(self, job: _Job[I], client: str) -> None:
-        """To another client's line."""
+        """Moves a job to another client's line."""
         queue = self._unqueue(job)
         job.client = client
         if queue is not None:
@@ -404,7 +409,8 @@ class Engine(Generic[I]):
                 self._refine(model, jobs)
 
     def _take(self, queue: FairQueue[str, _Job[I]], limit: int) -> list[_Job[I]]:
-        """The next jobs that somebody waits for; who has waited too long is told so. Under the lock."""
+        """Takes the next jobs that somebody still waits for, and fails those that waited too long. Called under the
+        lock."""
         now = self._clock()
         jobs: list[_Job[I]] = []
         while queue and len(jobs) < limit:
@@ -450,8 +456,8 @@ class Engine(Generic[I]):
     def _forward(
         self, step: str, run: Callable[..., Sequence[Any]], jobs: list[_Job[I]], *columns: list[Any]
     ) -> list[Any]:
-        """One result or exception a job. A batch that fails is run again one by one, so that only the
-        item that spoilt it fails."""
+        """Runs a forward pass; one result or exception per job. A batch that fails is retried one by one, so that only
+        the faulty item fails."""
         if not jobs:
             return []
         began = self._clock()
@@ -478,7 +484,7 @@ class Engine(Generic[I]):
     # The encoders' side
 
     def _beside(self, work: Callable[..., None], *arguments: Any) -> None:
-        """Beside the next forward pass where there are encoders, and at once where there are none."""
+        """Runs work in parallel with the next forward pass if there are encoders, and otherwise right away."""
         if self._encoders:
             self._encoders.submit(work, *arguments)
         else:

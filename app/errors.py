@@ -1,4 +1,4 @@
-"""Everything that goes wrong, in one shape: {"error": {"code", "message", …}}; below /v1/, in OpenAI's."""
+"""All errors, in one shape: {"error": {"code", "message", …}}, or in OpenAI's under /v1/."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from model.languages import Language
 
 
 class ApiError(Exception):
-    """An answer that says what is wrong. `code` is for programs; its words are `texts["error." + code]`."""
+    """An error response. `code` is for programs; its text is `texts["error." + code]`."""
 
     def __init__(
         self,
@@ -50,8 +50,8 @@ class ApiError(Exception):
         return {"error": error}
 
     def as_openai(self, language: Language) -> tuple[int, dict[str, object]]:
-        """Status and body as clients of OpenAI's API read them (https://platform.openai.com/docs/api-reference): a
-        wrong parameter is 400 there, and the name a prompt."""
+        """Status and body as clients of OpenAI's API expect them (https://platform.openai.com/docs/api-reference):
+        there a wrong parameter is 400, and the name is called the prompt."""
         status = 400 if self.status == 422 else self.status
         param = "prompt" if self.field == "name" else self.field
         kind = "rate_limit_error" if self.status == 429 else "invalid_request_error"
@@ -61,7 +61,7 @@ class ApiError(Exception):
 
 
 def from_exception(error: BaseException) -> ApiError:
-    """What a caller is told about any exception; the details of an unforeseen one stay in the log."""
+    """The error to report for any exception. Details of an unexpected one only go to the log."""
     match error:
         case ApiError():
             return error

@@ -1,11 +1,11 @@
-"""Who is served next where many clients wait, so that nobody's share depends on how much others ask for.
+"""Decides which of many waiting clients is served next, so that nobody's share depends on how much others ask for.
 
 Deficit round robin (M. Shreedhar and G. Varghese, "Efficient Fair Queueing Using Deficit Round Robin", SIGCOMM 1995):
-each client has a line of its own, and the lines take turns, in each of which as much is served as a quantum says.
-Items cost the same here, so that the deficit is what is left of a turn. As in FQ-CoDel (RFC 8290, section 4.2), a
-client who had no line is served next, and a line that has emptied keeps its place until its turn comes again, so that
-coming back at once wins nothing. Unlike there, it is not served next twice before another line's turn has ended:
-a crowd in which everybody is new cannot starve those who wait.
+each client has its own line, and the lines take turns, each serving up to a quantum of items. All items cost the same
+here, so the deficit is just the rest of a turn. As in FQ-CoDel (RFC 8290, section 4.2), a client that had no line is
+served next, and an emptied line keeps its place until its turn comes round again, so that returning at once gains
+nothing. Unlike there, a line is not served next twice before another line's turn has ended: a stream of new clients
+cannot starve those already waiting.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ T = TypeVar("T", bound=Hashable)  # what it waits for
 
 
 class FairQueue(Generic[C, T]):
-    """Items in lines, one a client. Every operation takes constant time, once for each item and client that comes."""
+    """Items in one line per client. Every operation takes amortized constant time per item and client."""
 
     def __init__(self, quantum: int) -> None:
-        """`quantum`: the items that a line is served in its turn."""
+        """`quantum`: number of items served from a line per turn."""
         self._quantum = quantum
         self._lines: dict[C, dict[T, None]] = {}  # dicts as ordered sets: an item leaves from any place
         self._turns: deque[C] = deque()  # every client of _lines once; the first one's turn is now, or next
@@ -35,7 +35,7 @@ class FairQueue(Generic[C, T]):
         return self._size
 
     def add(self, client: C, item: T) -> None:
-        """At the end of this client's line."""
+        """Appends an item to this client's line."""
         if client not in self._lines:
             self._lines[client] = {}
             self._left[client] = self._quantum
@@ -48,11 +48,11 @@ class FairQueue(Generic[C, T]):
         self._lines[client][item] = None
 
     def has(self, client: C, item: T) -> bool:
-        """Whether an item is in this client's line."""
+        """Returns whether an item is in this client's line."""
         return item in self._lines.get(client, ())
 
     def discard(self, client: C, item: T) -> bool:
-        """Take an item out of this client's line; False where it is not in it."""
+        """Removes an item from this client's line; False if it is not there."""
         line = self._lines.get(client, {})
         if item not in line:
             return False
@@ -61,7 +61,7 @@ class FairQueue(Generic[C, T]):
         return True
 
     def pop(self) -> T:
-        """The item that is served next. IndexError where nothing waits."""
+        """Removes and returns the item to serve next. Raises IndexError if nothing is waiting."""
         if not self._size:
             raise IndexError("nothing waits")
         while not (line := self._lines[self._turns[0]]):
@@ -76,14 +76,14 @@ class FairQueue(Generic[C, T]):
         return item
 
     def lengths(self) -> Iterator[tuple[C, int]]:
-        """The clients whose lines are not empty, with how many items wait in each."""
+        """The clients whose lines are not empty, with the number of items in each."""
         return ((client, len(line)) for client, line in self._lines.items() if line)
 
     def length(self, client: C) -> int:
         return len(self._lines.get(client, ()))
 
     def latest(self, client: C) -> Iterator[T]:
-        """This client's items, the last one first. The queue must not be changed meanwhile."""
+        """This client's items, last one first. The queue must not be modified while iterating."""
         return reversed(self._lines.get(client, {}))
 
     def _end_turn(self) -> None:

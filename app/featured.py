@@ -1,4 +1,4 @@
-"""The dishes that are on the table before anybody orders: a few of a short list, others every day."""
+"""The dishes shown before anybody orders: a few from a short list, different ones every day."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ NAMES: tuple[tuple[str, ...], ...] = (
 
 
 def jokes(language: Language, rng: random.Random) -> list[str]:
-    """The names of the list, in any order."""
+    """The names on the list, in random order."""
     return rng.sample([by_language(*names)[language] for names in NAMES], len(NAMES))
 
 
 def menu(day: datetime.date, language: Language) -> list[Dish]:
-    """The day's dishes, with the names and so the pictures of one language."""
+    """The dishes of the day, with names (and therefore pictures) in one language."""
     rng = random.Random(day.toordinal())
     drawn = rng.sample(NAMES, COUNT)
     return [Dish(by_language(*names)[language], rng.randrange(DRAWN)) for names in drawn]

@@ -1,5 +1,5 @@
-"""Requests as clients and proxies send them, made into what the routes expect: HEAD is GET without a body, a target
-with scheme and host is a path, and a believed proxy says which site was asked."""
+"""Normalizes incoming requests for the routes: HEAD becomes GET without a body, an absolute target becomes a path, and
+the host comes from a trusted proxy's headers."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _HOST = re.compile(rb"[A-Za-z0-9._-]+(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](?::[0-9
 
 
 class HeadAndAbsoluteTargets:
-    """ASGI middleware: HEAD wherever there is GET (RFC 9110, section 9.3.2), and targets in absolute form, whose host
-    counts instead of the header (RFC 9112, section 3.2.2)."""
+    """ASGI middleware that supports HEAD wherever there is GET (RFC 9110, section 9.3.2), and targets in absolute form,
+    whose host takes precedence over the header (RFC 9112, section 3.2.2)."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -47,9 +47,9 @@ class HeadAndAbsoluteTargets:
 
 
 class ForwardedHeaders(ProxyHeadersMiddleware):
-    """Uvicorn's middleware for X-Forwarded-For and X-Forwarded-Proto, and X-Forwarded-Host besides.
+    """Uvicorn's middleware for X-Forwarded-For and X-Forwarded-Proto, plus X-Forwarded-Host.
 
-    Of several hosts or protocols, one for each proxy on the way, the first is the one that the client asked for.
+    With several hosts or protocols, one per proxy on the way, the first is the one that the client asked for.
     """
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -63,7 +63,7 @@ class ForwardedHeaders(ProxyHeadersMiddleware):
 
 
 def _first(scope: Scope, name: bytes) -> bytes:
-    """The first entry of a header that lists several."""
+    """The first entry of a comma-separated header."""
     values: list[bytes] = [value for key, value in scope["headers"] if key == name]
     return b",".join(values).partition(b",")[0].strip()
 

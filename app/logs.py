@@ -1,4 +1,4 @@
-"""Log lines: JSON for machines, plain on a terminal, each with the id of the request that it belongs to."""
+"""Logging: JSON lines for machines, plain ones on a terminal, each with the id of its request."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ request_id: contextvars.ContextVar[str | None] = contextvars.ContextVar("request
 
 
 def configure(level: str) -> None:
-    """Everything goes to stderr; `level` is that of our own modules, the others' is warning."""
+    """Sends all logs to stderr. `level` applies to our own modules; others log warnings and above."""
     handler = logging.StreamHandler()
     handler.addFilter(_with_id)
     if sys.stderr is not None and sys.stderr.isatty():

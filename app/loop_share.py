@@ -1,9 +1,9 @@
-"""What one client may take of the event loop, and so of the CPUs that paint, while others wait for their pictures.
+"""Limits how much of the event loop, and so of the CPUs, one client may use while others wait for pictures.
 
-The lines of `app.fair_queue` share out the model. But pages, pictures from memory and refusals cost it too: whoever
-asks for them without a pause keeps a core busy, of which the model is short. So the time that a client's requests take
-on the loop is counted, and where it has had its share its next requests wait. As long as nobody else has a picture in
-the making nothing waits; nor do requests count for which a picture was made, since those have had to stand in line.
+`app.fair_queue` shares out the model. But pages, cached pictures and refusals also cost CPU time: a client that
+requests them continuously keeps a core busy that the model needs. So the loop time of each client's requests is
+measured, and once a client has used its share, its next requests wait. Nothing waits while nobody else has a picture in
+progress. Requests for which a picture was made do not count, since they have been through the queue.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MOST_WAITING = 128  # requests a client; more are refused
 
 
 class Account:
-    """What one client has taken: a leaky bucket, which empties by SHARE a second."""
+    """One client's usage: a leaky bucket that empties by SHARE per second."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -48,7 +48,7 @@ class Account:
         return max(0.0, self._even - CREDIT / SHARE - self._clock())
 
     def book(self) -> float:
-        """Take what a request usually costs; it is settled when that is known."""
+        """Books the usual cost of a request; it is corrected once the actual cost is known."""
         self._take(self._usual)
         return self._usual
 
@@ -62,7 +62,7 @@ class Account:
 
 
 class LoopShare:
-    """ASGI middleware."""
+    """ASGI middleware that applies the limit."""
 
     def __init__(self, app: ASGIApp, clock: Callable[[], float] = time.monotonic) -> None:
         self._app = app
@@ -102,7 +102,7 @@ class LoopShare:
             account.waiting -= 1
 
     def _forget(self) -> None:
-        """Clients who owe nothing any more."""
+        """Drops clients that owe nothing any more."""
         while (oldest := next(iter(self._accounts.values()))).even and not oldest.waiting and len(self._accounts) > 1:
             del self._accounts[next(iter(self._accounts))]
 
@@ -113,7 +113,7 @@ def _others_wait(scope: Scope, client: str) -> bool:
 
 
 class _Timed(Awaitable[None]):
-    """Runs a coroutine, and measures how long it keeps the thread, without what it waits."""
+    """Runs a coroutine, and measures how long it occupies the thread, excluding time spent waiting."""
 
     def __init__(self, coroutine: Coroutine[Any, Any, None]) -> None:
         self._coroutine = coroutine

@@ -1,4 +1,4 @@
-"""What Prometheus reads at `/metrics` (https://prometheus.io/docs/practices/naming/)."""
+"""Prometheus metrics, served at `/metrics` (https://prometheus.io/docs/practices/naming/)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ METHODS = ("GET", "HEAD", "POST", "OPTIONS")
 
 
 class Metrics(Watch):
-    """One registry an app, so that two apps in one process do not share their figures."""
+    """One app's metrics, in a registry of its own, so that two apps in one process do not share figures."""
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
@@ -90,7 +90,7 @@ class Metrics(Watch):
         self._request_seconds.labels(route).observe(seconds)
 
     def text(self) -> bytes:
-        """All figures, in CONTENT_TYPE. On the event loop."""
+        """All metrics, in CONTENT_TYPE. Call on the event loop."""
         return generate_latest(self.registry)
 
     # What the engine tells

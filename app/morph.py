@@ -1,4 +1,4 @@
-"""A morph as a moving picture: there and back, over and over."""
+"""A morph as an animated picture: there and back, in a loop."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STEP_MS, END_MS = 150, 700  # 3.2 seconds in all
 
 
 def compose(dish: Dish, version: str, pngs: Sequence[bytes]) -> bytes:
-    """The steps of the morph of `dish`, by the model of this version -> an animated WebP file."""
+    """Makes an animated WebP file from the steps of `dish`'s morph, by the model of this version."""
     there = [_pixels(data) for data in pngs]
     frames = there + there[-2:0:-1]
     milliseconds = [END_MS if k in (0, len(there) - 1) else STEP_MS for k in range(len(frames))]

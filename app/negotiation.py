@@ -1,4 +1,4 @@
-"""Which of several representations a client asks for (RFC 9110, section 12.5)."""
+"""Content negotiation (RFC 9110, section 12.5)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ LONGEST = 2048  # characters of a header that are read: browsers send some 200
 
 
 def weights(header: str) -> list[tuple[str, float]]:
-    """The entries of an Accept or Accept-Language header with their q, in order; parameters are left out."""
+    """The entries of an Accept or Accept-Language header with their q values, in order, without other parameters."""
     entries = []
     for part in header[:LONGEST].lower().split(","):
         value, *parameters = (piece.strip() for piece in part.split(";"))
@@ -28,10 +28,10 @@ def weights(header: str) -> list[tuple[str, float]]:
 
 
 def media_type(accept: str | None, offers: Sequence[str]) -> str | None:
-    """The offer that `accept` likes best, or None where it takes none.
+    """The offer that `accept` prefers, or None if it accepts none.
 
-    Of offers that it likes alike, one that it names comes before one that only a wildcard covers (axios sends
-    "application/json, text/plain, */*"), and then the earlier one.
+    Among equally preferred offers, explicitly named ones come before those that only a wildcard matches (axios sends
+    "application/json, text/plain, */*"), and then earlier ones.
     """
     if accept is None or not accept.strip():
         return offers[0]
@@ -50,12 +50,12 @@ def media_type(accept: str | None, offers: Sequence[str]) -> str | None:
 
 
 def wants_page(accept: str | None) -> bool:
-    """Whether a browser asks for a page, where a program would get JSON."""
+    """Returns whether a browser is asking for a page, rather than a program for JSON."""
     return media_type(accept, ("application/json", "text/html")) == "text/html"
 
 
 def language(accept_language: str | None, offers: Sequence[str]) -> str | None:
-    """The offered language that `accept_language` likes best ("ja-JP" asks for "ja"), or None."""
+    """The offered language that `accept_language` prefers ("ja-JP" matches "ja"), or None."""
     entries = weights(accept_language or "")
     for value, q in sorted(entries, key=lambda entry: -entry[1]):
         primary = value.partition("-")[0]

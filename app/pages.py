@@ -1,4 +1,4 @@
-"""The pages: HTML for people, with the pictures in it or, with JavaScript, streaming into it."""
+"""Renders the HTML pages, with the pictures in them or, with JavaScript, streaming into them."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ _AMOUNT = re.compile(r"([+−→]) ([0-9.]+ )?")
 
 
 def _phrased(name: str) -> Markup:
-    """A dish's name that breaks into lines between its words alone."""
+    """A dish's name as HTML that breaks lines only between words."""
     whole = _AMOUNT.sub(lambda found: found[0].replace(" ", "\u00a0"), name)
     return Markup("<wbr>").join(_BREAKS.split(whole))
 
@@ -73,41 +73,42 @@ PICTURE_PATH = "/dish.webp"  # what the pages show; what is saved is always the 
 
 
 def load_templates() -> None:
-    """Reads every template, so that no page has to."""
+    """Loads every template up front, so that no request has to."""
     for name in _templates.list_templates():
         _templates.get_template(name)
 
 
 def home_url(request: Request) -> str:
-    """The page with the form."""
+    """The URL of the page with the form."""
     return f"{_root(request)}/"
 
 
 def dish_url(request: Request, dish: Dish, model: str = "", format: Format = "png") -> str:
-    """The address that makes this picture again, as a path on this server; with a model's version, by no other."""
+    """The permanent URL of this picture, as a path on this server; with a model's version, it only serves that model's
+    picture."""
     address = f"{_root(request)}/dish.{format}?{dish.query()}"
     return f"{address}&model={model}" if model else address
 
 
 def _shown_url(request: Request, dish: Dish) -> str:
-    """The address of the picture as the pages show it."""
+    """The URL of the picture as shown on pages."""
     return f"{_root(request)}{PICTURE_PATH}?{dish.query()}"
 
 
 def counter_url(request: Request, dish: Dish, **more: int | str) -> str:
-    """The seat at the counter where this dish can be played with: its permalink for people."""
+    """The URL of this dish's editor, which is its permalink for people."""
     path = f"{_root(request)}/dish?{dish.query(size=False)}"
     return path + "".join(f"&{key}={value}" for key, value in more.items())
 
 
 def page_url(request: Request, dish: Dish, n: int = 1) -> str:
-    """The page that shows this dish."""
+    """The URL of the page that shows this dish."""
     return _at(request, "/", [("name", dish.name), ("seed", dish.seed), ("n", n)])
 
 
 def order_url(request: Request, order: Order, name: str) -> str:
-    """The page of an order as its visitor wrote it, so that it says again what was changed in the name. A number that
-    was asked for is kept in the form."""
+    """The URL of an order's page with the name as the visitor wrote it, so that notices about changes to it are shown
+    again. A seed that was asked for is kept in the form."""
     query: list[tuple[str, str | int]] = [
         ("name", name), ("seed", order.dishes[0].seed), ("n", len(order.dishes)), ("model", order.model)
     ]  # fmt: skip
@@ -119,7 +120,7 @@ def order_url(request: Request, order: Order, name: str) -> str:
 
 
 def table_url(request: Request, **fields: str | int) -> str:
-    """The table that is asked for, with these fields."""
+    """The URL of the table with these fields."""
     query: list[tuple[str, str | int]] = [
         one for one in request.query_params.multi_items() if one[0] not in fields
     ]
@@ -135,8 +136,8 @@ def front_page(
     typed: object = None,
     error: ApiError | None = None,
 ) -> Response:
-    """The page with the form for `n` pictures of `seed`, holding the name as it was `typed`, and below it what was
-    ordered, or what was wrong."""
+    """The page with the order form for `n` pictures of `seed`, filled with the name as `typed`, and below it the
+    order's pictures, or an error."""
     language = texts.of(request)
     kept = typed[:200] if isinstance(typed, str) and typed.isprintable() else ""
     return _page(
@@ -163,7 +164,7 @@ def counter_page(
     novelty: Novelty | None,
     shared: bool = False,
 ) -> Response:
-    """One dish and everything that can be done with it; to whom it was `shared` with, an order of their own first."""
+    """The dish editor. Visitors that the dish was `shared` with see an order form of their own first."""
     return _page(
         request,
         "dish_editor.html",
@@ -180,7 +181,7 @@ def counter_page(
 
 @dataclass(frozen=True)
 class Table:
-    """What the form of a table is filled with."""
+    """The values in a table's form."""
 
     typed: str = ""
     n: int = PAGE_PICTURES
@@ -198,7 +199,7 @@ def table_page(
     most: int,
     error: ApiError | None = None,
 ) -> Response:
-    """Names side by side."""
+    """The page that compares names side by side."""
     return _page(
         request,
         "table.html",
@@ -213,14 +214,14 @@ def table_page(
 
 
 def omakase_page(request: Request, dish: Dish, jokes: Sequence[str]) -> Response:
-    """One made-up dish, with the names that come next."""
+    """The page with one made-up dish, and the names that come next."""
     response = _page(request, "omakase.html", dish=dish, jokes=jokes, script_texts=texts.OMAKASE_TEXTS)
     response.headers["Cache-Control"] = "no-store"
     return response
 
 
 def menu_page(request: Request, menu: Sequence[Dish]) -> Response:
-    """Dishes on a sheet of paper."""
+    """The page with a menu to print."""
     queries = [("dish", dish.query()) for dish in menu]
     address = f"{_root(request)}/menu.zip?{urlencode(queries, quote_via=quote)}"
     return _page(request, "menu.html", dishes=menu, zip=address)
@@ -232,12 +233,12 @@ def error_page(request: Request, error: ApiError, headers: Mapping[str, str]) ->
 
 
 def docs_page(request: Request) -> Response:
-    """How to use the API, from its OpenAPI description."""
+    """The API's documentation, from its OpenAPI description."""
     return _page(request, "docs.html", schema=request.app.openapi(), base=str(request.base_url).rstrip("/"))
 
 
 def respond(request: Request, exception: Exception) -> Response:
-    """An error as JSON, or as a page where a browser asks for one."""
+    """An error response as JSON, or as a page if a browser asks for one."""
     error = from_exception(exception)
     headers = {"Cache-Control": "no-store", **error.headers}
     if request.scope["path"].startswith(f"{_root(request)}/v1/"):
@@ -249,7 +250,8 @@ def respond(request: Request, exception: Exception) -> Response:
 
 
 def _open_graph(request: Request, language: Language, dish: Dish | None) -> Markup:
-    """What shows the picture of a dish, or the cafeteria's own card, where a link to the page is shared (https://ogp.me)."""
+    """Open Graph metadata (https://ogp.me): the picture of a dish, or the site's own card, for previews of shared
+    links."""
     origin = _origin(request)
     title = texts.text(language, "title")
     address = counter_url(request, dish, model=_version(request), shared=1) if dish else home_url(request)
@@ -280,7 +282,7 @@ def _origin(request: Request) -> str:
 
 
 def _root(request: Request) -> str:
-    """The path that this server is at. Within /static, `root_path` is that of the files."""
+    """The path that this app is mounted at. Within /static, `root_path` is that of the files."""
     root: str = request.scope.get("app_root_path", request.scope.get("root_path", ""))
     return root
 
@@ -349,7 +351,8 @@ def _version(request: Request) -> str:
 
 
 def _in_language(request: Request, language: str) -> str:
-    """This page in another language. What a form has sent is not in its address, so that leads to the order form."""
+    """The URL of this page in another language. Submitted form data is not in the URL, so after a POST it leads to the
+    order form."""
     if request.method != "GET":
         return f"{_root(request)}/?lang={language}"
     query = [(key, value) for key, value in request.query_params.multi_items() if key != "lang"]

@@ -1,4 +1,5 @@
-"""Dishes to picture files, and how new they are: the pipeline behind the engine, and a memory of what was just made."""
+"""Makes picture files of dishes, and finds how new they are: the pipeline behind the engine, and a cache of recent
+files."""
 
 from __future__ import annotations
 
@@ -68,10 +69,10 @@ class _Sketch:
 
 
 class _Words:
-    """The pipeline with a memory of the names that it has just embedded.
+    """The pipeline with a cache of recently embedded names.
 
-    While a slider is dragged the same few names are asked for again with every picture, and reading them would
-    take as long as a third of a sketch. One thread at a time.
+    While a slider is dragged, the same few names come with every picture, and encoding them would take a third as long
+    as a sketch. For one thread at a time.
     """
 
     def __init__(self, pipeline: Pipeline) -> None:
@@ -96,10 +97,11 @@ class _Words:
 
 
 def _take_the_cpus(threads: int) -> None:
-    """Gives this thread so many of torch's, and every later one a single thread.
+    """Lets torch use so many threads for work in this thread, and a single one in every later thread.
 
-    OpenMP keeps a team of helpers for each thread that ever used them. Once all teams together outnumber the CPUs,
-    libgomp lets none of them wait for work without sleeping, and a picture takes half as long again (30 ms against 19).
+    OpenMP keeps a team of workers for each thread that ever used them. Once all teams together outnumber the CPUs,
+    libgomp no longer lets any of them spin while waiting for work, and a picture takes half as long again (30 ms
+    instead of 19).
     """
     import torch
 
@@ -112,14 +114,14 @@ def _take_the_cpus(threads: int) -> None:
 
 
 class Novelty(NamedTuple):
-    """What of the training data a dish is nearest to, by its name and, where the index can tell, by its picture."""
+    """The training data nearest to a dish, by its name and, if the index has photographs, by its picture."""
 
     name: Nearest
     picture: Nearest | None
 
     @classmethod
     def read(cls, data: bytes) -> Novelty:
-        """What a comparison was made into."""
+        """Parses the result of a comparison."""
         name, picture = json.loads(data)
         return cls(Nearest(*name), picture and Nearest(*picture))
 
@@ -127,7 +129,7 @@ class Novelty(NamedTuple):
 @dataclass(frozen=True)
 class Comparison:
     """A dish and its `picture` (a PNG file), to be compared with the training data; photographs' names are in a
-    language where known. It waits, and is remembered, as a picture is, and made as a picture is encoded."""
+    language if known. It is queued and cached like a picture, and computed at the stage where pictures are encoded."""
 
     dish: Dish
     language: Language
@@ -140,10 +142,11 @@ Item = PictureFile | Comparison
 
 
 class PipelineModel:
-    """`app.engine.Model` over a pipeline."""
+    """An `app.engine.Model` that runs a pipeline."""
 
     def __init__(self, pipeline: Pipeline, threads: int | None = None) -> None:
-        """`threads` of torch for the thread that warms this model and works with it; None leaves them as they are."""
+        """`threads`: torch's number of threads, in the thread that warms up and runs this model; None leaves it
+        unchanged."""
         self._pipeline = pipeline
         self._threads = threads
         self._words = _Words(pipeline)
@@ -161,7 +164,7 @@ class PipelineModel:
             self.encode(file, pictures[0])
 
     def sketch(self, items: Sequence[Item]) -> list[_Sketch | None]:
-        """None in a comparison's place."""
+        """Sketches of items, with None in place of comparisons."""
         wanted = [item.dish for item in items if isinstance(item, PictureFile)]
         if not wanted:
             return [None] * len(items)
@@ -201,7 +204,7 @@ class PipelineModel:
         return ENCODERS[item.format](pixels, metadata)
 
     def _compare(self, item: Comparison) -> Novelty:
-        """With what the generators are told of the dish, and with its picture."""
+        """Compares a dish with the training data by its embedding and its picture."""
         dish, index = item.dish, self._pipeline.names_index
         assert index is not None
         told = dishes.embeddings(self._pipeline, [dish])[0]
@@ -213,7 +216,7 @@ class PipelineModel:
 
 
 class Recent:
-    """What was made, the least recently used out first. Thread-safe."""
+    """An LRU cache of finished files. Thread-safe."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -236,7 +239,7 @@ class Recent:
 
 
 class Pictures:
-    """Takes orders of dishes and comparisons, from memory where it can and from the engine where it must."""
+    """Serves orders of dishes and comparisons, from the cache if possible and otherwise from the engine."""
 
     def __init__(
         self,
@@ -263,7 +266,7 @@ class Pictures:
 
     @property
     def has_index(self) -> bool:
-        """Whether the checkpoint knows the names that the model was trained on."""
+        """True if the checkpoint has an index of the names that the model was trained on."""
         return self._index is not None
 
     def order(
@@ -276,10 +279,11 @@ class Pictures:
         sketches: bool = False,
         further: bool = False,
     ) -> list[Ticket]:
-        """A ticket an item, in order; `client` and `further` as for `Engine.submit`. QueueFull, EngineClosed.
+        """Orders items: one ticket each, in order. `client` and `further` are as in `Engine.submit`. Raises QueueFull,
+        EngineClosed.
 
-        `pay` hears how many of them are not in memory, and so have to be made, once there is room for them; when it
-        raises, none is."""
+        `pay` is called once there is room, with the number of items that are not cached and have to be made; if it
+        raises, none are made."""
         items = [PictureFile(one, format) if isinstance(one, Dish) else one for one in asked]
         known = {item: data for item in items if (data := self.recent.get(item)) is not None}
         missing = [item for item in items if item not in known]
@@ -293,8 +297,8 @@ class Pictures:
         return [served(known[item]) if item in known else self._remember(item, next(made)) for item in items]
 
     def etag(self, *parts: object) -> str:
-        """A strong entity tag: what has these parts, such as a format and a dish's query, and is by the same model has
-        the same bytes."""
+        """A strong entity tag of parts such as a format and a dish's query: equal parts and the same model give the
+        same bytes."""
         key = "\n".join(map(str, (self.version, *parts)))
         return f'"{hashlib.sha256(key.encode()).hexdigest()[:24]}"'
 

@@ -1,7 +1,7 @@
-"""How many pictures one client may have made.
+"""Rate limit on the pictures that one client may order.
 
-The generic cell rate algorithm (ITU-T I.371) with one number a client. The library for it, `limits`, would bring two
-more packages, one of them compiled, for what these lines do.
+Uses the generic cell rate algorithm (ITU-T I.371), with one number per client. The library for it, `limits`, would
+bring two more packages, one of them compiled, to replace these few lines.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ MINUTE = 60.0
 
 
 class Allowance:
-    """So many pictures a minute for each client, all at once or spread out. Used from the event loop alone."""
+    """An allowance of pictures per minute for each client, at once or spread out. Not thread-safe: use it on the event
+    loop only."""
 
     def __init__(
         self,
@@ -24,14 +25,14 @@ class Allowance:
         refused: Callable[[str, int], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`a_minute` 0 sets no limit; `refused` hears of every refusal, as `Watch.refused` does."""
+        """`a_minute` 0 sets no limit; `refused` is called on every refusal, like `Watch.refused`."""
         self._a_minute = a_minute
         self._refused = refused
         self._clock = clock
         self._paid_until: dict[str, float] = {}  # the one who has not ordered for longest first
 
     def spend(self, client: str, pictures: int) -> None:
-        """ApiError 429 where this client has had its share."""
+        """Spends from a client's allowance. Raises ApiError 429 if it is used up."""
         if not (self._a_minute and pictures):
             return
         now = self._clock()
@@ -47,6 +48,6 @@ class Allowance:
         self._forget(now)
 
     def _forget(self, now: float) -> None:
-        """Clients who owe nothing any more. Whoever owes something has ordered within the last minute."""
+        """Drops clients that owe nothing any more; the others have ordered within the last minute."""
         while (oldest := next(iter(self._paid_until))) and self._paid_until[oldest] <= now:
             del self._paid_until[oldest]

@@ -1,7 +1,8 @@
-"""The same application on several machines: `serve run app.ray:deployment`, with the extra `ray` installed.
+"""Runs the application on several machines with Ray Serve: `serve run app.ray:deployment`, with the `ray` extra
+installed.
 
-Ray's proxy takes the requests and gives each to a replica that is not busy; a replica is a process with a GPU or
-some CPUs of its own, its own pipeline and its own queue. docs/scaling.md says when this is worth it.
+Ray's proxy assigns each request to a replica that is not busy. A replica is a process with its own GPU or CPUs,
+pipeline and queue. docs/scaling.md says when this is worth it.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ WARM_SECONDS = 120  # as the startup probe of deploy/kubernetes.yaml
 
 
 class Replicas(BaseModel, extra="forbid"):
-    """What `serve run app.ray:deployment min_replicas=2 …` may say."""
+    """The arguments of `serve run app.ray:deployment min_replicas=2 …`."""
 
     min_replicas: int = Field(1, ge=1)
     max_replicas: int | None = Field(None, ge=1, description="by default what this machine has room for")
@@ -37,22 +38,22 @@ class Replicas(BaseModel, extra="forbid"):
 
 
 class Replica:
-    """What Ray asks of a replica besides its answers."""
+    """The methods that Ray calls on a replica, besides serving requests."""
 
     app: FastAPI
 
     async def check_health(self) -> None:
-        """Ray sends visitors only after the first check, which waits for a warm model."""
+        """Waits until the model is warm. Ray sends requests only after the first health check."""
         async with asyncio.timeout(WARM_SECONDS):
             while not self.app.state.pictures.engine.ready:
                 await asyncio.sleep(0.1)
 
 
 def deployment(arguments: Mapping[str, str]) -> serve.Application:
-    """The application, for `serve run` and for configuration files.
+    """Builds the deployment, for `serve run` and for configuration files.
 
-    Settings are the variables of `python -m app`, read here, where Ray is told what to run, and the same for every
-    replica. Of them Ray's own proxy replaces `host`, `port` and `patience`.
+    Settings are the environment variables of `python -m app`. They are read here, once, and are the same for every
+    replica. Ray's own proxy replaces `host`, `port` and `patience`.
     """
     try:
         return _application(Replicas.model_validate(arguments), read(os.environ))
@@ -103,7 +104,8 @@ def _application(given: Replicas, settings: Settings) -> serve.Application:
 
 
 class _OneId:
-    """ASGI middleware: Ray's proxy puts the request's id, which it has given to us, into the answer itself."""
+    """ASGI middleware that removes our request id header, since Ray's proxy passes us the id and sets the header
+    itself."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

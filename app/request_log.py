@@ -1,7 +1,6 @@
-"""Every request gets an id, is counted and timed, and leaves one line in the log; our own faults end here.
+"""Gives every request an id, counts and times it, and logs one line; unexpected exceptions are handled here.
 
-The line names the route and not the address, since addresses hold what visitors have typed. Only the level debug
-writes that down.
+The line has the route and not the URL, since URLs contain what visitors typed. Only the level debug logs that.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ PROBES = ("/healthz", "/readyz", "/metrics")  # machines ask these every few sec
 
 
 class Access:
-    """ASGI middleware."""
+    """ASGI middleware that logs requests."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app

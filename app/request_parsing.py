@@ -1,4 +1,4 @@
-"""What a request asks for, from a JSON body, a form or a query, checked before it costs anything."""
+"""Parses and validates what a request asks for, from a JSON body, a form or a query, before it costs anything."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ MODEL = "[0-9a-f]{12}"  # a model's version
 
 
 def _whole(value: object) -> object:
-    """Forms carry numbers as text, and JSON null is a field left out. 1.0 and booleans are no whole numbers,
-    whatever Python thinks."""
+    """Normalizes a whole number: forms have numbers as text, and JSON null means that the field was left out. 1.0 and
+    booleans are rejected, unlike in Python."""
     if isinstance(value, str):
         value = value.strip()
         if value == "":
@@ -60,8 +60,7 @@ Whole = BeforeValidator(_whole)
 
 @dataclass(frozen=True)
 class _Decimal:
-    """A number of a JSON body with a point or an exponent, as it was written: as floats, the paths 3.1 and 3.10 are
-    the same."""
+    """A JSON number with a point or an exponent, kept as written: as floats, the paths 3.1 and 3.10 would be equal."""
 
     written: str
 
@@ -70,20 +69,20 @@ class _Decimal:
 
 
 def _text(value: object) -> object:
-    """An empty field of a form is a field left out; numbers may stand for themselves in JSON."""
+    """Normalizes text: an empty form field counts as left out, and JSON numbers are accepted as text."""
     if type(value) in (int, _Decimal):
         value = str(value)
     return None if value == "" else value
 
 
 def _list(value: object) -> object:
-    """One `mix` of a form is text, several are a list; empty ones are left out."""
+    """Normalizes a list: a form has a single `mix` as text and several as a list. Empty entries are dropped."""
     values = value if isinstance(value, list) else [value]
     return [v for v in values if v not in ("", None)]
 
 
 def one_of(offered: Sequence[Any]) -> tuple[AfterValidator, WithJsonSchema]:
-    """What `Literal[*offered]` says of a field, for values that are known at run time alone."""
+    """Annotates a field like `Literal[*offered]`, for values that are only known at run time."""
 
     def check(value: Any) -> Any:
         if value not in offered:
@@ -100,7 +99,7 @@ REPEATED = ("mix", "dish")  # the fields that may be given more than once
 
 
 class Recipe(BaseModel):
-    """What one picture depends on, and what its address has in its query."""
+    """The fields that one picture depends on, which are also its address's query."""
 
     model_config = ConfigDict(strict=True)
 
@@ -141,7 +140,7 @@ class Recipe(BaseModel):
 
 
 class Address(Recipe):
-    """The query of a picture's address. What else is in it is ignored: links grow parameters on their way."""
+    """The query of a picture's address. Other fields are ignored, since shared links pick up tracking parameters."""
 
     model: str | None = Field(
         None,
@@ -151,7 +150,7 @@ class Address(Recipe):
 
 
 class PictureAddress(Address):
-    """An address that may say what to do with the picture."""
+    """An address that may also say what to do with the picture."""
 
     download: str | None = Field(None, description="If present, the picture comes as a file to save.")
 
@@ -177,8 +176,8 @@ RECIPE = tuple(Recipe.model_fields)
 
 @dataclass(frozen=True)
 class Order:
-    """An order that can be carried out: the dish's name normalised, with notices on what was changed in it, and whether
-    the seed was asked for. `format` is None where none was."""
+    """A validated order: the dish's name normalized, with notices about changes to it, and whether a seed was given.
+    `format` is None if none was given."""
 
     name: str
     notices: tuple[str, ...]
@@ -189,7 +188,7 @@ class Order:
 
 
 async def read_body(request: Request) -> dict[str, Any]:
-    """The fields of a request's body. ApiError 400, 415, 422."""
+    """Reads the fields of a request's body. Raises ApiError 400, 415, 422."""
     content_type = request.headers.get("content-type", "")
     body = (await request.body()).removeprefix(BOM_UTF8)
     match content_type.partition(";")[0].strip().lower():
@@ -203,14 +202,15 @@ async def read_body(request: Request) -> dict[str, Any]:
 
 
 def read_query(request: Request, keys: Sequence[str]) -> dict[str, Any]:
-    """The fields of the query that are among `keys`, of which none may be repeated or anything but UTF-8. ApiError."""
+    """Reads those fields of the query that are in `keys`. Raises ApiError if one is repeated or not UTF-8."""
     return _fields(request.scope["query_string"], keys)
 
 
 def check(
     fields: dict[str, Any], pictures: Pictures, *, default_n: int, default_seed: int | None = None
 ) -> Order:
-    """ApiError 422 says which field is wrong and what it may be. Without any seed, one is drawn at random."""
+    """Validates fields. Raises ApiError 422, which names the field and its valid values. If no seed is given, one is
+    drawn at random."""
     if not fields.keys() <= Fields.model_fields.keys():
         # The field's own name is not repeated: it may be anything, of any length.
         raise ApiError(422, "unknown_field")
@@ -223,7 +223,7 @@ def check(
 
 
 def order_of(recipe: Recipe, pictures: Pictures, *, n: int = 1, default_seed: int | None = 0) -> Order:
-    """The order of `n` pictures from this recipe on. ApiError and seed as for `check`."""
+    """The order of `n` pictures starting with this recipe. Errors and seed are as in `check`."""
     written, notices = _name(recipe.name, "name", pictures)
     weighed = weighed_names.parse(written)
     name, _ = _name(weighed.name, "name", pictures)
@@ -255,18 +255,18 @@ def order_of(recipe: Recipe, pictures: Pictures, *, n: int = 1, default_seed: in
 
 
 def draw_seed() -> int:
-    """A seed nobody has asked for."""
+    """Draws a random seed."""
     return secrets.randbelow(DRAWN)
 
 
 def seed_or_none(text: str | None) -> int | None:
-    """A seed that a page's form is filled with, if it is one."""
+    """Parses the seed of a page's form; None if it is not valid."""
     return int(text) if text and re.fullmatch("[0-9]{1,10}", text) and int(text) <= MAX_SEED else None
 
 
 def read_address(query: bytes, pictures: Pictures, kind: type[Address] = Address) -> dict[str, Any]:
-    """The fields of a picture's address. ApiError 422 where one is repeated, 400 where it is not UTF-8, or 404 where
-    another model made the picture."""
+    """Reads the fields of a picture's address. Raises ApiError 422 if one is repeated, 400 if it is not UTF-8, or 404
+    if another model made the picture."""
     fields = _fields(query, tuple(kind.model_fields))
     if (model := fields.get("model", "")) not in ("", pictures.version):
         if not re.fullmatch(MODEL, model):
@@ -276,7 +276,7 @@ def read_address(query: bytes, pictures: Pictures, kind: type[Address] = Address
 
 
 def check_picture(query: bytes, pictures: Pictures) -> Order:
-    """The one picture that an address with this query names. ApiError as for `read_address` and `check`."""
+    """The picture that an address with this query names. Raises ApiError like `read_address` and `check`."""
     fields = read_address(query, pictures)
     try:
         address = Address.model_validate(fields)
@@ -286,14 +286,14 @@ def check_picture(query: bytes, pictures: Pictures) -> Order:
 
 
 def check_menu(queries: Sequence[str], pictures: Pictures) -> list[Dish]:
-    """The dishes of a menu, each given by its own query. ApiError as for `check_picture`."""
+    """The dishes of a menu, each given by its own query. Raises ApiError like `check_picture`."""
     if not 1 <= len(queries) <= MAX_MENU:
         raise ApiError(422, "invalid_menu", field="dish", most=MAX_MENU)
     return [replace(check_picture(query.encode(), pictures).dishes[0], size=PICTURE_SIZE) for query in queries]
 
 
 def _several(dish: Dish, n: int, strip: bool) -> list[Dish]:
-    """`n` dishes from this one on: steps of its morph, its siblings, or the next seeds."""
+    """`n` dishes starting with this one: steps of its morph, its siblings, or the next seeds."""
     if strip and n > 1:
         return dish.steps(n)
     if dish.path:
@@ -332,7 +332,7 @@ def _off(text: str | None, name: str, pictures: Pictures) -> tuple[int, ...]:
 
 
 def _mix(entries: list[str], pictures: Pictures) -> tuple[tuple[float, str], ...]:
-    """The same name twice is one of both weights, and one of weight 0 is none."""
+    """Parses a mix. A repeated name gets the sum of its weights, and names of weight 0 are dropped."""
     if len(entries) > MAX_MIXED:
         raise ApiError(422, "invalid_mix", field="mix", most=MAX_MIXED, weight=f"{MAX_WEIGHT:g}")
     weights: dict[str, float] = {}
@@ -355,7 +355,8 @@ def _t(text: str | None) -> float | None:
 
 
 def fault(errors: Sequence[Any]) -> ApiError:
-    """What is told of pydantic's errors, or FastAPI's: the first fault, in the order name, n and then as declared."""
+    """Picks the one error to report from pydantic's, or FastAPI's: the first, in the order name, n and then as
+    declared."""
 
     def field_of(error: Any) -> str:
         return str(next(place for place in error["loc"] if place not in ("query", "body")))
@@ -414,13 +415,13 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _fields(query: bytes, keys: Sequence[str]) -> dict[str, Any]:
-    """What is not among `keys` is left out before it is looked at: links grow parameters on their way."""
+    """Parses the fields in `keys`; others are dropped unparsed, since shared links pick up tracking parameters."""
     wanted = {key.encode() for key in keys}
     return _once([(key, value) for key, value in _pairs(query) if key in wanted])
 
 
 def _pairs(data: bytes) -> list[tuple[bytes, bytes]]:
-    """The keys and values of application/x-www-form-urlencoded. ApiError 400 where they are too many."""
+    """The keys and values of application/x-www-form-urlencoded data. Raises ApiError 400 if there are too many."""
     check_count(data)
     pairs = []
     for part in data.split(b"&"):
@@ -431,13 +432,13 @@ def _pairs(data: bytes) -> list[tuple[bytes, bytes]]:
 
 
 def check_count(data: bytes) -> None:
-    """ApiError 400 where this query or form has too many fields, before any of them is looked at."""
+    """Raises ApiError 400 if this query or form has too many fields, before parsing any of them."""
     if data.count(b"&") >= MAX_FIELDS:
         raise ApiError(400, "too_many_fields", most=MAX_FIELDS)
 
 
 def _parts(body: bytes, content_type: str) -> list[tuple[bytes, bytes]]:
-    """The names and contents of the parts of multipart/form-data."""
+    """The names and contents of the parts of a multipart/form-data body."""
     pairs: list[tuple[bytes, bytes]] = []
 
     def on_field(field: FormField) -> None:
@@ -461,7 +462,7 @@ def _parts(body: bytes, content_type: str) -> list[tuple[bytes, bytes]]:
 
 
 def _once(pairs: list[tuple[bytes, bytes]]) -> dict[str, Any]:
-    """The pairs as text, each key once, except those that may be repeated, whose values become a list."""
+    """Decodes pairs into a dict. Keys must be unique, except those that may be repeated, whose values become a list."""
     fields: dict[str, Any] = {}
     try:
         for key, value in ((key.decode("utf-8"), value.decode("utf-8")) for key, value in pairs):

@@ -1,4 +1,4 @@
-"""Tickets to answers: waiting for pictures while watching whether anyone still waits for them."""
+"""Turns tickets into responses: waits for pictures while checking that the client is still connected."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ NDJSON = "application/x-ndjson"
 
 
 class ClientGone(Exception):
-    """Nobody is there any more to read the answer."""
+    """The client has disconnected."""
 
 
 async def made(request: Request, tickets: Sequence[Ticket]) -> list[bytes | ApiError]:
-    """Each ticket's file, or what went wrong with it. ClientGone."""
+    """Each ticket's file, or its error. Raises ClientGone."""
     results = await _gathered(request, tickets, return_exceptions=True)
     return [result if isinstance(result, bytes) else from_exception(result) for result in results]
 
 
 async def all_made(request: Request, tickets: Sequence[Ticket]) -> list[bytes]:
-    """Each ticket's file. ClientGone. ApiError, and the rest is dropped, at the first that goes wrong."""
+    """Each ticket's file. Raises ClientGone, or the first ApiError, in which case the rest is cancelled."""
     return await _gathered(request, tickets, return_exceptions=False)
 
 
@@ -78,7 +78,7 @@ def notices(request: Request, order: Order) -> list[str]:
 def picture(
     request: Request, order: Order, dish: Dish, data: bytes, headers: dict[str, str], format: Format = "png"
 ) -> Response:
-    """One picture. Header values are percent-encoded, since HTTP's headers hold no Japanese."""
+    """The response with one picture. Header values are percent-encoded, since HTTP headers cannot hold Japanese."""
     disposition = headers.pop("Content-Disposition", "inline")
     names = f"filename=\"dish-{dish.seed}.{format}\"; filename*=UTF-8''{quote(file_name(dish, format), safe='')}"
     return Response(
@@ -96,7 +96,7 @@ def picture(
 
 
 def file_name(dish: Dish, format: Format = "png", prefix: str = "") -> str:
-    """A name for the picture's file: without what some file systems refuse, and never over 255 bytes of UTF-8."""
+    """A file name for the picture, without characters that some file systems refuse, and at most 255 bytes of UTF-8."""
     whole = dish.title.removesuffix(" 0%")  # of a morph that has not begun, or of all of it
     title = whole if len(whole) <= 50 else f"{whole[:49]}…"
     number = f"-{dish.number}.{format}"
@@ -107,7 +107,7 @@ def file_name(dish: Dish, format: Format = "png", prefix: str = "") -> str:
 
 
 def packed(dishes: Sequence[Dish], made: Sequence[bytes]) -> Response:
-    """Pictures in a zip file, in order. PNGs are compressed already."""
+    """Packs pictures into a zip file, in order, uncompressed since PNGs already are."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         for k, (dish, data) in enumerate(zip(dishes, made, strict=True), 1):
@@ -117,7 +117,7 @@ def packed(dishes: Sequence[Dish], made: Sequence[bytes]) -> Response:
 
 
 def described(request: Request, order: Order, dish: Dish, format: Format = "png") -> dict[str, Any]:
-    """What tells this picture from the order's others, and where it is."""
+    """The JSON fields that identify a picture within its order, with its address."""
     url = dish_url(request, dish, order.model, format)
     details: dict[str, Any] = {"seed": dish.seed, "size": dish.size, "url": url}
     if dish.path:
@@ -128,16 +128,16 @@ def described(request: Request, order: Order, dish: Dish, format: Format = "png"
 
 
 def result(request: Request, value: bytes | ApiError, format: Format = "png") -> dict[str, Any]:
-    """A picture in JSON: `png` or `webp`, or `error` where it alone failed."""
+    """A picture in JSON: `png` or `webp`, or `error` if this one failed."""
     if isinstance(value, ApiError):
         return value.body(texts.of(request))
     return {format: base64.b64encode(value).decode("ascii")}
 
 
 class Stream(StreamingResponse):
-    """Lines of JSON as the pictures are made: the sketch of each, then the picture over it.
+    """Streams lines of JSON as the pictures are made: each one's sketch, then the picture that replaces it.
 
-    When the client leaves, or the server has no one to write to, the work that is left is dropped.
+    When the client disconnects, the remaining work is cancelled.
     """
 
     def __init__(self, request: Request, order: Order, tickets: Sequence[Ticket], format: Format = "png") -> None:

@@ -1,4 +1,4 @@
-"""What every answer carries and every request has to pass, before any route sees it."""
+"""Security headers on every response, and checks that every request passes before it reaches a route."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ HEADERS = {
 
 
 def from_elsewhere(headers: Headers, allowed: Sequence[str] = ()) -> bool:
-    """A browser is sending this on behalf of another site, and of none of the `allowed` origins.
+    """Returns whether a browser sent this on behalf of another site that is not among the `allowed` origins.
 
-    Clients that are no browsers say nothing of a site.
+    Clients other than browsers do not name a site.
     """
     origin = headers.get("origin")
     if "*" in allowed or origin in allowed:
@@ -49,7 +49,7 @@ def _without_default_port(scheme: str, host: str) -> str:
 
 
 class SecurityHeaders:
-    """ASGI middleware: every answer says what a browser may do with it."""
+    """ASGI middleware that sets security headers on every response."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -66,11 +66,11 @@ class SecurityHeaders:
 
 
 class Guard:
-    """ASGI middleware: bodies are limited in size and time, queries in their fields, and forms come from no other
-    site."""
+    """ASGI middleware that limits the size and duration of bodies and the number of query fields, and refuses forms
+    from other sites."""
 
     def __init__(self, app: ASGIApp, origins: Sequence[str] = (), patience: float = 30) -> None:
-        """`origins` may send forms too, "*" being all; a whole body gets `patience` seconds to arrive in."""
+        """`origins` may send forms too ("*" for all); a body has `patience` seconds to arrive in full."""
         self._app = app
         self._origins = origins
         self._patience = patience

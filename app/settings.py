@@ -1,4 +1,4 @@
-"""What can be set from outside: each setting is a name, a default and a line of help.
+"""The server's settings: each has a name, a default and a line of help.
 
 ``CAFETERIA_PORT=9000 python -m app`` sets ``port``; nothing else configures the server.
 """
@@ -26,7 +26,7 @@ def _setting(
     most: int = 2**31,
     fault: Callable[[str], str | None] = lambda text: None,
 ) -> Any:
-    """`fault` says what is wrong with a text, if anything is."""
+    """Declares a setting. `fault` returns what is wrong with a text, or None."""
     return field(default=default, metadata={"help": help, "least": least, "most": most, "fault": fault})
 
 
@@ -52,7 +52,7 @@ def _level(text: str) -> str | None:
 
 
 def split(text: str) -> list[str]:
-    """The entries of a setting that holds several."""
+    """The entries of a comma-separated setting."""
     return [entry.strip() for entry in text.split(",") if entry.strip()]
 
 
@@ -110,7 +110,7 @@ SETTINGS = tuple(Setting(f.name, f.default, f.metadata["help"]) for f in fields(
 
 
 def read(environment: Mapping[str, str]) -> Settings:
-    """Settings from environment variables. SettingError for an unknown variable or an unusable value."""
+    """Reads settings from environment variables. Raises SettingError for an unknown variable or an unusable value."""
     known = {PREFIX + f.name.upper(): f for f in fields(Settings)}
     values: dict[str, Any] = {}
     for variable, text in environment.items():

@@ -1,4 +1,4 @@
-"""The pictures that services show where a link to the site is shared: 1200 by 630 pixels, JPEG (https://ogp.me)."""
+"""Preview cards for shared links: JPEGs of 1200 by 630 pixels (https://ogp.me)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Lines = list[tuple[typesetting.Face, str, str]]  # with their faces and colours
 
 
 def of_dish(dish: Dish, language: Language, png: bytes) -> bytes:
-    """A dish on its plate, and its name on an order slip under the noren."""
+    """The card of a dish: the dish on its plate, and its name on an order slip under the noren."""
     sheet = storefront.wall(*SIZE, HEIGHT).copy()
     storefront.plate(sheet, _picture(png), 52, 65, 500)
     left, right = 594, 1154
@@ -44,7 +44,7 @@ def of_dish(dish: Dish, language: Language, png: bytes) -> bytes:
 
 
 def of_front_page(dishes: Sequence[Dish], language: Language, pngs: Sequence[bytes]) -> bytes:
-    """The noren, and some dishes of the day with their names on tags."""
+    """The card of the front page: the noren, and some dishes of the day with their names on tags."""
     sheet = storefront.wall(*SIZE, HEIGHT // 2).copy()
     centre = WIDTH // 2
     storefront.hang(sheet, centre, 30, (84, 120), 720)
@@ -63,7 +63,7 @@ def of_front_page(dishes: Sequence[Dish], language: Language, pngs: Sequence[byt
 
 
 def _words(language: Language, larger: int = 0) -> Lines:
-    """What the site is called, unless the noren says it, and what it is for: lines with face and colour."""
+    """Lines of text, with face and colour: the site's name, unless the noren shows it, and what the site is for."""
     size = 22 if LANGUAGES[language].spaced else 25
     lines = [(line.strip(), size + larger, storefront.SOFT) for line in texts.text(language, "tagline").split("\n")]
     if (title := texts.text(language, "title")) != storefront.NAME:

@@ -1,5 +1,5 @@
-"""The files of static/, read when the server starts, so that none of them is of another version than the pages and no
-request needs a descriptor."""
+"""Serves the files of static/ from memory. They are read at startup, so that they always match the pages' version and
+requests need no file descriptor."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from starlette.types import Receive, Scope, Send
 
 
 class StaticFiles:
-    """ASGI app, to be mounted. Browsers keep the files but ask about them each time, so that no page meets the script
-    of another version. Ranges are not served, as RFC 9110, section 14.2, allows: the files are small."""
+    """ASGI app, to be mounted. Browsers cache the files but revalidate them each time, so that no page runs a script of
+    another version. Range requests are ignored, as RFC 9110, section 14.2, allows: the files are small."""
 
     def __init__(self, folder: Path) -> None:
         self._files = {

@@ -1,6 +1,6 @@
-"""What the pages look like, drawn for pictures of them: paper, noren, lanterns, an order slip, a plate.
+"""Draws the look of the pages for preview cards: paper, noren, lanterns, an order slip, a plate.
 
-Colours and shapes are those that static/style.css has by day.
+Colours and shapes are those of the light theme in static/style.css.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ HEMS = (
 
 @cache
 def wall(width: int, height: int, waves: int) -> Image.Image:
-    """Paper, and on its upper `waves` pixels the pattern of waves, which fades."""
+    """A paper background, with a fading pattern of waves on its upper `waves` pixels."""
     tile = np.linspace(0, 56, 56 * FINE, endpoint=False), np.linspace(0, 28, 28 * FINE, endpoint=False)
     x, y = np.meshgrid(*tile)
     radius = np.hypot(x - 28, y - 28) / np.hypot(28, 28)
@@ -44,7 +44,7 @@ def wall(width: int, height: int, waves: int) -> Image.Image:
 
 
 def hang(sheet: Image.Image, centre: int, top: int, panel: tuple[int, int], rod: int) -> None:
-    """A noren of four panels of this size on a rod of this length, between two lanterns."""
+    """Draws a noren of four panels of this size on a rod of this length, between two lanterns."""
     cloth, lantern = _noren(*panel), _lantern(round(panel[1] * 0.8))
     left = centre - cloth.width // 2
     sheet.paste(_rod(rod), (centre - rod // 2, top - 6), _rod(rod))
@@ -55,7 +55,7 @@ def hang(sheet: Image.Image, centre: int, top: int, panel: tuple[int, int], rod:
 
 
 def slip(sheet: Image.Image, box: tuple[int, int, int, int]) -> None:
-    """An order slip, torn off a pad, in the box left, top, right, bottom."""
+    """Draws an order slip, torn off a pad, in the box left, top, right, bottom."""
     left, top, right, bottom = box
     width, height = right - left, bottom - top
     mask = _rounded(width, height, 8)
@@ -70,7 +70,7 @@ def slip(sheet: Image.Image, box: tuple[int, int, int, int]) -> None:
 
 
 def plate(sheet: Image.Image, picture: Image.Image, left: int, top: int, side: int) -> None:
-    """A dish on a square plate."""
+    """Draws a dish on a square plate."""
     rim = _rounded(side, side, round(side * 0.14))
     _shadow(sheet, rim, (left, top), drop=side // 40, blur=side // 28, strength=0.35)
     sheet.paste(_gradient(side, side, RIM, GLAZE), (left, top), rim)
@@ -83,7 +83,7 @@ def plate(sheet: Image.Image, picture: Image.Image, left: int, top: int, side: i
 
 
 def tag(sheet: Image.Image, box: tuple[int, int, int, int]) -> None:
-    """A wooden tag in the box left, top, right, bottom."""
+    """Draws a wooden tag in the box left, top, right, bottom."""
     left, top, right, bottom = box
     mask = _rounded(right - left, bottom - top, 8)
     _shadow(sheet, mask, (left, top), drop=2, blur=3, strength=0.3)
@@ -93,7 +93,7 @@ def tag(sheet: Image.Image, box: tuple[int, int, int, int]) -> None:
 
 
 def rule(sheet: Image.Image, centre: int, y: int) -> None:
-    """The double line under a heading."""
+    """Draws the double line under a heading."""
     for k in (0, 4):
         sheet.paste(RED, (centre - 32, y + k, centre + 32, y + k + 1))
 
@@ -101,7 +101,7 @@ def rule(sheet: Image.Image, centre: int, y: int) -> None:
 def write(
     sheet: Image.Image, face: typesetting.Face, lines: list[str], centre: float, y: float, colour: str
 ) -> None:
-    """Lines from `y` down, each around `centre`."""
+    """Writes lines from `y` down, each centred on `centre`."""
     draw = ImageDraw.Draw(sheet)
     for k, line in enumerate(lines):
         at = centre - face.width(line) / 2
@@ -134,7 +134,7 @@ def _rod(length: int) -> Image.Image:
 
 @cache
 def _lantern(height: int) -> Image.Image:
-    """As the drawing in templates/base.html, 60 by 104."""
+    """A lantern, like the 60 by 104 drawing in templates/base.html."""
     scale = height * FINE / 104
     lantern = Image.new("RGBA", (round(60 * scale), height * FINE))
     draw = ImageDraw.Draw(lantern)
@@ -159,7 +159,7 @@ def _lantern(height: int) -> Image.Image:
 
 @cache
 def _rounded(width: int, height: int, radius: int, margin: int = 0) -> Image.Image:
-    """A mask of a box with round corners, `margin` in from a larger one."""
+    """A mask of a box with rounded corners, inset by `margin` from a larger one."""
     mask = Image.new("L", ((width + 2 * margin) * FINE, (height + 2 * margin) * FINE))
     box = [margin * FINE, margin * FINE, (width + margin) * FINE - 1, (height + margin) * FINE - 1]
     ImageDraw.Draw(mask).rounded_rectangle(box, radius * FINE, fill=255)
@@ -168,7 +168,7 @@ def _rounded(width: int, height: int, radius: int, margin: int = 0) -> Image.Ima
 
 @cache
 def _gradient(width: int, height: int, begin: str, end: str) -> Image.Image:
-    """From the upper left corner to the lower right one."""
+    """A gradient from the upper left corner to the lower right."""
     slope = np.add.outer(np.linspace(0, 127, height), np.linspace(0, 128, width)).astype(np.uint8)
     image = Image.new("RGB", (width, height), begin)
     image.paste(end, mask=Image.fromarray(slope))
@@ -176,7 +176,7 @@ def _gradient(width: int, height: int, begin: str, end: str) -> Image.Image:
 
 
 def _stripes(width: int, height: int, stops: tuple[tuple[float, str], ...]) -> Image.Image:
-    """From left to right through the colours at these places from 0 to 1."""
+    """A gradient from left to right through colours at these positions from 0 to 1."""
     places, colours = zip(*stops, strict=True)
     rgb = np.array([Image.new("RGB", (1, 1), colour).getpixel((0, 0)) for colour in colours])
     x = np.linspace(0, 1, width)
@@ -187,7 +187,7 @@ def _stripes(width: int, height: int, stops: tuple[tuple[float, str], ...]) -> I
 def _shadow(
     sheet: Image.Image, mask: Image.Image, at: tuple[int, int], *, drop: int, blur: int, strength: float
 ) -> None:
-    """Of what has this mask, on the sheet below it."""
+    """Draws the shadow of something with this mask onto the sheet."""
     room = 3 * blur
     shade = Image.new("L", (mask.width + 2 * room, mask.height + 2 * room))
     shade.paste(mask.point(lambda value: int(value * strength)), (room, room))

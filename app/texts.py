@@ -1,4 +1,4 @@
-"""Every word that visitors read, in every language, and which of the languages a visitor gets."""
+"""All text that visitors read, in every language, and the choice of a visitor's language."""
 
 from __future__ import annotations
 
@@ -465,29 +465,29 @@ COUNTER_TEXTS = (
 
 
 def text(language: Language, key: str, **values: object) -> str:
-    """The words for `key`, with `{placeholders}` filled where values are given."""
+    """The text for `key`, with `{placeholders}` filled in if values are given."""
     words = _BY_LANGUAGE[key][language]
     return words.format(**values) if values or key.startswith("error.") else words
 
 
 def problem(language: Language, code: str, **values: object) -> str:
-    """What an error is called on a page."""
+    """The heading of an error on a page."""
     key = f"page.{code}"
     return text(language, key if key in _TEXTS else f"error.{code}", **values)
 
 
 def read_as(title: str) -> Notice:
-    """Said of a name with weights in it."""
+    """The notice about a name with weights in it."""
     return Notice(*(words.format(title=title) for words in _TEXTS["read_as"]))
 
 
 def notice(language: Language, notice: str) -> str:
-    """A remark of the model's side, which may know all languages."""
+    """A notice from `model`, in this language if it has it."""
     return notice.messages[language] if isinstance(notice, Notice) else notice
 
 
 def of(request: Request) -> Language:
-    """The visitor's language: by link (?lang=), else by cookie, else by the browser's own preference."""
+    """The visitor's language: from the link (?lang=), else the cookie, else the browser's preference."""
     liked = negotiation.language(request.headers.get("accept-language"), list(LANGUAGES))
     for wanted in (request.query_params.get("lang"), _cookie(request), liked):
         for language in LANGUAGES:
@@ -497,8 +497,8 @@ def of(request: Request) -> Language:
 
 
 def _cookie(request: Request) -> str | None:
-    """The one cookie that is ours. Python's own parser, as it was before 3.11.10 and 3.12.6, takes quadratic time for
-    backslashes in quotes (CVE-2024-7592)."""
+    """Reads our only cookie. Python's own parser, before 3.11.10 and 3.12.6, takes quadratic time for backslashes in
+    quotes (CVE-2024-7592)."""
     for header in request.headers.getlist("cookie"):
         if found := re.search(rf"(?:^|; ?){COOKIE}=(\w*)(?:;|$)", header):
             return found[1]

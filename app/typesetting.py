@@ -1,4 +1,4 @@
-"""Text on pictures that the server draws: which carried face has its letters, and where its lines break."""
+"""Typesetting for pictures that the server draws: which bundled font has the letters, and where lines break."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NOT_LAST = "「『（〔［｛〈《【([{“‘"
 
 
 class Face:
-    """A typeface at a size, in one font file or in several that share its characters."""
+    """A typeface at a size, in one font file, or in several that split its characters."""
 
     def __init__(self, files: tuple[Path, ...], size: int) -> None:
         self.size = size
@@ -38,7 +38,7 @@ class Face:
         return all(any(_has(file, letter) for file in self._files) for letter in text)
 
     def runs(self, text: str) -> list[tuple[ImageFont.FreeTypeFont, str]]:
-        """The text cut where its letters come from another file."""
+        """The text split into runs whose letters are in the same font file."""
         files = (next((f for f in self._files if _has(f, letter)), self._files[0]) for letter in text)
         cut = groupby(zip(files, text, strict=True), key=itemgetter(0))
         return [(_font(file, self.size), "".join(letter for _, letter in run)) for file, run in cut]
@@ -48,7 +48,7 @@ class Face:
 
 
 def face(text: str, size: int) -> Face:
-    """The display face where it has every letter of `text`, else that of captions."""
+    """The display face if it has every letter of `text`, else the caption face."""
     if DISPLAY and (display := Face(DISPLAY, size)).has(text):
         return display
     return Face((FONT,), size)
@@ -57,9 +57,9 @@ def face(text: str, size: int) -> Face:
 def fit(text: str, sizes: tuple[int, ...], width: int, height: int) -> tuple[Face, list[str]]:
     """The largest of `sizes` at which the lines of `text` fit into a box, and the lines, of about equal length.
 
-    Words are cut only where the box cannot hold them whole at any size, and then at the smaller sizes alone. Where even
-    the smallest is too large the end of the text is left out. Characters that no carried face has, such as emoji, are
-    left out as well; there may be no line.
+    Words are broken only if the box cannot hold them whole at any size, and then only at the smaller sizes. If even the
+    smallest size is too large, the end of the text is left out. Characters that no bundled font has, such as emoji, are
+    left out as well; there may be no lines.
     """
     text = drawable(text)
     for candidates, whole in ((sizes, True), (sizes[len(sizes) // 2 :], False)):
@@ -76,8 +76,8 @@ def fit(text: str, sizes: tuple[int, ...], width: int, height: int) -> tuple[Fac
 
 
 def wrap(text: str, face: Face, width: float, *, whole: bool) -> list[str] | None:
-    """Lines of at most `width` pixels. A word that is wider is cut, or, where words are to stay `whole`, there are no
-    lines (None)."""
+    """Breaks text into lines of at most `width` pixels. A wider word is broken or, if words must stay `whole`, the
+    result is None."""
     lines = [""]
     for piece in _pieces(text):
         if face.width((lines[-1] + piece).rstrip()) <= width:
@@ -95,7 +95,7 @@ def wrap(text: str, face: Face, width: float, *, whole: bool) -> list[str] | Non
 
 
 def _balanced(text: str, face: Face, width: int, count: int, whole: bool) -> list[str]:
-    """As many lines as `count`, the widest as narrow as it can be."""
+    """Breaks text into `count` lines, with the widest one as narrow as possible."""
     step = max(face.size // 4, 1)
     for limit in range(int(face.width(text) / count), width + step, step):
         lines = wrap(text, face, min(limit, width), whole=whole)
@@ -105,7 +105,7 @@ def _balanced(text: str, face: Face, width: int, count: int, whole: bool) -> lis
 
 
 def _pieces(text: str) -> list[str]:
-    """The text cut wherever a line may end."""
+    """The text split wherever a line may end."""
     pieces: list[str] = []
     for found in WORD.findall(text):
         if pieces and (found[0] in NOT_FIRST or found.isspace() or pieces[-1].rstrip()[-1:] in tuple(NOT_LAST)):
@@ -122,5 +122,6 @@ def _font(file: Path, size: int) -> ImageFont.FreeTypeFont:
 
 @lru_cache(maxsize=2**15)
 def _has(file: Path, letter: str) -> bool:
-    """Whether the file has this letter: carried ones draw nothing for others. A space comes with Latin letters."""
+    """Returns whether the font file has this letter; bundled fonts draw nothing for others. A space counts as a Latin
+    letter."""
     return any(_font(file, 16).getmask("n" if letter == " " else letter))

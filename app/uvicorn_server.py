@@ -1,4 +1,4 @@
-"""Uvicorn as this server runs it: patient with nobody for ever, one shape for every error, a door that closes last."""
+"""Uvicorn with time limits on slow clients, uniform errors for malformed requests, and graceful draining."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PIECE = 2**16  # bytes of an answer that a client has to take in, in its time
 
 
 def config(app: FastAPI, settings: Settings) -> uvicorn.Config:
-    """Logging is left alone: the process has set it up."""
+    """Uvicorn's config. Logging is left alone, since the process has set it up."""
 
     class Protocol(_Protocol):
         patience = settings.patience
@@ -56,8 +56,8 @@ def config(app: FastAPI, settings: Settings) -> uvicorn.Config:
 
 
 class Server(uvicorn.Server):
-    """On SIGTERM it first says that it is closing, for as long as accepted orders take, and then stops listening. A
-    second SIGINT ends that time."""
+    """A server that on SIGTERM first refuses new orders for as long as accepted ones take, and then stops listening. A
+    second SIGINT cuts that short."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         asyncio.get_running_loop().set_exception_handler(_note)
@@ -86,7 +86,8 @@ class Server(uvicorn.Server):
 
 
 def _note(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """asyncio's own handler, but for a lack of descriptors a line instead of a traceback for each connection."""
+    """asyncio's default exception handler, except that running out of descriptors logs a line instead of a traceback
+    per connection."""
     error = context.get("exception")
     if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
         global _noted
@@ -101,7 +102,8 @@ _noted = -QUIET
 
 
 class _Connection(h11.Connection):
-    """Looks at the size of a head before it is parsed: h11 itself does so only where a head is not complete."""
+    """Checks the size of a request's headers before they are parsed; h11 itself does so only while they are
+    incomplete."""
 
     head_too_large = False
 
@@ -117,10 +119,10 @@ class _Connection(h11.Connection):
 
 
 class _Protocol(H11Protocol):
-    """HTTP/1.1 with a limit on the time that a client may keep a connection waiting.
+    """HTTP/1.1 with limits on how long a client may keep a connection waiting.
 
-    Uvicorn waits without end for the rest of a request's head, and for a client to read what it has been sent.
-    The body of a request has its own limit, in app.security.
+    Uvicorn waits indefinitely for the rest of a request's headers, and for a client to read its response. Request
+    bodies have their own limit, in app.security.
     """
 
     patience: float
@@ -178,7 +180,7 @@ class _Protocol(H11Protocol):
         self._read_timer = _stopped(self._read_timer)
 
     def _await_reading(self, unread: int) -> None:
-        """Gives the client time to take in a piece of what is unread, and then for the next one."""
+        """Gives the client time to read a piece of what is unread, and then the next one."""
 
         def due() -> None:
             left = self.transport.get_write_buffer_size()
@@ -196,7 +198,7 @@ class _Protocol(H11Protocol):
             self._refuse(ApiError(400, "bad_request"))
 
     def _time_the_head(self) -> None:
-        """Time runs while a request has begun to arrive, or an answered one still has a body to come."""
+        """Runs a timer while a request's headers are arriving, or an answered one's body is still to come."""
         idle = self.timeout_keep_alive_task is not None  # between two requests: uvicorn's own timer runs
         in_hand = self.cycle is not None and not self.cycle.response_complete
         if idle or in_hand or self.transport.is_closing():
@@ -211,7 +213,7 @@ class _Protocol(H11Protocol):
         self._refuse(ApiError(408, "too_slow", seconds=f"{self.patience:g}"))
 
     def _refuse(self, error: ApiError) -> None:
-        """The connection's last answer, where one can still be given."""
+        """Sends the connection's last response, if one can still be sent."""
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             body = json.dumps(error.body("en"), ensure_ascii=False).encode()
             headers = [

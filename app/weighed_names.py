@@ -1,11 +1,11 @@
-"""Weights in a name, as people write them for other image models: `ramen -egg (spicy:1.4)`.
+"""Parses weights in a name, as written for other image models: `ramen -egg (spicy:1.4)`.
 
-- `-egg` and `+egg`, with a space before them, take away and add one word; `-(soft egg)` and `+(soft egg)` several.
-- `(spicy:1.4)` adds with a weight, which may be negative, and `-(spicy:1.4)` takes away with it.
+- `-egg` and `+egg`, after a space, subtract and add one word; `-(soft egg)` and `+(soft egg)` several.
+- `(spicy:1.4)` adds with a weight, which may be negative, and `-(spicy:1.4)` subtracts.
 
-What is left is the name. A hyphen within a word, or before a number, is part of it. The syntax is that of
-AUTOMATIC1111's web UI (https://github.com/AUTOMATIC1111/stable-diffusion-webui/wiki/Features), whose weights multiply
-a word's attention; here they are those of the mix, 0 being none.
+The rest is the name. A hyphen within a word, or before a number, is part of it. The syntax is that of AUTOMATIC1111's
+web UI (https://github.com/AUTOMATIC1111/stable-diffusion-webui/wiki/Features), where weights multiply a word's
+attention; here they are weights of the mix, with 0 for none.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ _PART = re.compile(
 
 @dataclass(frozen=True)
 class WeighedName:
-    """A name and what is written to be mixed into it: (weight, name) pairs as in `model.dishes.Dish.mix`, whose weights
-    are not checked yet."""
+    """A name and what to mix into it: (weight, name) pairs as in `model.dishes.Dish.mix`, with weights not yet
+    validated."""
 
     name: str
     mix: tuple[tuple[float, str], ...] = ()
 
 
 def parse(text: str) -> WeighedName:
-    """Reads the weights in a normalised name. A text that has nothing but weighed words is a name as it stands."""
+    """Parses the weights in a normalized name. A text of nothing but weighted words is taken as a plain name."""
     mix: list[tuple[float, str]] = []
     rest = text
     while found := next((part for part in _PART.finditer(rest) if _weighs(part)), None):
@@ -39,7 +39,7 @@ def parse(text: str) -> WeighedName:
 
 
 def _weighs(part: re.Match[str]) -> bool:
-    """Whether a part says how much: words in brackets alone are part of a name."""
+    """Returns whether a part has a sign or a weight; words merely in brackets are part of the name."""
     return bool(part["sign"] or part["weight"] or part["glued"])
 
 

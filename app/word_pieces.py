@@ -1,4 +1,4 @@
-"""Word pieces as people read them: some letters are not among the model's pieces, and are spelled in bytes."""
+"""Word pieces in readable form, since letters that are not among the model's pieces are spelled in bytes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 
 def letters(pieces: Sequence[str]) -> list[tuple[list[int], str]]:
-    """The pieces with their places; the bytes of a letter that the model has no piece for (<0xE5>…) as that letter."""
+    """The pieces with their indices, where the bytes of a letter without a piece (<0xE5>…) are joined into that
+    letter."""
     found: list[tuple[list[int], str]] = []
     places: list[int] = []
     spelled = b""

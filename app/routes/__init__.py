@@ -1,4 +1,4 @@
-"""The addresses of the server, and what each answers: a module and a router for each kind of client."""
+"""The server's routes, in one module and router for each kind of client."""
 
 from app.routes import api, composed, health, openai, pages
 

@@ -1,5 +1,5 @@
-"""What programs ask for: pictures, one or several, names, and what a picture is nearest to. `POST /generate` and
-`GET /surprise` answer a browser with a page, or lead it to one."""
+"""The API for programs: pictures, one or several, names, and the training data nearest to a dish. `POST /generate` and
+`GET /surprise` answer browsers with a page, or redirect to one."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ IMAGE = {"schema": {"type": "string", "format": "binary"}}
 
 
 def takes(media_type: str) -> Any:
-    """A dependency that refuses clients who do not take this. ApiError 406."""
+    """A dependency that raises ApiError 406 for clients that do not accept this media type."""
 
     def require(request: Request) -> None:
         permalinks.require(request, media_type)
@@ -97,7 +97,7 @@ def takes(media_type: str) -> Any:
 
 
 def _read_address(request: Request, pictures: ServedPictures) -> None:
-    """Refuses what FastAPI would let pass: repeated fields, what is not UTF-8, and pictures of another model."""
+    """Rejects what FastAPI would let pass: repeated fields, invalid UTF-8, and pictures by another model."""
     read_address(request.scope["query_string"], pictures)
 
 
@@ -297,7 +297,7 @@ async def _generate_page(request: Request) -> Response:
 
 
 def _described(summary: str, media_type: str) -> dict[str, Any]:
-    """A picture's address in OpenAPI, and what is refused there."""
+    """The OpenAPI description of a picture's address, with its errors."""
     return {
         "summary": summary,
         "response_class": Response,

@@ -1,4 +1,4 @@
-"""Pictures made of pictures: a moving morph, and the card that is shown where a link is shared."""
+"""Pictures made of pictures: animated morphs, and the preview card of a shared link."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ DAY = "public, max-age=86400"
 
 
 def _card_parameters() -> list[dict[str, Any]]:
-    """Those of a dish's address, none of them required, and the language. FastAPI cannot be told that the same model
-    is wanted whole or not at all."""
+    """The parameters of a dish's address, all optional, and the language. FastAPI cannot express that a model's fields
+    are either all given or all absent."""
     lang = {
         "type": "string",
         "enum": [*OTHERS, DEFAULT],

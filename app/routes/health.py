@@ -1,4 +1,4 @@
-"""What machines ask that look after the server or wander through it: orchestrators, Prometheus, crawlers."""
+"""Routes for orchestrators, Prometheus and crawlers: health checks, /metrics, robots.txt."""
 
 from __future__ import annotations
 

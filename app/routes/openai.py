@@ -1,4 +1,4 @@
-"""OpenAI's API for images, so that what speaks it works here with another base URL.
+"""OpenAI's image API, so that its clients work here with another base URL.
 
 https://platform.openai.com/docs/api-reference/images/create, …/models
 """
@@ -116,7 +116,8 @@ async def model(pictures: ServedPictures, id: str) -> Model:
 
 
 async def _asked(request: Request) -> ImagesRequest:
-    """The body, read as everywhere here; FastAPI would read repeated keys, NaN and what is not UTF-8. ApiError."""
+    """Parses the body as the other routes do; FastAPI itself would accept repeated keys, NaN and invalid UTF-8. Raises
+    ApiError."""
     body = await read_body(request)
     if not body.keys() <= ImagesRequest.model_fields.keys():
         raise ApiError(422, "unknown_parameter")

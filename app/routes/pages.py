@@ -1,4 +1,4 @@
-"""The pages' addresses: what visitors open in a browser. `app.pages` renders them."""
+"""The routes that visitors open in a browser. `app.pages` renders the pages."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def _word(text: str) -> str:
 
 
 def _blank(line: str) -> bool:
-    """Whether nothing can be seen on a line of names."""
+    """Returns whether a line of names has nothing visible."""
     try:
         normalize(line)
     except InvalidName as error:
@@ -161,5 +161,5 @@ def _blank(line: str) -> bool:
 
 
 def _small(text: str | None, default: int) -> int:
-    """A number that only says which part of a page is shown: anything else is the default."""
+    """Parses a number that only selects which part of a page to show; anything invalid gives the default."""
     return int(text) if text and re.fullmatch("[0-9]{1,4}", text) else default

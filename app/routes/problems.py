@@ -1,4 +1,4 @@
-"""How errors are described in OpenAPI, for the routes that can answer with them."""
+"""OpenAPI descriptions of errors, for the routes that can return them."""
 
 from __future__ import annotations
 
