@@ -1,15 +1,15 @@
-"""Makes a cafeteria of one's own: adapts the shipped checkpoint to a folder of photographs named after their dishes.
+"""Adapts the shipped checkpoint to a folder of photographs named after their dishes.
 
     python -m model.adapt PHOTOS --dry-run             # what is there, and how the names are understood
     python -m model.adapt PHOTOS --out checkpoints/mine
     make serve CHECKPOINT=checkpoints/mine
 
-Both stages are adapted, one after the other, within --minutes. Every few minutes a check generates pictures for the
-names of photographs that are held back: a stage ends by itself when its pictures come no nearer to these any more, or when they
-come too near to the others, and what --out holds is the best of all checks, the unadapted checkpoint's included.
+Both stages are adapted, one after the other, within --minutes. Every few minutes a validation generates pictures for
+the names of held-out photographs. A stage ends early when its pictures get no closer to these, or get too close to the
+training photographs. --out keeps the best of all validations, including that of the unadapted checkpoint.
 
---out is a whole checkpoint folder from the first minute on. `report.html` in it shows what was found and what came of
-it; `adaptation/` holds grids, logs and, until the end, all that --resume needs. docs/small-data.md says more.
+--out is a complete checkpoint folder from the first minute on. Its `report.html` shows the findings and results;
+`adaptation/` has grids, logs and, until the end, everything that --resume needs. See docs/small-data.md.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
     python -m model.align crops DATA --out crops.tsv
     python -m model.train --stage 1 --data DATA --crops crops.tsv ...
 
-DATA is what --data of model.train understands. Photographs in which neither a vessel nor a dish is sure are not in the
-table. `fit` makes the head that looks for them anew (docs/training.md).
+DATA is anything that --data of model.train accepts. The table leaves out photographs in which neither a vessel nor a
+dish is found with confidence. `fit` retrains the head that finds them (docs/training.md).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Reading and writing a checkpoint: a folder of safetensors weights, a config and a sentencepiece model.
+"""Reads and writes checkpoints: folders with safetensors weights, a config and a sentencepiece model.
 
-Nothing is ever unpickled. Weights are float16 on disk and float32 in memory; every file is replaced
-atomically, so that a process killed at any moment leaves the old file or the new one.
+Nothing is ever unpickled. Weights are float16 on disk and float32 in memory. Every file is replaced atomically, so a
+process killed at any moment leaves either the old file or the new one.
 """
 
 import hashlib
@@ -44,10 +44,10 @@ def weights_path(folder: Path | str, name: str) -> Path:
 
 
 def read_config(folder: Path | str) -> dict[str, Any]:
-    """The folder's config.json; every section in it is an object.
+    """Reads the folder's config.json; every section in it is an object.
 
-    A run that trains one stage has only that stage's section, so absent sections are no error here.
-    Raises CheckpointError where the file is missing, not JSON, or of another format.
+    A run that trains one stage has only that stage's section, so missing sections are not an error here. Raises
+    CheckpointError if the file is missing, not JSON, or in another format.
     """
     path = Path(folder) / CONFIG
     try:
@@ -69,7 +69,7 @@ def read_config(folder: Path | str) -> dict[str, Any]:
 
 
 def save_config(folder: Path | str, **sections: Mapping[str, Any]) -> None:
-    """Sets the named sections of config.json and keeps the others; makes the folder where there is none.
+    """Sets the named sections of config.json and keeps the others; creates the folder if needed.
 
     `save_config(run, stage1=generator.config, training={"stage1": {"kimg": 800}})`
     """
@@ -84,7 +84,7 @@ def save_config(folder: Path | str, **sections: Mapping[str, Any]) -> None:
 
 
 def load_network(folder: Path | str, name: str, network: type[Network]) -> Network:
-    """A `network` built with the keyword arguments in config.json's section `name`, with its weights."""
+    """Builds a `network` with the keyword arguments in config.json's section `name`, and loads its weights."""
     path = Path(folder) / CONFIG
     arguments = read_config(folder).get(name)
     if arguments is None:
@@ -108,10 +108,10 @@ _LOADABLE = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 @torch.no_grad()
 def load_weights(folder: Path | str, name: str, module: nn.Module) -> None:
-    """Copies `name`.safetensors into `module`, whose own dtypes and devices stay.
+    """Copies `name`.safetensors into `module`, keeping the module's dtypes and devices.
 
-    Every parameter and persistent buffer has to be in the file, with its shape, and nothing else may be;
-    otherwise CheckpointError names what differs and the module is as it was.
+    The file has to contain exactly the module's parameters and persistent buffers, with their shapes; otherwise
+    CheckpointError names what differs, and the module is unchanged.
     """
     path = weights_path(folder, name)
     data = read_file(path)
@@ -153,8 +153,8 @@ def load_weights(folder: Path | str, name: str, module: nn.Module) -> None:
 def save_weights(folder: Path | str, name: str, module: nn.Module) -> None:
     """Writes the module's parameters and persistent buffers to `name`.safetensors: floats as float16.
 
-    Raises CheckpointError, and leaves an older file as it was, where a number is not finite in float16 or
-    the file would be over MAX_FILE_BYTES.
+    Raises CheckpointError, and leaves an existing file unchanged, if a number is not finite in float16 or the file
+    would exceed MAX_FILE_BYTES.
     """
     path = weights_path(folder, name)
     tensors = {
@@ -175,7 +175,8 @@ def save_weights(folder: Path | str, name: str, module: nn.Module) -> None:
 
 
 def version(folder: Path | str) -> str:
-    """12 hex digits of a SHA-256 over all that decides a picture: networks' configs, tokenizer, weights."""
+    """The first 12 hex digits of a SHA-256 over everything that determines a picture: networks' configs, tokenizer,
+    weights."""
     config = read_config(folder)
     parts = [json.dumps({name: config.get(name) for name in NETWORKS}, sort_keys=True).encode()]
     parts.append(read_file(Path(folder) / TOKENIZER))
@@ -188,7 +189,7 @@ def version(folder: Path | str) -> str:
 
 
 def read_file(path: Path) -> bytes:
-    """The bytes of a checkpoint's file, or a CheckpointError that names it."""
+    """Reads a checkpoint's file. Raises CheckpointError, naming it."""
     try:
         return path.read_bytes()
     except FileNotFoundError as error:
@@ -199,7 +200,7 @@ def read_file(path: Path) -> bytes:
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Replaces `path` atomically and durably; makes its folder where there is none."""
+    """Replaces `path` atomically and durably; creates its folder if needed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # Not tempfile: its files are readable by their owner alone, and a checkpoint is read by others.
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")

@@ -1,4 +1,4 @@
-"""How the commands say what a user can put right: in a line, without a traceback."""
+"""Error messages of the commands: mistakes that a user can correct take one line, without a traceback."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from model.names import InvalidName
 
 @contextmanager
 def plain_errors(folder: Path) -> Iterator[None]:
-    """Faults of checkpoints, photographs, names, files and of what is not installed.
+    """Turns errors about checkpoints, photographs, names, files and missing packages into click's error messages.
 
-    `folder` is named where the operating system names none.
+    `folder` is named if the operating system names no file.
     """
     try:
         yield

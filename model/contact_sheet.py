@@ -1,4 +1,4 @@
-"""Contact sheets: many pictures on one, each name under its own."""
+"""Contact sheets: many pictures on one sheet, with captions."""
 
 import math
 import re
@@ -22,10 +22,10 @@ PAPER, INK, FAINT = "#ffffff", "#221c18", "#8a7f78"
 
 
 class ContactSheet:
-    """A sheet of groups: one name's pictures side by side, its caption and a fainter note under them.
+    """A sheet of groups: one name's pictures side by side, with a caption and a fainter note below.
 
     Args:
-        captions: one a group. Characters that the font lacks, such as emoji, are left out.
+        captions: one per group. Characters that the font lacks, such as emoji, are left out.
         notes: one a group, short enough for one line.
         variants: pictures in each group.
 
@@ -60,7 +60,7 @@ class ContactSheet:
             draw.text((x, y), notes[group], FAINT, _font(self._size - 2))
 
     def paste(self, group: int, variant: int, picture: np.ndarray) -> None:
-        """Puts a picture (H, W, 3) uint8 into its place."""
+        """Pastes a picture (H, W, 3) uint8 into its place."""
         if group >= self.shown:
             return
         x, y = self._corner(group)
@@ -75,7 +75,7 @@ class ContactSheet:
 
 
 def drawable(text: str) -> str:
-    """The text without what the font lacks; an accent that it lacks is taken off its letter."""
+    """The text without characters that the font lacks; a letter whose accent it lacks loses the accent."""
     kept = (letter if _has(letter) else _base(letter) for letter in text)
     return " ".join("".join(kept).split())
 
@@ -96,7 +96,7 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
 
 
 def _wrap(text: str, size: int, width: int) -> list[str]:
-    """Lines no wider than `width`, at most MAX_LINES, broken between words and between kanji or kana."""
+    """Breaks text into at most MAX_LINES lines no wider than `width`, between words and between kanji or kana."""
     font = _font(size)
     lines = [""]
     for piece in re.findall(r"[!-~\u00a1-\u024f\u1e00-\u1eff]+|\s|.", text):

@@ -1,8 +1,8 @@
-"""CUDA graphs for serving: a network on a GPU, in batches of a few sizes.
+"""CUDA graphs for serving: runs a network on a GPU in batches of a few fixed sizes.
 
-Launched one by one, the kernels of a small batch take longer to launch than to run: a lone picture took 4.5 ms on an
-H200, and 2.4 ms as one launch (docs/benchmarks.md). A graph knows the shapes and the places of its tensors. So each
-size is recorded once, and every batch is copied into the next size.
+Launching the kernels of a small batch one by one takes longer than running them: a single picture took 4.5 ms on an
+H200, and 2.4 ms as one launch (docs/benchmarks.md). A graph has fixed tensor shapes and addresses, so each size is
+recorded once, and every batch is copied into the next larger size.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ BATCH_SIZES = (1, 2, 4, 8, 16, 32)
 
 
 class Buckets:
-    """A network of which no row depends on another, recorded at every size. For one thread at a time."""
+    """A network whose rows are independent of each other, recorded at every size. Not thread-safe."""
 
     @torch.inference_mode()
     def __init__(self, network: nn.Module, shapes: Sequence[tuple[int, ...]], device: torch.device) -> None:
-        """`shapes` are those of one row of each input. Replays keep the precision and the algorithms of this moment."""
+        """`shapes` are those of one row of each input. Replays use the precision and algorithms in effect now."""
         self._inputs = [torch.zeros(BATCH_SIZES[-1], *shape, device=device) for shape in shapes]
         self._recorded = {
             size: record(network, *(rows[:size] for rows in self._inputs)) for size in BATCH_SIZES
@@ -28,7 +28,8 @@ class Buckets:
 
     @torch.inference_mode()
     def __call__(self, *inputs: Tensor) -> Tensor:
-        """1 to BATCH_SIZES[-1] rows of each input, on any device -> as many of the output, good until the next call."""
+        """1 to BATCH_SIZES[-1] rows of each input, on any device -> as many rows of output, valid until the next
+        call."""
         count = len(inputs[0])
         for rows, given in zip(self._inputs, inputs, strict=True):
             rows[:count].copy_(given)  # below them stays whatever was there
@@ -38,7 +39,8 @@ class Buckets:
 
 
 def record(network: nn.Module, *inputs: Tensor) -> tuple[Callable[[], None], Tensor]:
-    """A CUDA graph of `network` on these very tensors: what replays it, and the tensor that holds its output then."""
+    """Records a CUDA graph of `network` on these very tensors; returns its replay function, and the tensor for its
+    output."""
     with torch.cuda.device(inputs[0].device):
         stream, graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()
         stream.wait_stream(torch.cuda.current_stream())

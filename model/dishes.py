@@ -1,8 +1,8 @@
-"""A dish as it can be played with: everything, the model apart, that one picture depends on.
+"""Dishes: everything, apart from the model, that one picture depends on.
 
-Every control of the page and of the API (variations, mixing, subtracting, switching word pieces off, morphing)
-makes another `Dish`, and a `Dish` has one canonical recipe: the address of its picture, its entity tag and the
-text in its PNG are all made of that.
+Every control of the page and of the API (variations, mixing, subtracting, switching word pieces off, morphing) makes
+another `Dish`, and a `Dish` has one canonical recipe, from which its picture's address and entity tag and the text in
+its PNG are made.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class _Tokenizer(Protocol):
 
 
 class Embedder(Protocol):
-    """The part of `model.pipeline.Pipeline` that is needed here."""
+    """The part of `model.pipeline.Pipeline` needed here."""
 
     @property
     def tokenizer(self) -> _Tokenizer: ...
@@ -43,14 +43,13 @@ class Embedder(Protocol):
 
 @dataclass(frozen=True)
 class Dish:
-    """One picture. Equal dishes of one model have equal pictures. Names are normalised.
+    """One picture. Equal dishes give equal pictures with the same model. Names are normalized.
 
-    `size` is the picture's side in pixels: beyond PICTURE_SIZE, that of the model's own picture enlarged.
-    `path` leads from the seed's latent to a variation: the third variation's first is (3, 1).
-    `off` are the places, counted from 0, of the name's word pieces that are not read.
-    `mix` are further names with weights (hundredths, not 0), the name itself having weight 1; a negative weight
-    takes away. `to` is a name to morph into, and `to_seed` the seed whose latent to morph into; `t` says how far
-    both have got, from 0 to 1.
+    `size` is the picture's side in pixels; above PICTURE_SIZE the model's picture is enlarged. `path` leads from the
+    seed's latent to a variation: the first variation of the third is (3, 1). `off` are the indices, from 0, of the
+    name's word pieces that are switched off. `mix` are further names with weights (in hundredths, not 0), where the
+    name itself has weight 1; a negative weight subtracts. `to` is a name to morph into, and `to_seed` the seed whose
+    latent to morph into; `t` is how far both have got, from 0 to 1.
     """
 
     name: str
@@ -69,17 +68,17 @@ class Dish:
 
     @property
     def plain(self) -> bool:
-        """Whether name and seed say it all."""
+        """True if the dish is nothing but a name and a seed."""
         return len(self.recipe(size=False)) == 2
 
     @property
     def number(self) -> str:
-        """Seed and path as people read them: 7.3.1 is the first variation of the third of no. 7."""
+        """Seed and path in readable form: 7.3.1 is the first variation of the third variation of no. 7."""
         return ".".join(map(str, (self.seed, *self.path)))
 
     @property
     def title(self) -> str:
-        """The dish in a line: 親子丼 − 卵 + 0.5 サーモン → カレー #7 40%."""
+        """The dish in one line: 親子丼 − 卵 + 0.5 サーモン → カレー #7 40%."""
         parts = [self.name]
         for weight, name in self.mix:
             amount = "" if abs(weight) == 1 else f"{abs(weight):g} "
@@ -94,11 +93,11 @@ class Dish:
         return self.to is not None or self.to_seed is not None
 
     def steps(self, n: int) -> list[Dish]:
-        """The morph's way in `n` pictures (at least 2), from the dish itself to what it morphs into."""
+        """The morph in `n` steps (at least 2), from the dish itself to its target."""
         return [replace(self, t=round(k / (n - 1), 2)) for k in range(n)]
 
     def recipe(self, size: bool = True) -> list[tuple[str, str]]:
-        """The fields that are not at their defaults, in one order: the canonical query."""
+        """The fields that differ from their defaults, in a fixed order: the canonical query."""
         fields = [("name", self.name), ("seed", str(self.seed))]
         if self.path:
             fields.append(("path", ".".join(map(str, self.path))))
@@ -121,9 +120,9 @@ class Dish:
 
 
 def embeddings(pipeline: Embedder, dishes: Sequence[Dish]) -> Tensor:
-    """What the generators are told of each dish, (B, E) float32.
+    """The embedding of each dish for the generators, (B, E) float32.
 
-    Where nothing is left to paint, as of a dish minus itself, it is the embedding of an empty name.
+    If nothing is left, as in a dish minus itself, it is the embedding of an empty name.
     """
     texts = {text: row for row, text in enumerate(dict.fromkeys(t for dish in dishes for t in _texts(dish)))}
     whole = pipeline.embed(list(texts)) if texts else torch.empty(0)
@@ -140,7 +139,8 @@ def embeddings(pipeline: Embedder, dishes: Sequence[Dish]) -> Tensor:
 
 
 def latents(pipeline: Embedder, dishes: Sequence[Dish]) -> Tensor:
-    """Each dish's latent, (B, L) float32: of its seed, led along its path, and towards `to_seed`."""
+    """The latent of each dish, (B, L) float32: that of its seed, varied along its path, and interpolated towards
+    `to_seed`."""
     rows = []
     for dish in dishes:
         latent = pipeline.latents([dish.seed])[0]
@@ -154,7 +154,7 @@ def latents(pipeline: Embedder, dishes: Sequence[Dish]) -> Tensor:
 
 
 def _texts(dish: Dish) -> list[str]:
-    """The names whose whole embeddings the dish is made of."""
+    """The names whose full embeddings make up the dish."""
     texts = [] if dish.off else [dish.name]
     texts += [name for _, name in dish.mix]
     if dish.to is not None and dish.t:
@@ -175,7 +175,7 @@ def _blend(pipeline: Embedder, rows: list[Tensor], weights: list[float]) -> Tens
 
 
 def _child_seed(seed: int, path: Sequence[int], child: int) -> int:
-    """A 32-bit seed for every place in every family tree (FNV-1a over its numbers)."""
+    """A 32-bit seed for a variation, from the seed and path that lead to it (FNV-1a)."""
     value = 0x811C9DC5
     for number in (seed, *path, child):
         for byte in number.to_bytes(4, "big"):

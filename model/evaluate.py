@@ -1,12 +1,12 @@
-"""How good the pictures are: `python -m model.evaluate --checkpoint C --data PATH`.
+"""Evaluates a checkpoint's pictures: `python -m model.evaluate --checkpoint C --data PATH`.
 
-Prints a table and writes `figures.json` and `report.html` into --out. What each figure means, and what it cannot say,
-stands in docs/evaluation.md. Every figure has references beside it that are computed in the same run, and two runs
-with the same arguments on one machine write the same figures.
+Prints a table and writes `figures.json` and `report.html` into --out. docs/evaluation.md explains each figure and its
+limits. Every figure comes with references computed in the same run, and two runs with the same arguments on one machine
+write the same figures.
 
-The first run over a set of photographs looks at all of them and fits the evaluator, and keeps that in the cache; later
-ones cost only their own pictures. A checkpoint folder without stage 2, such as that of a stage-1 run or of a baseline,
-is evaluated at 64 px alone.
+The first run over a set of photographs extracts their features, fits the evaluator and caches both; later runs only pay
+for their own pictures. A checkpoint folder without stage 2, such as one from a stage-1 run or a baseline, is evaluated
+at 64 px only.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The text encoder's figures: `python -m model.evaluate_text --checkpoint C --data PATH`.
+"""Evaluates a text encoder: `python -m model.evaluate_text --checkpoint C --data PATH`.
 
-On the validation rows, which no training text contains: does a name in another language find the English one and the
-other way round, and does a name find its photograph among 100? Beside the student stands the teacher, in the
-best of several whitenings and, for photographs, through a linear head trained on the same image features.
+Measures, on validation rows that no training text contains, whether a name in another language retrieves the English
+one and vice versa, and whether a name retrieves its photograph among 100. The student is compared with the teacher,
+with the best of several whitenings and, for photographs, through a linear head trained on the same image features.
 """
 
 from __future__ import annotations

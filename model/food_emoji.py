@@ -1,4 +1,4 @@
-"""Emoji of food and drink, read as their words: 🍣丼 is 寿司丼, and 🍕 with honey is pizza with honey."""
+"""Reads emoji of food and drink as words: 🍣丼 is 寿司丼, and 🍕 with honey is pizza with honey."""
 
 import re
 
@@ -159,9 +159,9 @@ _SEQUENCE = re.compile(
 
 
 def read(text: str) -> str:
-    """The text with words for its emoji of food, in the language of what stands beside them.
+    """Replaces emoji of food by words, in the language of the text next to them.
 
-    An emoji beside its own word (pizza 🍕) is an ornament, and goes.
+    An emoji next to its own word (pizza 🍕) is decoration, and is dropped.
     """
     if not _FIRST.search(text):
         return text

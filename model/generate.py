@@ -83,7 +83,7 @@ def _words(dishes: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def _lines(source: str) -> list[tuple[str, str]]:
-    """Where each name stands and the name; lines of spaces are left out."""
+    """The location of each name, and the name; blank lines are skipped."""
     place = "standard input" if source == "-" else source
     try:
         data = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
@@ -105,7 +105,7 @@ def _lines(source: str) -> list[tuple[str, str]]:
 
 
 def _read(given: Sequence[tuple[str, str]]) -> list[Name]:
-    """Normalised names; all the bad ones are told at once, so that a list is mended at once."""
+    """Normalizes names. All invalid ones are reported together, so that a list can be corrected in one go."""
     names, faults = [], []
     for place, text in given:
         try:

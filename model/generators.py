@@ -1,12 +1,13 @@
-"""The two generators of the StackGAN (Zhang et al. 2017), rebuilt from what was learnt since.
+"""The two generators of StackGAN (Zhang et al. 2017), updated with later findings.
 
-Stage 1 paints a 64x64 sketch from a name's embedding and a latent; stage 2 looks at the sketch and at the name again,
-corrects it and adds detail at 256x256. Where these differ from the paper:
+Stage 1 makes a 64x64 sketch from a name's embedding and a latent; stage 2 takes the sketch and the name again, corrects
+the sketch and adds detail at 256x256. Differences from the paper:
 
 - conditioning augmentation has no ReLU before the split into mean and log-variance (it forced sigma >= 1);
-- name and latent enter every block as an affine after normalisation (DF-GAN, Tao et al. 2022), not only the first;
+- name and latent condition every block through an affine after normalization (DF-GAN, Tao et al. 2022), not only the
+  first;
 - blocks convolve before they upsample, and stage 2 works at 32, 64 and 128 px, so that two CPU cores can train and
-  serve them; only its last step up to 256 is a sub-pixel convolution (Shi et al. 2016), and what it adds is low-pass
+  serve them; only its last step, up to 256, is a sub-pixel convolution (Shi et al. 2016), whose output is low-pass
   filtered: a chain of three left a grid over every picture;
 - GroupNorm instead of BatchNorm: a picture never depends on what it was batched with.
 """
@@ -28,7 +29,7 @@ ParameterGroup = Literal["adaptor", "last_blocks"]
 
 
 class SketchGenerator(nn.Module):
-    """What a `Pipeline` needs of a first stage: embeddings (B, E) and latents (B, latent_dim), standard normal ->
+    """The interface of a `Pipeline`'s first stage: embeddings (B, E) and latents (B, latent_dim), standard normal ->
     (B, 3, 64, 64) float32 in [-1, 1]."""
 
     latent_dim: int
@@ -37,7 +38,7 @@ class SketchGenerator(nn.Module):
 class ConditioningAugmentation(nn.Module):
     """Embedding -> mean and log-variance of the conditioning variable (StackGAN section 3.2).
 
-    Neighbouring names share pictures because each name is a small cloud instead of a point.
+    Similar names share pictures, because each name becomes a small cloud instead of a point.
     """
 
     def __init__(self, embedding_dim: int, condition_dim: int) -> None:
@@ -53,7 +54,7 @@ class ConditioningAugmentation(nn.Module):
 
 
 class Affine(nn.Module):
-    """GroupNorm, then a scale and a shift that the style vector chooses for every channel.
+    """GroupNorm, then a scale and a shift for every channel, predicted from the style vector.
 
     Args:
         inputs: feature maps of equal width that the channels are concatenated from.
@@ -66,7 +67,8 @@ class Affine(nn.Module):
         self.style = nn.Linear(style_dim, 2 * channels)
 
     def axis_parts(self) -> dict[str, tuple[int, int]]:
-        """How many equal parts the rows and the columns of a parameter consist of; 1 and 1 where it is not named."""
+        """The number of equal parts that the rows and the columns of each parameter consist of; 1 and 1 for parameters
+        not listed."""
         rows = 2 * self.inputs  # of the scales, then of the shifts
         return {"style.weight": (rows, 1), "style.bias": (rows, 1)}
 
@@ -102,7 +104,7 @@ class ResidualBlock(nn.Module):
 
 
 class _ConditionalGenerator(nn.Module):
-    """What both generators share: the latent's layout, the style vector, and their part of the config.
+    """Base class of both generators: the latent's layout, the style vector, and their part of the config.
 
     normals: (mirrors, z_dim), orthonormal, see `mirror`.
     """
@@ -135,17 +137,19 @@ class _ConditionalGenerator(nn.Module):
             latent: (B, L), standard normal: z, then the noise of the conditioning augmentation.
 
         Returns:
-            The condition (B, L): z beside mean + sigma * noise; and the mean and log-variance for the KL term.
+            The condition (B, L), z concatenated with mean + sigma * noise; and the mean and log-variance for the KL
+            term.
         """
         z, noise = latent[:, : self.z_dim], latent[:, self.z_dim :]
         mean, log_variance = self.augmentation(embedding)
         return torch.cat([self.mirror(z), mean + (0.5 * log_variance).exp() * noise], 1), mean, log_variance
 
     def mirror(self, z: Tensor) -> Tensor:
-        """(B, z_dim) -> the same, with what lies behind a mirror brought before it: z . normal is never negative.
+        """(B, z_dim) -> the same shape, reflecting what lies behind a mirror to its front: z . normal is never
+        negative.
 
-        Found by `model.training.mirrors`: behind a mirror, pictures are worse, whatever the name. What is standard
-        normal remains so but for that, and neighbours remain neighbours.
+        Mirrors are found by `model.training.mirrors`: pictures of latents behind one are worse, whatever the name. The
+        distribution is otherwise still standard normal, and neighbours remain neighbours.
         """
         for normal in self.normals:
             z = z - 2 * (z @ normal).clamp(max=0)[:, None] * normal
@@ -156,7 +160,7 @@ class _ConditionalGenerator(nn.Module):
         raise NotImplementedError
 
     def parameter_group(self, group: ParameterGroup) -> list[nn.Parameter]:
-        """Parameters that fine-tuning may train by themselves.
+        """Parameters that fine-tuning may train separately.
 
         "adaptor": conditioning augmentation, style, and the style layer of every affine; "last_blocks": see there.
         """
@@ -165,7 +169,7 @@ class _ConditionalGenerator(nn.Module):
         return [p for module in (modules if group == "adaptor" else self.last_blocks()) for p in module.parameters()]
 
     def axis_parts(self) -> dict[str, tuple[int, int]]:
-        """`Affine.axis_parts` of all parameters, by their full names: where each grows when channels are added."""
+        """`Affine.axis_parts` of all parameters, by their full names. Says where each grows when channels are added."""
         parts: dict[str, tuple[int, int]] = {}
         for name, module in self.named_modules():
             if isinstance(module, Affine | ResidualBlock):
@@ -212,7 +216,7 @@ class Stage1Generator(_ConditionalGenerator, SketchGenerator):
         return self.render(self.condition(embedding, latent)[0])
 
     def render(self, condition: Tensor) -> Tensor:
-        """The picture of a condition (B, L) that `condition` has drawn."""
+        """Renders a condition (B, L) drawn by `condition`."""
         style = self.style(condition)
         x = self.start(condition).unflatten(1, (-1, 4, 4)).contiguous(memory_format=torch.channels_last)
         for i, block in enumerate(self.blocks):
@@ -220,15 +224,15 @@ class Stage1Generator(_ConditionalGenerator, SketchGenerator):
         return torch.tanh(self.to_rgb(F.leaky_relu(self.last(x, style), 0.2)).float())
 
     def last_blocks(self) -> list[nn.Module]:
-        """The blocks at 32 and 64 px, and what follows them."""
+        """The blocks at 32 and 64 px, and the layers after them."""
         return [*self.blocks[-2:], self.last, self.to_rgb]
 
 
 class Stage2Generator(_ConditionalGenerator):
     """Sketch, name and latent -> a 256x256 picture.
 
-    The sketch is read down to 32 px, rethought there with the name and the latent in every block, and brought back
-    up beside what was read on the way down. What comes out is a correction of the upsampled sketch.
+    The sketch is encoded down to 32 px, processed there with the name and the latent in every block, and decoded with
+    skip connections from the encoder. The output is a correction to the upsampled sketch.
 
     Args:
         embedding_dim, z_dim, condition_dim, style_dim: as in stage 1; both read the same latent.
@@ -269,7 +273,7 @@ class Stage2Generator(_ConditionalGenerator):
         return self.render(sketch, self.condition(embedding, latent)[0])
 
     def render(self, sketch: Tensor, condition: Tensor) -> Tensor:
-        """The picture of a sketch under a condition (B, L) that `condition` has drawn."""
+        """Renders a sketch under a condition (B, L) drawn by `condition`."""
         style = self.style(condition)
         read = F.leaky_relu(self.read64(sketch.contiguous(memory_format=torch.channels_last)), 0.2)
         x = self.read32(read)
@@ -282,24 +286,24 @@ class Stage2Generator(_ConditionalGenerator):
         return (upsample(sketch) + detail).clamp(-1.0, 1.0)
 
     def last_blocks(self) -> list[nn.Module]:
-        """The block at 128 px, and what stands before and after it."""
+        """The block at 128 px, and the layers before and after it."""
         return [self.up128, self.block128, self.last, self.to_rgb]
 
 
 def _double(x: Tensor) -> Tensor:
-    """Bilinear enlargement, (B, C, h, w) -> (B, C, 2h, 2w), which unlike sub-pixel convolution leaves no grid behind
-    (Odena et al. 2016)."""
+    """Bilinear upsampling, (B, C, h, w) -> (B, C, 2h, 2w), which unlike sub-pixel convolution leaves no grid (Odena et
+    al. 2016)."""
     return F.interpolate(x, scale_factor=2.0, mode="bilinear")
 
 
 def _smooth(x: Tensor) -> Tensor:
-    """Convolution with [1 2 1] / 4 in both directions, edges repeated. It takes away the highest frequency, at which
-    the four outputs of a sub-pixel convolution differ."""
+    """Convolves with [1 2 1] / 4 in both directions, repeating edges. This removes the highest frequency, at which the
+    four outputs of a sub-pixel convolution differ."""
     x = F.pad(x, (1, 1, 1, 1), mode="replicate")
     x = x[:, :, :-2] + 2 * x[:, :, 1:-1] + x[:, :, 2:]
     return (x[:, :, :, :-2] + 2 * x[:, :, :, 1:-1] + x[:, :, :, 2:]) / 16
 
 
 def upsample(sketch: Tensor) -> Tensor:
-    """Bicubic 64 -> 256 px, (B, 3, 64, 64) -> (B, 3, 256, 256): what stage 2 starts from and has to beat."""
+    """Bicubic 64 -> 256 px, (B, 3, 64, 64) -> (B, 3, 256, 256): the starting point of stage 2, and its baseline."""
     return F.interpolate(sketch.float(), scale_factor=PICTURE_SIZE / SKETCH_SIZE, mode="bicubic").clamp(-1.0, 1.0)

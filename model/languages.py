@@ -1,4 +1,4 @@
-"""The languages that dishes are named in and pages are written in, and what differs between them."""
+"""The languages of dish names and pages, and the differences between them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Text = TypeVar("Text")
 
 @dataclass(frozen=True)
 class LanguageSpec:
-    """What other modules ask of a language."""
+    """Everything that other modules need to know about a language."""
 
     name: str
     """In English."""
@@ -42,12 +42,12 @@ _LETTERS = {language: re.compile(f"[{spec.letters}]") for language, spec in LANG
 
 
 def by_language(*texts: Text) -> dict[Language, Text]:
-    """Texts by their language, given in the order of `LANGUAGES`. ValueError where there are more or fewer."""
+    """Maps languages to texts, given in the order of `LANGUAGES`. Raises ValueError if their number differs."""
     if len(texts) != len(LANGUAGES):
         raise ValueError(f"{', '.join(LANGUAGES)} are needed, and these are {len(texts)}: {texts}")
     return dict(zip(LANGUAGES, texts, strict=True))
 
 
 def written_in(text: str, default: Language = DEFAULT) -> Language:
-    """The first language whose own letters stand in a text; `default` where none of them do."""
+    """The first language whose own letters occur in a text; `default` if there is none."""
     return next((language for language, letters in _LETTERS.items() if letters.search(text)), default)

@@ -1,11 +1,11 @@
-"""Look-alike characters: one spelling for the characters that people, keyboards and programs confuse.
+"""Unifies look-alike characters that people, keyboards and programs confuse.
 
-Unicode's NFKC joins full-width letters and half-width kana with the usual ones. It leaves apart what only looks the
+Unicode's NFKC maps full-width letters and half-width kana to the usual ones, but not characters that only look the
 same: a minus sign in ラ−メン, the kanji for "one" in ラ一メン, detached voiced marks, old forms of kanji, Cyrillic
-letters in a Latin word. The tokenizer has no pieces for most of these, so that the model would read another dish.
+letters in a Latin word. The tokenizer has no pieces for most of these, so the model would read a different dish.
 
-The tables are ours. Unicode's confusables (UTS #39) serve security: they join ー with 一 and O with 0 everywhere, while
-here the neighbours of a character decide.
+The tables are our own. Unicode's confusables (UTS #39) are meant for security: they merge ー with 一 and O with 0
+everywhere, whereas here it depends on the neighbouring characters.
 """
 
 import functools
@@ -120,12 +120,12 @@ _SUSPECT = re.compile(
 
 
 def before_nfkc(text: str) -> str:
-    """The characters that look the same everywhere as one; before NFKC, which pulls some of them apart."""
+    """Unifies characters that look alike in any context. To be used before NFKC, which decomposes some of them."""
     return _SEMI_VOICED.sub("\u309a", _VOICED.sub("\u3099", text.translate(_SAME_TABLE)))
 
 
 def after_nfkc(text: str) -> str:
-    """The characters that look like another one next to their neighbours as that other one."""
+    """Unifies characters that look like another one in their context. To be used after NFKC."""
     if not _SUSPECT.search(text):
         return text
     text = _GRAVE.sub("'", _DOT.sub("・", text))
@@ -140,7 +140,7 @@ def _turned(found: re.Match[str]) -> str:
 
 
 def _katakana(found: re.Match[str]) -> str:
-    """A kanji as the katakana that it looks like, where it stands in a katakana word."""
+    """Replaces a kanji within a katakana word by the katakana that it looks like."""
     kanji, text, at = found[0], found.string, found.start()
     before, after = text[:at], text[at + 1 :]
     follows, leads = _is(_KATAKANA, before[-1:]), _is(_KATAKANA, after[:1])
@@ -157,7 +157,7 @@ def _katakana(found: re.Match[str]) -> str:
 
 
 def _long_vowel(found: re.Match[str]) -> str:
-    """ー for what stands in its place; a separator (トマト-チーズ) or a number (トマト一つ) stays."""
+    """Replaces look-alikes of ー by it, but keeps separators (トマト-チーズ) and numbers (トマト一つ)."""
     mark, text, at = found[0], found.string, found.start()
     before, after = text[:at], text[at + 1 :]
     if mark == "一":
@@ -179,7 +179,7 @@ def _is(characters: str, character: str) -> bool:
 
 @functools.cache
 def _kana_words() -> frozenset[str]:
-    """The words of the vocabulary that are written in kana, of two letters or more."""
+    """The vocabulary's words in kana, of two letters or more."""
     every = {text for word in vocabulary() for text in (*word.ja, *word.before, *word.after)}
     return frozenset(text for text in every if re.fullmatch(f"[{_KANA}]{{2,}}", text))
 
@@ -198,9 +198,9 @@ def _begins_with_word(text: str) -> bool:
 
 
 def _one_script(text: str) -> str:
-    """Words of Latin letters and their doubles from Cyrillic, Greek and Armenian in Latin letters alone; Cyrillic
-    words with Latin doubles in them in Cyrillic alone. Words of one script stay, unless all their letters are doubles
-    and another word is Latin."""
+    """Rewrites words that mix Latin letters with look-alikes from Cyrillic, Greek and Armenian in Latin only, and
+    Cyrillic words with Latin look-alikes in Cyrillic only. Words in one script are kept, unless all their letters are
+    look-alikes and another word is Latin."""
     latin = re.search("[A-Za-z]", text) is not None
 
     def joined(found: re.Match[str]) -> str:

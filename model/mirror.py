@@ -2,7 +2,7 @@
 
     python -m model.mirror --data DATA --from checkpoints --out runs/mirrored
 
-Trains nothing: both generators get one direction more, along which z is never negative (`model.training.mirrors`).
+Nothing is trained: both generators get one more direction along which z is never negative (`model.training.mirrors`).
 """
 
 from __future__ import annotations

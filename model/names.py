@@ -1,4 +1,4 @@
-"""Normalising the name of a dish: whatever a visitor sends becomes a clean line of text or a clear error."""
+"""Normalizes dish names: whatever a visitor sends becomes a clean line of text or a clear error."""
 
 import re
 import unicodedata
@@ -35,7 +35,7 @@ _INVISIBLE = re.compile("[\u034f\u180b-\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef]
 
 
 class InvalidName(ValueError):
-    """The text is no name of a dish. str() is the message in English; it can be shown to a visitor as it is."""
+    """The text is not the name of a dish. str() is the message in English, fit to be shown to visitors."""
 
     code = "invalid_name"
     """Says which error it is, to a program."""
@@ -46,18 +46,18 @@ class InvalidName(ValueError):
 
 
 class EmptyName(InvalidName):
-    """Nothing that can be seen is in the text."""
+    """The text has nothing visible in it."""
 
     code = "empty_name"
     _message = "Which dish? Please write its name."
 
 
 class UnreadableName(InvalidName):
-    """The text was not decoded: lone surrogates or replacement characters stand in it."""
+    """The text was not decoded properly: it contains lone surrogates or replacement characters."""
 
 
 class Notice(str):
-    """Something a visitor should know about how the name was read: a str in English that knows other languages too."""
+    """A notice to the visitor about how the name was read: a str in English that carries the other languages too."""
 
     messages: dict[Language, str]
 
@@ -77,7 +77,7 @@ TOO_LONG = Notice(
 
 @dataclass(frozen=True)
 class Name:
-    """A normalised name."""
+    """A normalized name."""
 
     text: str
     """1 to `MAX_CODE_POINTS` code points on one line, NFKC, without control characters."""
@@ -85,12 +85,12 @@ class Name:
 
 
 def normalize(raw: str) -> Name:
-    """Makes a name of whatever was typed.
+    """Normalizes whatever was typed.
 
-    NFKC (full width becomes plain, half-width kana become whole); look-alike characters become the usual ones
-    (`model.lookalikes`) and emoji of food their words (`model.food_emoji`); control and format characters go, except
-    inside emoji; runs of white space become one space; what is longer than `MAX_CODE_POINTS` is cut, with a notice.
-    Normalising twice changes nothing more.
+    Applies NFKC (full-width letters and half-width kana become the usual ones), replaces look-alike characters
+    (`model.lookalikes`) and emoji of food (`model.food_emoji`), removes control and format characters except inside
+    emoji, collapses white space, and cuts names longer than `MAX_CODE_POINTS`, with a notice. Normalizing is
+    idempotent.
 
     Raises:
         EmptyName: nothing visible is left.
@@ -111,8 +111,8 @@ def normalize(raw: str) -> Name:
 
 
 def _settled(text: str) -> str:
-    """The text after as many rounds as change something. Taking an invisible character out can bring a letter and its
-    accent together, and NFKC can bring out new spaces and selectors."""
+    """Repeats the normalization until nothing changes. Removing an invisible character can join a letter with its
+    accent, and NFKC can produce new spaces and selectors."""
     while (tidied := _unified(text)) != text:
         text = tidied
     return text
@@ -124,7 +124,7 @@ def _unified(text: str) -> str:
 
 
 def _tidy(text: str) -> str:
-    """Without characters that show nothing, except in emoji, and with single spaces."""
+    """Removes invisible characters, except in emoji, and collapses spaces."""
     text = _PIECES.sub(lambda piece: piece["emoji"] or _visible(piece["other"]), text.translate(_BLANKS))
     return " ".join(text.split())
 
@@ -141,7 +141,7 @@ def _visible(character: str) -> str:
 
 
 def _boundary(text: str) -> int:
-    """Where to cut: at `MAX_CODE_POINTS`, or before the letter or emoji that the cut would go through."""
+    """The index to cut a text at: `MAX_CODE_POINTS`, or before a letter or emoji that the cut would split."""
     end = min(len(text), MAX_CODE_POINTS)
     if end == len(text):
         return end
@@ -152,7 +152,7 @@ def _boundary(text: str) -> int:
 
 
 def _continues(character: str) -> bool:
-    """Whether a character belongs to the one before it: marks, joiners, selectors, tags, skin tones."""
+    """Returns whether a character belongs to the one before it: marks, joiners, selectors, tags, skin tones."""
     return (
         unicodedata.category(character) in ("Mn", "Mc", "Me", "Cf")
         or "\U0001f3fb" <= character <= "\U0001f3ff"

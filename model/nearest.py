@@ -1,6 +1,6 @@
-"""What of the training data a dish is nearest to, by its name and by its picture, and how new it is.
+"""Finds the training data nearest to a dish, by its name and by its picture, and how novel the dish is.
 
-The index is one safetensors file in the checkpoint's folder. It holds names and a few numbers a photograph, no
+The index is one safetensors file in the checkpoint's folder. It contains names and a few numbers per photograph, but no
 photographs: it says that a dish exists and that some photograph has such colours, not what it looked like.
 """
 
@@ -35,7 +35,7 @@ _QUANTILES = 101
 
 
 class NamedPhotos(Protocol):
-    """The part of `model.data.photos.Photos` that is needed here."""
+    """The part of `model.data.photos.Photos` needed here."""
 
     @property
     def images(self) -> np.ndarray[Any, Any]: ...  # (N, size, size, 3) uint8
@@ -46,10 +46,10 @@ class NamedPhotos(Protocol):
 
 
 def write_index(folder: Path | str, photos: NamedPhotos, embed: Callable[[Sequence[str]], Tensor]) -> int:
-    """Makes the folder's index of these photographs; returns the number of names that are in it.
+    """Writes the folder's index of these photographs; returns the number of names in it.
 
-    `embed` is `Pipeline.embed` of the same folder. A name stands in the index once, in whichever language. Of more than
-    MAX_NAMES those with the most photographs do, and of more than MAX_PHOTOS photographs an even choice.
+    `embed` is `Pipeline.embed` of the same folder. Each name is in the index once, whatever its language. Beyond
+    MAX_NAMES, those with the most photographs are kept; beyond MAX_PHOTOS, an even selection.
     """
     titles = [_one_line(name) for name in photos.names]
     others = [{of: _one_line(name) for of, name in names.items()} for names in photos.translations]
@@ -75,9 +75,9 @@ def write_index(folder: Path | str, photos: NamedPhotos, embed: Callable[[Sequen
 def look(pictures: Tensor) -> Tensor:
     """Colours and layout of pictures (B, 3, H, W) in [0, 1], as (B, 112) of about unit size.
 
-    A histogram of 4x4x4 colours, in square roots (Swain and Ballard 1991), and a picture of 4x4 pixels. It takes no
-    network, so that serving can afford it, and knows nothing of food: the nearest of 8,000 photographs of 219 classes
-    is of the same class for 4 in 100, six times as often as chance would have it. Copies it does find.
+    A histogram of 4x4x4 colours, in square roots (Swain and Ballard 1991), and a thumbnail of 4x4 pixels. Using no
+    network, it is cheap enough for serving, but knows nothing about food: among 8,000 photographs of 219 classes the
+    nearest is of the same class for 4 in 100, six times as often as by chance. It does find copies.
     """
     small = F.adaptive_avg_pool2d(pictures, 64)
     bins = (small * 4).long().clamp(0, 3)
@@ -87,9 +87,9 @@ def look(pictures: Tensor) -> Tensor:
 
 
 class Nearest(NamedTuple):
-    """`names` with their cosine distances (0: the same, 1: nothing in common), and `novelty` in percent: how
-    many of those in the index have a neighbour that is nearer to them than the nearest of these is. `exists` where
-    the very name is in the index; then it comes first."""
+    """The nearest `names` with their cosine distances (0: the same, 1: nothing in common), and `novelty` in percent:
+    the share of the index whose nearest neighbour is closer than the nearest of these is to the dish. `exists` if the
+    exact name is in the index; it then comes first."""
 
     names: list[tuple[str, float]]
     novelty: int
@@ -104,8 +104,8 @@ def _number(tensor: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class _Space:
-    """Unit vectors (N, D), where they come from (E): a centre and a projection (E, D), and the quantiles of each
-    one's distance to its nearest other. On disk a vector is int8, which moves distances by less than 0.001."""
+    """Unit vectors (N, D); the centre and the projection (E, D) that map E-dimensional values to them; and quantiles of
+    the distances to their nearest neighbours. On disk vectors are int8, which changes distances by less than 0.001."""
 
     vectors: Tensor
     centre: Tensor
@@ -114,7 +114,7 @@ class _Space:
 
     @classmethod
     def build(cls, values: Tensor, centre: Tensor, dimensions: int) -> _Space:
-        """From N values (N, E), cut to the directions in which they differ most from the centre (PCA)."""
+        """Builds a space from values (N, E), reduced to their principal components about the centre (PCA)."""
         moved = values.float() - centre
         _, directions = torch.linalg.eigh(moved.T @ moved)
         projection = directions[:, -min(dimensions, values.shape[1]) :].half().float()
@@ -148,7 +148,7 @@ class _Space:
         return cls(F.normalize(vectors, dim=1), centre, projection, quantiles)
 
     def nearest(self, value: Tensor, count: int) -> tuple[list[tuple[int, float]], int]:
-        """Places with distances, the nearest first, and the novelty in percent."""
+        """Indices with distances, nearest first, and the novelty in percent."""
         vector = F.normalize((value.float() - self.centre) @ self.projection, dim=0)
         distances = (1 - self.vectors @ vector).clamp(0, 2)
         found = distances.topk(min(count, len(distances)), largest=False)
@@ -158,8 +158,8 @@ class _Space:
 
 
 class NamesIndex:
-    """N names in the space of the text encoder, and P photographs in that of looks, with the places of their names:
-    (L, P) int32, of the name that each one has, and of its name in each other language where it has one."""
+    """N names in the text encoder's space, and P photographs in that of looks, with the indices of their names, (L, P)
+    int32: of each one's own name, and of its name in each other language if it has one."""
 
     def __init__(
         self, names: Sequence[str], words: _Space, photographs: tuple[_Space, Tensor] | None = None
@@ -170,19 +170,19 @@ class NamesIndex:
 
     @classmethod
     def build(cls, names: Sequence[str], embeddings: Tensor, dimensions: int = NAME_DIMENSIONS) -> NamesIndex:
-        """From N distinct names and their embeddings (N, E), the text encoder's. N is at least 2."""
+        """Builds an index from N distinct names and their text embeddings (N, E). N is at least 2."""
         if len(names) != len(embeddings) or len(names) < 2:
             raise ValueError(f"{len(names)} names with {len(embeddings)} embeddings: two or more of each are needed")
         return cls(names, _Space.build(embeddings, torch.zeros(embeddings.shape[1]), dimensions))
 
     def add_looks(self, looks: Tensor, own: Sequence[int], *translated: Sequence[int]) -> None:
-        """Looks of photographs (P, 112), and the places of each one's name and of its name in each of OTHERS; without
-        these, of its name again."""
+        """Adds looks of photographs (P, 112), with the indices of each one's name and of its name in each of OTHERS; by
+        default the name itself."""
         owners = torch.tensor([list(own), *map(list, translated or [own] * len(OTHERS))], dtype=torch.int32)
         self._photographs = _Space.build(looks, looks.mean(0), LOOK_DIMENSIONS), owners
 
     def save(self, folder: Path | str) -> None:
-        """Writes `names-index.safetensors`; CheckpointError where it would be over MAX_BYTES."""
+        """Writes `names-index.safetensors`. Raises CheckpointError if it would exceed MAX_BYTES."""
         path = weights_path(folder, FILE)
         text = zlib.compress("\n".join(self.names).encode(), 9)
         tensors = {"names": torch.frombuffer(bytearray(text), dtype=torch.uint8), **self._words.tensors()}
@@ -198,7 +198,7 @@ class NamesIndex:
 
     @classmethod
     def load(cls, folder: Path | str, embedding_dim: int) -> NamesIndex | None:
-        """The folder's index, or None where it has none. CheckpointError where there is one that cannot be used."""
+        """Loads the folder's index; None if it has none. Raises CheckpointError if it is unusable."""
         path = weights_path(folder, FILE)
         if not path.exists():
             return None
@@ -222,7 +222,7 @@ class NamesIndex:
         return cls(names, words, photographs)
 
     def nearest(self, embedding: Tensor, name: str = "", count: int = SHOWN) -> Nearest:
-        """The nearest names to an embedding (E). `name`, where it is in the index itself, is not new at all."""
+        """The names nearest to an embedding (E). If `name` itself is in the index, its novelty is 0."""
         places, novelty = self._words.nearest(embedding, count)
         own = self._places.get(_key(name))
         if own is None:
@@ -233,8 +233,8 @@ class NamesIndex:
     def alike(
         self, picture: np.ndarray[Any, Any], count: int = SHOWN, *, language: Language = DEFAULT
     ) -> Nearest | None:
-        """The names of the photographs whose colours and layout are nearest to a picture's, (H, W, 3) uint8, each
-        name once, in a language where known; None where the index has no photographs."""
+        """The names of the photographs whose colours and layout are nearest to those of a picture (H, W, 3) uint8. Each
+        name is listed once, in a language if known; None if the index has no photographs."""
         if self._photographs is None:
             return None
         looks, owners = self._photographs
@@ -248,7 +248,7 @@ class NamesIndex:
 
 
 def _key(name: str) -> str:
-    """A name as it counts for the question whether two are the same."""
+    """The form in which names are compared for equality."""
     return unicodedata.normalize("NFKC", name).casefold()
 
 
@@ -261,7 +261,7 @@ def _pictures(images: np.ndarray[Any, Any]) -> Tensor:
 
 
 def _int8(vectors: Tensor) -> Tensor:
-    """Directions are all that counts: each row is stretched to the whole range."""
+    """Quantizes vectors. Only directions matter, so each row is scaled to the full range."""
     return (127 * vectors / vectors.abs().amax(1, keepdim=True).clamp_min(1e-12)).round().to(torch.int8)
 
 

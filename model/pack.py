@@ -1,8 +1,8 @@
-"""Puts the checkpoint together that ships: the parts of several runs' checkpoint folders in one.
+"""Packs the checkpoint that ships from the checkpoint folders of several runs.
 
     python -m model.pack --part runs/stage1/checkpoint --part runs/stage2/checkpoint --data DATA --out checkpoints
 
-With --data it also holds an index of the training photographs' names and looks, by which the page says how new a
+With --data it also gets an index of the training photographs' names and looks, from which the page tells how novel a
 dish is.
 """
 
@@ -42,8 +42,8 @@ def main(parts: tuple[Path, ...], data: Path | None, out: Path) -> None:
 def pack(parts: tuple[Path, ...], out: Path) -> int:
     """Writes `out` from the parts and returns its size in bytes.
 
-    Raises CheckpointError where a file is missing, where parts were trained on different text encoders, or where the
-    whole would be over MAX_BYTES; then `out` is as it was.
+    Raises CheckpointError, leaving `out` unchanged, if a file is missing, if parts were trained on different text
+    encoders, or if the whole would exceed MAX_BYTES.
     """
     configs = {part: checkpoint.read_config(part) for part in parts}
     encoder = checkpoint.read_file(checkpoint.weights_path(parts[0], "text"))

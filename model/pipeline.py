@@ -1,4 +1,4 @@
-"""From names and seeds to pictures: the one way in which the server and the command make them."""
+"""Makes pictures from names and seeds, for both the server and the command."""
 
 import logging
 import math
@@ -32,7 +32,7 @@ TOO_MANY_PIECES = Notice(
 
 
 def _unknown(characters: Sequence[str]) -> Notice:
-    """Names at most twelve of them."""
+    """The notice about characters that the model does not know; lists at most twelve."""
     listed = "".join(characters[:12]) + ("…" if len(characters) > 12 else "")
     return Notice(
         f"The model has never met {listed}, so it may show little of it.",
@@ -41,12 +41,12 @@ def _unknown(characters: Sequence[str]) -> Notice:
 
 
 class Pipeline:
-    """A checkpoint, loaded and ready to make pictures; of 64 px alone where `stage2` is None.
+    """A loaded checkpoint, ready to make pictures; only of 64 px if `stage2` is None.
 
-    The same name and seed give the same bytes on one CPU whatever they were batched with, because a CPU takes
-    one picture at a time, in float32 (batches are no faster there). A CUDA GPU takes batches, in float32 too,
-    and may differ by one grey level: on the shipped weights bfloat16 in stage 2 alone is two off, and TF32 in both
-    stages as well. Tensors come and go on the CPU: callers need not know the device.
+    The same name and seed give the same bytes on the same CPU, whatever they are batched with, because a CPU processes
+    one picture at a time, in float32 (batches are no faster there). A CUDA GPU runs batches, also in float32, and may
+    differ by one grey level; with the shipped weights bfloat16 in stage 2 alone differs by two, as does TF32 in both
+    stages. Inputs and outputs are on the CPU, so callers need not know the device.
     """
 
     def __init__(
@@ -76,10 +76,10 @@ class Pipeline:
 
     @classmethod
     def load(cls, folder: Path | str, device: str | torch.device = "auto") -> Self:
-        """Reads a checkpoint folder onto "cpu", "cuda", "cuda:1" or, with "auto", a GPU where there is one.
+        """Loads a checkpoint folder onto "cpu", "cuda", "cuda:1" or, with "auto", a GPU if there is one.
 
-        Raises CheckpointError, naming the file, where the folder is not a whole and consistent checkpoint;
-        ValueError where there is no such device.
+        Raises CheckpointError, naming the file, if the folder is not a complete and consistent checkpoint; ValueError
+        if there is no such device.
         """
         chosen = choose_device(device)
         config = checkpoint.read_config(folder)
@@ -104,7 +104,7 @@ class Pipeline:
         )
 
     def notices(self, name: Name) -> tuple[str, ...]:
-        """What a visitor should know about how this name is read, the name's own notices first."""
+        """Notices to the visitor about how this name is read, the name's own first."""
         notices = list(name.notices)
         if self.tokenizer.truncated(name.text):
             notices.append(TOO_MANY_PIECES)
@@ -113,7 +113,7 @@ class Pipeline:
         return tuple(notices)
 
     def embed(self, names: Sequence[str]) -> Tensor:
-        """Names, normalised here again, -> embeddings (B, E) float32; raises as `names.normalize` does."""
+        """Names, which are normalized again here -> embeddings (B, E) float32; raises like `names.normalize`."""
         return self.embed_pieces([self.tokenizer.encode(normalize(name).text) for name in names])
 
     def embed_pieces(self, ids: Sequence[Sequence[int]]) -> Tensor:
@@ -123,17 +123,17 @@ class Pipeline:
         )
 
     def latents(self, seeds: Sequence[int]) -> Tensor:
-        """Seeds -> standard normal latents (B, L) float32, each drawn on the CPU from its own seed alone."""
+        """Seeds -> standard normal latents (B, L) float32, each drawn on the CPU from its own seed only."""
         for seed in seeds:
             check_seed(seed)
         rows = [torch.randn(self.latent_dim, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
         return torch.stack(rows) if rows else torch.empty(0, self.latent_dim)
 
     def record(self) -> None:
-        """Records CUDA graphs of both stages, for `sketch` and `refine` to replay (seconds).
+        """Records CUDA graphs of both stages, for `sketch` and `refine` to replay. Takes seconds.
 
-        From then on these two are for one thread at a time. A CPU, which takes no batches, records nothing; a GPU
-        that refuses goes on without, and a warning says so.
+        After that neither is thread-safe. On a CPU, which runs no batches, this does nothing; a GPU that cannot record
+        goes on without graphs, with a warning.
         """
         if self.batch_size == 1:
             return
@@ -159,7 +159,7 @@ class Pipeline:
     def refine(self, sketches: Tensor, embeddings: Tensor, latents: Tensor) -> Tensor:
         """Stage 2: sketches (B, 3, 64, 64), embeddings, latents -> (B, 3, 256, 256) in [-1, 1].
 
-        Raises ValueError where there is no stage 2.
+        Raises ValueError if there is no stage 2.
         """
         if self._forward2 is None:
             raise ValueError(f"this checkpoint has no stage 2: ask for {SKETCH_SIZE} px")
@@ -169,7 +169,7 @@ class Pipeline:
     def generate(self, names: Sequence[str], seeds: Sequence[int], size: int = PICTURE_SIZE) -> np.ndarray:
         """The picture of each name with its seed, (B, size, size, 3) uint8; size 64 stops after stage 1.
 
-        Raises ValueError for another size, a seed outside 0..MAX_SEED, or as many seeds as not names.
+        Raises ValueError for another size, a seed outside 0..MAX_SEED, or different numbers of seeds and names.
         """
         if size not in SIZES:
             raise ValueError(f"size {size} is not one of {SKETCH_SIZE} and {PICTURE_SIZE}")
@@ -202,14 +202,15 @@ class Pipeline:
 
 
 def _float32(*, benchmark: bool) -> AbstractContextManager[None]:
-    """Convolutions without TF32, cuDNN's default, and by the same algorithms every time or by the fastest."""
+    """Runs convolutions without TF32, cuDNN's default, and with either deterministic or the fastest algorithms."""
     return torch.backends.cudnn.flags(
         enabled=True, deterministic=not benchmark, benchmark=benchmark, allow_tf32=False
     )
 
 
 def choose_device(device: str | torch.device = "auto") -> torch.device:
-    """A usable device, or ValueError: "auto" is a CUDA GPU where there is one, and the CPU otherwise."""
+    """Picks a device: "auto" is a CUDA GPU if there is one, and otherwise the CPU. Raises ValueError if it is
+    unusable."""
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -224,7 +225,7 @@ def choose_device(device: str | torch.device = "auto") -> torch.device:
 
 
 def check_seed(seed: int) -> int:
-    """The seed, or ValueError where it is no whole number in 0..MAX_SEED."""
+    """Returns the seed. Raises ValueError if it is not a whole number in 0..MAX_SEED."""
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed <= MAX_SEED:
         raise ValueError(f"a seed is a whole number from 0 to {MAX_SEED}")
     return int(seed)
@@ -236,15 +237,15 @@ def to_uint8(images: Tensor) -> np.ndarray:
 
 
 def quantize(images: Tensor) -> Tensor:
-    """`to_uint8` on the device where the images are."""
+    """`to_uint8`, on the device of the images."""
     return ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
 
 def slerp(start: Tensor, end: Tensor, t: float) -> Tensor:
     """Spherical interpolation of latents (..., L): `start` at t=0, `end` at t=1, with norms between theirs.
 
-    In high dimensions normal latents lie near a sphere, whose inside, which straight lines cross, training
-    has never seen (White 2016, Sampling Generative Networks).
+    In high dimensions normal latents lie near a sphere. Straight lines cross its inside, which training has never seen
+    (White 2016, Sampling Generative Networks).
     """
     if t in (0, 1):
         return end if t else start  # to the last bit: it is the picture of that latent, not one like it
@@ -256,9 +257,9 @@ def slerp(start: Tensor, end: Tensor, t: float) -> Tensor:
 
 
 def mix(embeddings: Tensor, weights: Tensor | Sequence[float]) -> Tensor:
-    """A blend (E) of embeddings (N, E) by N weights, with the norm sqrt(E) that the generators know.
+    """A weighted blend (E) of embeddings (N, E), with the norm sqrt(E) that the generators expect.
 
-    Weights need not sum to one. Raises ValueError where the blend has no direction, as when all are 0.
+    Weights need not sum to one. Raises ValueError if the blend has no direction, as when all are 0.
     """
     factors = torch.as_tensor(weights, dtype=embeddings.dtype)
     if factors.shape != embeddings.shape[:1]:

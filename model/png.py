@@ -1,4 +1,4 @@
-"""PNG files that say which name, seed and model they came from."""
+"""PNG files with metadata about the name, seed and model that they came from."""
 
 import io
 import struct
@@ -14,17 +14,17 @@ UP = 2  # the filter that keeps a row's difference to the row above
 
 
 def describe(name: str, seed: int, version: str) -> dict[str, str]:
-    """The metadata of a picture: what it takes to make it again."""
+    """A picture's metadata: everything needed to make it again."""
     return {"Name": name, "Seed": str(seed), "Model": version, "Software": SOFTWARE}
 
 
 def encode(image: np.ndarray, metadata: Mapping[str, str]) -> bytes:
     """(H, W, 3) uint8 RGB -> a PNG file with each entry of `metadata` as tEXt, or as iTXt beyond Latin-1.
 
-    Keys are 1 to 79 characters of Latin-1, as the PNG standard has it (section 11.3.3).
+    Keys are 1 to 79 characters of Latin-1, as the PNG standard requires (section 11.3.3).
 
-    A file is a handful of chunks, and its time goes into choosing filters and compressing: one filter for all rows and
-    Intel's ISA-L take a ninth of what Pillow does, for a sixth more bytes (docs/benchmarks.md).
+    A PNG file is a handful of chunks, and the time goes into choosing filters and compressing. A single filter for all
+    rows and Intel's ISA-L take a ninth of Pillow's time, for a sixth more bytes (docs/benchmarks.md).
     """
     text = PngImagePlugin.PngInfo()
     for key, value in metadata.items():
@@ -45,7 +45,7 @@ def encode(image: np.ndarray, metadata: Mapping[str, str]) -> bytes:
 
 
 def filtered(image: np.ndarray) -> np.ndarray:
-    """(H, W, 3) uint8 -> (H, 1 + 3W) uint8: the rows of a PNG file before compression, each by the filter "up"."""
+    """(H, W, 3) uint8 -> (H, 1 + 3W) uint8: the rows of a PNG file before compression, all with the filter "up"."""
     flat = image.reshape(len(image), -1)
     rows = np.empty((len(image), 1 + flat.shape[1]), np.uint8)
     rows[:, 0], rows[0, 1:] = UP, flat[0]
@@ -54,7 +54,7 @@ def filtered(image: np.ndarray) -> np.ndarray:
 
 
 def read_metadata(data: bytes) -> dict[str, str]:
-    """The text metadata of a PNG file; ValueError where the bytes are no whole PNG file."""
+    """Reads the text metadata of a PNG file. Raises ValueError if the bytes are not a complete PNG file."""
     try:
         with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
             image.load()

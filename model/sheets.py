@@ -1,11 +1,11 @@
-"""Pictures judged by eye: sheets that do not say what is what, and counting what those who looked at them wrote down.
+"""Blind comparisons by eye: makes unlabelled sheets of pictures, and counts the answers.
 
     python -m model.sheets pairs runs/aligned/checkpoint checkpoints --data DATA --out runs/blind --key runs/blind.json
     python -m model.sheets pairs checkpoints photographs --size 128 --data DATA --out runs/photos --key runs/photos.json
     python -m model.sheets quiz checkpoints --out runs/quiz --key runs/quiz.json
     python -m model.sheets count runs/quiz.json answers.txt
 
-Whoever answers is given the folder --out, and never the key.
+Whoever answers gets the folder --out, and never the key.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 def _options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """What both tests can be told."""
+    """Adds the options that both tests share."""
     for option in reversed(
         (
             click.option("--data", type=click.Path(path_type=Path), help="Photographs with a validation split."),
@@ -145,7 +145,7 @@ def _read_key(key: Path) -> dict[str, Any]:
 
 
 def _check(out: Path, key: Path) -> None:
-    """Before anything is made."""
+    """Checks the paths before anything is generated."""
     if key.resolve().is_relative_to(out.resolve()):
         raise click.BadParameter(f"{key} is in {out}, which those who answer are given.", param_hint="--key")
     if out.exists() and any(out.glob("sheet-*.png")):
@@ -187,7 +187,7 @@ def _reduced(pictures: Pictures, size: int) -> Pictures:
 
 
 def _write(test: BlindTest, out: Path, key: Path) -> None:
-    """The key first: sheets without one are of no use."""
+    """Writes the key first, since sheets without it are of no use."""
     write_file(key, json.dumps(test.key, indent=1, ensure_ascii=False).encode() + b"\n")
     for number, sheet in enumerate(test.sheets, 1):
         file = BytesIO()

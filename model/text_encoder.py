@@ -1,8 +1,8 @@
-"""From a dish's name to the embedding that conditions the generators.
+"""Encodes a dish's name into the embedding that conditions the generators.
 
-`Tokenizer` cuts a name into sentencepiece ids (unigram, Japanese and English, byte fallback: every string has
-ids) and `TextEncoder`, a small pre-norm transformer, turns them into one vector. How it is trained stands in
-`model/training/text_stage.py`.
+`Tokenizer` splits a name into sentencepiece ids (unigram, Japanese and English, with byte fallback, so every string can
+be encoded) and `TextEncoder`, a small pre-norm transformer, turns them into one vector. `model/training/text_stage.py`
+trains it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _READABLE = ("Lu", "Ll", "Lt", "Lm", "Lo", "So")  # Unicode's letters and its sy
 
 
 class NameTokenizer(Protocol):
-    """What a `Pipeline` needs of a tokenizer; `Tokenizer` says what each returns."""
+    """The interface of a `Pipeline`'s tokenizer; see `Tokenizer` for what each method returns."""
 
     def encode(self, text: str) -> list[int]: ...
     def truncated(self, text: str) -> bool: ...
@@ -31,14 +31,14 @@ class NameTokenizer(Protocol):
 
 
 class NameEncoder(nn.Module):
-    """What a `Pipeline` needs of a text encoder: ids (B, T) int64, padded with 0 on the right -> embeddings (B, E)
+    """The interface of a `Pipeline`'s text encoder: ids (B, T) int64, padded with 0 on the right -> embeddings (B, E)
     float32 of norm sqrt(E)."""
 
     embedding_dim: int
 
 
 class Tokenizer:
-    """Cuts names into the pieces of a sentencepiece model, whose id 0 is the padding."""
+    """Splits names into the pieces of a sentencepiece model, where id 0 is padding."""
 
     def __init__(self, processor: sentencepiece.SentencePieceProcessor) -> None:
         self._processor = processor
@@ -48,7 +48,7 @@ class Tokenizer:
         """Reads a sentencepiece `.model` file.
 
         Raises:
-            ValueError: the file is missing, damaged, or its padding is not id 0.
+            ValueError: the file is missing or damaged, or its padding is not id 0.
         """
         try:
             processor = sentencepiece.SentencePieceProcessor(model_proto=Path(path).read_bytes())
@@ -65,34 +65,35 @@ class Tokenizer:
         return int(self._processor.get_piece_size())
 
     def encode(self, text: str) -> list[int]:
-        """The ids of a name, at most MAX_TOKENS of them, without padding; an empty name has none."""
+        """The ids of a name, at most MAX_TOKENS, without padding; none for an empty name."""
         ids: list[int] = self._processor.encode(text)
         return ids[:MAX_TOKENS]
 
     def sample(self, text: str, alpha: float = 0.2) -> list[int]:
-        """Like `encode`, with a segmentation drawn at random (subword regularisation, Kudo 2018), for training.
+        """Like `encode`, with a randomly sampled segmentation (subword regularization, Kudo 2018), for training.
 
-        `alpha` is the inverse temperature: 0 draws evenly, a large one always draws the likeliest segmentation.
+        `alpha` is the inverse temperature: 0 samples uniformly, a large value always gives the likeliest segmentation.
         """
         ids: list[int] = self._processor.encode(text, enable_sampling=True, alpha=alpha, nbest_size=-1)
         return ids[:MAX_TOKENS]
 
     @staticmethod
     def seed_samples(seed: int) -> None:
-        """What a thread samples follows from this seed, if it has sampled nothing before: its generator stays."""
+        """Seeds `sample`. Only affects threads that have not sampled yet, since each keeps its generator."""
         sentencepiece.set_random_generator_seed(seed)
 
     def pieces(self, text: str) -> list[str]:
-        """The pieces that `encode` gives ids of, as text; "▁" stands for a space."""
+        """The pieces behind the ids of `encode`, as text; "▁" stands for a space."""
         pieces: list[str] = self._processor.encode(text, out_type=str)
         return pieces[:MAX_TOKENS]
 
     def truncated(self, text: str) -> bool:
-        """Whether the name has more than MAX_TOKENS pieces, so that its end is not seen."""
+        """Returns whether the name has more than MAX_TOKENS pieces, so that its end is ignored."""
         return len(self._processor.encode(text)) > MAX_TOKENS
 
     def unknown(self, text: str) -> list[str]:
-        """The letters and symbols of a name, each once, that have no piece and are read as bytes: Korean, emoji."""
+        """The distinct letters and symbols of a name that have no piece and are read as bytes, such as Korean or
+        emoji."""
         if not any(map(self._processor.is_byte, self._processor.encode(text))):
             return []
         seen = (c for c in dict.fromkeys(text) if unicodedata.category(c) in _READABLE)
@@ -100,7 +101,7 @@ class Tokenizer:
 
 
 def pad(ids: Sequence[Sequence[int]]) -> Tensor:
-    """Sequences of ids as one (B, T) int64 tensor, filled up with 0 on the right; T is at least 1."""
+    """Sequences of ids as one (B, T) int64 tensor, padded with 0 on the right; T is at least 1."""
     length = max([1, *map(len, ids)])
     return torch.tensor([[*row, *[PAD] * (length - len(row))] for row in ids], dtype=torch.int64).view(-1, length)
 
@@ -108,9 +109,9 @@ def pad(ids: Sequence[Sequence[int]]) -> Tensor:
 class TextEncoder(NameEncoder):
     """A name's ids → its embedding.
 
-    Embeddings of pieces, narrower than the network (as in ALBERT, Lan et al. 2020: most parameters would stand
-    in that table otherwise), learned positions, `layers` pre-norm transformer blocks, attention pooling.
-    A learned token stands before the name, so that an empty name has an embedding too.
+    Consists of piece embeddings narrower than the network (as in ALBERT, Lan et al. 2020; otherwise most parameters
+    would be in that table), learned positions, `layers` pre-norm transformer blocks and attention pooling. A learned
+    token is prepended, so that an empty name has an embedding too.
 
     Args:
         vocabulary: number of ids.
@@ -118,7 +119,7 @@ class TextEncoder(NameEncoder):
         piece_width: channels of the table of pieces.
         layers, heads, hidden: blocks, attention heads, and channels of a block's inner layer.
         embedding_dim: E.
-        dropout: after the table, in attention and in the inner layers; in training only.
+        dropout: after the table, in attention and in the inner layers; during training only.
     """
 
     def __init__(
@@ -182,7 +183,7 @@ class TextEncoder(NameEncoder):
 
 
 class TransformerBlock(nn.Module):
-    """Pre-norm self-attention and a GELU layer, each added to what goes by (Xiong et al. 2020)."""
+    """Pre-norm self-attention and a GELU layer, each with a residual connection (Xiong et al. 2020)."""
 
     def __init__(self, width: int, heads: int, hidden: int, dropout: float) -> None:
         super().__init__()
@@ -196,7 +197,7 @@ class TransformerBlock(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, seen: Tensor) -> Tensor:
-        """x (B, T, width), seen (B, T) bool, False where there is padding → (B, T, width)."""
+        """x (B, T, width), seen (B, T) bool, False at padding → (B, T, width)."""
         q, k, v = self.qkv(self.norm1(x)).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         # Written out: on a CPU, the fused attention's backward pass takes several times as long for short names.
         scores = (q @ k.transpose(2, 3)).float() * q.shape[3] ** -0.5
@@ -209,7 +210,7 @@ class TransformerBlock(nn.Module):
 
 @torch.no_grad()  # and not inference mode: the generators are trained with these
 def embed(encoder: NameEncoder, tokenizer: NameTokenizer, names: Sequence[str], batch: int = 256) -> Tensor:
-    """(N, E) float32 embeddings of the names, on the CPU; the encoder is used in the mode it is in."""
+    """Embeds names: (N, E) float32, on the CPU. The encoder's train or eval mode is left as it is."""
     device = next(encoder.parameters()).device
     ids = [tokenizer.encode(name) for name in names]
     order = sorted(range(len(ids)), key=lambda i: len(ids[i]))  # so that little is padding

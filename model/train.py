@@ -4,17 +4,17 @@
     python -m model.train --stage 1 --data ../shared/dishes --from runs/text --out runs/stage1 --kimg 800
     python -m model.train --stage 2 --data ../shared/dishes --from runs/stage1/checkpoint --out runs/stage2 --kimg 150
 
-Go on after a stop, and go on from a shipped checkpoint:
+Resume after a stop, or continue from the shipped checkpoint:
 
     python -m model.train --stage 1 --data ../shared/dishes --out runs/stage1 --kimg 1600 --resume
     python -m model.train --stage 1 --data ../shared/dishes --from checkpoints --out runs/more --minutes 60
 
-Two processes of one thread each on two cores, which is twice one process of two threads:
+Two single-threaded processes on two cores, which is twice as fast as one process with two threads:
 
     OMP_NUM_THREADS=1 torchrun --nproc-per-node 2 -m model.train --stage 1 …
 
-A run folder holds `log.csv`, `samples/`, `state.pt` (what --resume reads) and `checkpoint/`, a checkpoint folder that
-`python -m model.generate --checkpoint` understands once both stages are in it.
+A run folder contains `log.csv`, `samples/`, `state.pt` (for --resume) and `checkpoint/`, a checkpoint folder that
+`python -m model.generate --checkpoint` can use once both stages are in it.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def main(context: click.Context, /, **options: Any) -> None:
 
 
 def train_stage(options: Mapping[str, Any], stated: Mapping[str, Any], config: LoopConfig) -> None:
-    """Trains stage 1 or 2, see `model.training.gan_loop`. `stated`: options that are not only defaults."""
+    """Trains stage 1 or 2, see `model.training.gan_loop`. `stated`: options that were given explicitly."""
     out, begun = options["out"], None
     check_run(out, out / "state.pt", options["resume"])
     given = {name: value for name, value in options.items() if name not in OF_THIS_CALL}
@@ -111,7 +111,7 @@ def train_stage(options: Mapping[str, Any], stated: Mapping[str, Any], config: L
 
 
 def train_text(options: Mapping[str, Any], stated: Mapping[str, Any], config: TextConfig) -> None:
-    """Trains the text stage, see `model.training.text_stage`, as `train_stage` does the others."""
+    """Trains the text stage, see `model.training.text_stage`. Arguments are as in `train_stage`."""
     data, out, resume = (options[name] for name in ("data", "out", "resume"))
     state_file = out / text_stage.STATE
     check_run(out, state_file, resume)
@@ -136,7 +136,7 @@ def train_text(options: Mapping[str, Any], stated: Mapping[str, Any], config: Te
 
 
 def read_begun(out: Path, stated: Mapping[str, Any], experiment: str | None) -> Options:
-    """The record of the run that goes on, with what may be another this time. Raises ValueError where it may not."""
+    """Reads the record of the run to resume, updated with the options that may change. Raises ValueError for others."""
     begun = read_options(out).resumed(stated, CHANGEABLE, out)
     if (was := begun.given.get("experiment")) != experiment:
         raise ValueError(f"the run in {out} was begun as experiment {was or 'none'}, and goes on only as it was")

@@ -1,4 +1,4 @@
-"""WebP files: a picture in an eighth of its PNG's bytes, lossy, that says which name, seed and model it came from."""
+"""Lossy WebP files, an eighth of a PNG's size, with metadata about the name, seed and model that they came from."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ def encode(image: np.ndarray, metadata: Mapping[str, str]) -> bytes:
 
 
 def animate(frames: Sequence[np.ndarray], milliseconds: Sequence[int], metadata: Mapping[str, str]) -> bytes:
-    """Frames (H, W, 3) uint8 RGB, each shown for so long, over and over -> a WebP file with `metadata` as XMP."""
+    """Frames (H, W, 3) uint8 RGB and their durations -> a looping WebP file with `metadata` as XMP."""
     first, *others = (Image.fromarray(frame) for frame in frames)
     file = io.BytesIO()
     first.save(

@@ -1,9 +1,9 @@
-"""The words that dish names are made of, and names made of them, in English and Japanese at once.
+"""The vocabulary of dish names, and names composed from it, in English and Japanese at once.
 
-`words.tsv` holds one word a line; `Word` says what its columns mean. A composed name is one dish in two
-languages: modifier × cuisine × sauce × method × ingredient × form, each language in its own order. `before`
-and `after` in the table hold the Japanese that fits into a name, which is not always the dictionary's first
-(grilled: 焼き茄子, but 茄子の網焼き); a word without them is never composed from ("dough", "gluten free").
+`words.tsv` has one word per line; `Word` explains its columns. A composed name is one dish in two languages: modifier ×
+cuisine × sauce × method × ingredient × form, each language in its own order. The columns `before` and `after` have the
+Japanese that fits into a name, which is not always the first in a dictionary (grilled: 焼き茄子, but 茄子の網焼き).
+Words without them are never used in composed names ("dough", "gluten free").
 """
 
 import csv
@@ -50,13 +50,13 @@ class Word:
 
     @property
     def title(self) -> dict[Language, str]:
-        """The word by itself, in every language. Only for words with `before`."""
+        """The word on its own, in every language. Only for words with `before`."""
         return by_language(self.en, self.before[0])
 
 
 @functools.cache
 def vocabulary() -> tuple[Word, ...]:
-    """Every word of words.tsv, in its order."""
+    """Every word of words.tsv, in file order."""
     text = resources.files(__package__).joinpath("words.tsv").read_text("utf-8")
     rows = csv.DictReader(text.splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE)
     return tuple(
@@ -75,7 +75,7 @@ def vocabulary() -> tuple[Word, ...]:
 
 @functools.cache
 def words(role: str | None = None, colour: str | None = None) -> tuple[Word, ...]:
-    """The words of a role and a colour; None is any, and `colour=""` those without a colour of their own."""
+    """The words of a role and a colour. None matches any; `colour=""` matches those without a colour of their own."""
     return tuple(
         word
         for word in vocabulary()
@@ -84,9 +84,9 @@ def words(role: str | None = None, colour: str | None = None) -> tuple[Word, ...
 
 
 def compose(rng: random.Random) -> dict[Language, str]:
-    """Makes up a dish: its name in every language ("spicy salmon parfait", "ピリ辛サーモンパフェ").
+    """Makes up a dish, and returns its name in every language ("spicy salmon parfait", "ピリ辛サーモンパフェ").
 
-    The same state of `rng` gives the same dish. Millions of names can come out, none longer than `LONGEST`.
+    The same state of `rng` gives the same dish. There are millions of possible names, none longer than `LONGEST`.
     """
     while True:
         draft = rng.choices(_GRAMMARS, _WEIGHTS)[0](rng)
@@ -114,7 +114,7 @@ class _Draft:
     parts: tuple[str, ...]  # the Japanese pieces that were joined
 
     def clashes(self) -> bool:
-        """Whether the name says one thing twice, contradicts itself or stammers."""
+        """Returns whether the name says one thing twice, contradicts itself or stammers."""
         if "とと" in self.japanese or "のの" in self.japanese:
             return True
         tokens = [token for token in self.english.split() if token not in ("and", "with", "style")]
@@ -129,7 +129,7 @@ class _Draft:
 
 
 def _overlap(a: str, b: str) -> bool:
-    """Whether two Japanese pieces share a kanji or two letters in a row (焼き, 焼売; とろ, とろとろ)."""
+    """Returns whether two Japanese pieces share a kanji or two letters in a row (焼き, 焼売; とろ, とろとろ)."""
     if any("\u4e00" <= character <= "\u9fff" and character in b for character in a):
         return True
     return any(a[i : i + 2] in b for i in range(len(a) - 1))
@@ -281,7 +281,7 @@ def _pick(rng: random.Random, role: str, after: bool = False) -> Word:
 
 
 def _solid(rng: random.Random) -> Word:
-    """An ingredient that can be cooked by itself: squid, not vanilla."""
+    """Draws an ingredient that can be cooked by itself: squid, not vanilla."""
     return rng.choice(_solids())
 
 
@@ -290,12 +290,12 @@ def _modifier(rng: random.Random) -> Word:
 
 
 def _say(rng: random.Random, variants: Sequence[str]) -> str:
-    """One of the variants, the commonest most often: visitors write all of them."""
+    """Draws one of the variants, the commonest most often, since visitors write all of them."""
     return variants[0] if rng.random() < 0.6 else rng.choice(variants)
 
 
 def joined(ingredient: str, form: str) -> str:
-    """Both joined; with の where two words in hiragana would run into one (さばのおにぎり)."""
+    """Joins both, with の if two words in hiragana would otherwise run together (さばのおにぎり)."""
     return ingredient + ("の" if _hiragana(ingredient[-2:] + form[:2]) else "") + form
 
 
