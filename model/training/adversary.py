@@ -1,4 +1,4 @@
-"""The adversaries of both stages: discriminators with their loss and their optimiser."""
+"""The adversaries of both stages: discriminators with their loss and optimizer."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from model.training.stage import adam, optimizer_step, ramp, to_device
 
 @dataclass(frozen=True)
 class DiscriminatorConfig:
-    """What the adversary is told to do; the experiments take these away one at a time.
+    """Settings of the adversary; the ablations switch them off one at a time.
 
     loss: "hinge" or "bce".
-    mismatched: share of photographs under another dish's name among what the conditional logit has to refuse; 0 for
+    mismatched: share of photographs paired with another dish's name among the negatives of the conditional logit; 0 for
         fakes only.
-    ramp: kimg at which the conditional logit begins to count, and at which it counts in full.
-    frozen: heads that do not learn, those over the finest taps first, as when few photographs are all there is to
-        learn from (FreezeD, Mo et al. 2020).
+    ramp: kimg at which the weight of the conditional logit begins to rise, and at which it is full.
+    frozen: number of heads that are frozen, from the finest tap on, for training on few photographs (FreezeD, Mo et al.
+        2020).
     """
 
     loss: str = "hinge"
@@ -34,7 +34,7 @@ class DiscriminatorConfig:
 
 
 class Adversary:
-    """Discriminator heads with their loss and their optimiser."""
+    """Discriminator heads with their loss and optimizer."""
 
     def __init__(self, heads: Heads, discriminator: DiscriminatorConfig, device: torch.device) -> None:
         self.heads = to_device(heads, device)
@@ -46,10 +46,11 @@ class Adversary:
     def update(
         self, real_taps: Sequence[Tensor], fake_taps: Sequence[Tensor], names: Tensor, texts: Tensor, kimg: float
     ) -> dict[str, Tensor]:
-        """One step of the heads: photographs against fakes, and under their own names against other names.
+        """Takes one step of the heads: photographs against fakes, and matching against mismatched names.
 
         Args:
-            real_taps, fake_taps: the backbone's maps of the photographs and of the fakes; no gradient leaves here.
+            real_taps, fake_taps: the backbone's maps of the photographs and of the fakes; no gradient flows back into
+                them.
             names, texts: (B, E), embeddings of the photographs' names and of the fakes'.
         """
         heads, loss, share = self.heads, self.loss, self.discriminator.mismatched
@@ -75,22 +76,22 @@ class Adversary:
         }  # fmt: skip
 
     def generator_loss(self, fake_taps: Sequence[Tensor], texts: Tensor, kimg: float) -> Tensor:
-        """The generator's loss; gradients flow to the fakes and not into the heads."""
+        """The generator's loss. Gradients flow to the fakes, but not into the heads."""
         maps = self.heads(fake_taps)
         realness = self.loss.generator(self.heads.realness(maps))
         return realness + ramp(kimg, self.discriminator.ramp) * self.loss.generator(self.heads.match(maps, texts))
 
 
 class PixelAdversary:
-    """A discriminator over pixels with its loss and its optimiser.
+    """A discriminator over pixels with its loss and optimizer.
 
-    Its slope is kept small by a penalty on how far its logits move under a little noise, an estimate of R1 and R2
-    (Mescheder et al. 2018) without second derivatives (Lin et al. 2025, APT), so that a step remains a plain graph.
+    Its slope is kept small by a penalty on how far a little noise moves its logits. This approximates R1 and R2
+    (Mescheder et al. 2018) without second derivatives (Lin et al. 2025, APT), so a step remains a plain graph.
 
-    It takes `STEPS` steps to one of the generator's. Taking one, it was fooled at all times (photographs outscored the
-    generator's pictures in 53 of 100 pairs): the generator, which other losses move too, gave up what had been learnt
-    about it before it could be told. All steps but the first are on pictures of the last batches, so that what it has
-    given up does not pay again (Shrivastava et al. 2017, section 2.3).
+    It takes `STEPS` steps for each one of the generator. With a single step it was always fooled (photographs outscored
+    the generator's pictures in 53 of 100 pairs): the generator, which other losses move too, moved away from whatever
+    had been learnt about it before that could be used against it. All steps but the first are on pictures from recent
+    batches, so that returning to old faults does not pay off (Shrivastava et al. 2017, section 2.3).
     """
 
     NOISE = 0.1  # deviation, of pictures in [-1, 1]
@@ -109,7 +110,8 @@ class PixelAdversary:
         self.full = False  # whether as many pictures are kept as ever will be
 
     def update(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
-        """Steps on photographs and fakes, (B, 3, H, W) each, and on those of earlier calls; no gradient leaves here."""
+        """Takes its steps on photographs and fakes, (B, 3, H, W) each, and on those of earlier calls; no gradient flows
+        back into them."""
         self.discriminator.requires_grad_(True)
         real, fake = real.detach(), fake.detach()
         stats = self._step(real, fake)
@@ -121,7 +123,7 @@ class PixelAdversary:
         return stats
 
     def _remember(self, pairs: Tensor) -> Tensor:
-        """Puts pairs of pictures at the head of the history; the history."""
+        """Prepends pairs of pictures to the history, and returns it."""
         with torch.autocast(pairs.device.type, enabled=False):  # which knows no float16 on a CPU
             history = pairs.half() if self.history is None else torch.cat([pairs.half(), self.history])
         history = history[: self.HISTORY * len(pairs)]
@@ -142,11 +144,11 @@ class PixelAdversary:
         return {"pixel_d_loss": total, "pixel_real": real_logits.mean(), "pixel_fake": fake_logits.mean()}
 
     def generator_loss(self, fake: Tensor) -> Tensor:
-        """The generator's loss; gradients flow to the fakes and not into the discriminator."""
+        """The generator's loss. Gradients flow to the fakes, but not into the discriminator."""
         return self.loss.generator(self.discriminator(fake))
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run goes on with."""
+        """The state that a resumed run continues with."""
         return {"optimizer": self.optimizer.state_dict(), "history": self.history}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

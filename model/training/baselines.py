@@ -1,8 +1,8 @@
-"""The original recipes, kept to be measured against: stage 1 of StackGAN v1 (Zhang et al. 2017) and DCGAN
-(Radford et al. 2016), both against a convolutional discriminator that learns from nothing.
+"""The original recipes, kept as baselines: stage 1 of StackGAN v1 (Zhang et al. 2017) and DCGAN (Radford et al. 2016),
+both with a convolutional discriminator trained from scratch.
 
-Layers, losses and learning rates are the papers'; widths are narrower by `WIDTH`, so that a step costs about as much
-as one of ours on the same machine.
+Layers, losses and learning rates are those of the papers; widths are scaled by `WIDTH`, so that a step costs about as
+much as one of ours on the same machine.
 """
 
 from __future__ import annotations
@@ -40,17 +40,18 @@ class BaselineConfig:
 
 
 class SampledGenerator(SketchGenerator):
-    """A first stage that a baseline can train."""
+    """The interface of a first stage that a baseline can train."""
 
     def sample(self, embedding: Tensor, latent: Tensor) -> tuple[Tensor, Tensor]:
-        """The pictures, and the KL term of the conditioning augmentation, as a mean over dimensions."""
+        """Samples pictures; returns them with the KL term of the conditioning augmentation, averaged over
+        dimensions."""
         raise NotImplementedError
 
 
 class BaselineGenerator(SampledGenerator):
-    """Latent, and under `conditional` a name -> (B, 3, 64, 64) in [-1, 1].
+    """Latent, and if `conditional` a name -> (B, 3, 64, 64) in [-1, 1].
 
-    The name enters once, at the bottom, through conditioning augmentation with the original's ReLU.
+    The name is fed in once, at the bottom, through conditioning augmentation with the original's ReLU.
     """
 
     def __init__(
@@ -88,7 +89,7 @@ class BaselineGenerator(SampledGenerator):
 
 
 class BaselineDiscriminator(nn.Module):
-    """(B, 3, 64, 64) and, under `conditional`, names (B, E) -> logits (B,)."""
+    """(B, 3, 64, 64) and, if `conditional`, names (B, E) -> logits (B,)."""
 
     def __init__(self, *, embedding_dim: int = 256, condition_dim: int = 128, conditional: bool = True) -> None:
         super().__init__()
@@ -159,7 +160,8 @@ class Baseline:
         return {self.name: self.average, "baseline-discriminator": self.discriminator}
 
     def step(self, photos: Tensor, names: Tensor, imagined: Tensor, kimg: float) -> dict[str, Tensor]:
-        """As both papers: every fake has a photograph's name, and a photograph's other half is a mismatch."""
+        """Takes a step as in both papers: every fake has a photograph's name, and photographs also appear with a
+        mismatched one."""
         loss, discriminator = self.loss, self.discriminator.requires_grad_(True)
         augmentation = Augmentation.draw(len(photos), self.device, self.config.augment)
 

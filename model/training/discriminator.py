@@ -1,7 +1,6 @@
-"""The discriminators: small heads over a frozen network's features (Sauer et al. 2021), and a plain one over pixels.
+"""The discriminators: small heads over frozen features (Sauer et al. 2021), and a plain one over pixels.
 
-The backbone is a `Backbone` and is shared by whoever needs it; what is trained and shipped are the heads and the pixel
-discriminator.
+The `Backbone` is shared with other modules; only the heads and the pixel discriminator are trained and shipped.
 """
 
 from __future__ import annotations
@@ -19,13 +18,13 @@ from model.features.backbone import TRAINING
 
 
 class Heads(nn.Module):
-    """One head a tap, each with an unconditional logit and a projection logit (Miyato & Koyama 2018).
+    """One head per tap, each with an unconditional logit and a projection logit (Miyato & Koyama 2018).
 
-    Before the heads the channels of every tap are mixed by a fixed random matrix (the paper's CCM), so that no head
-    can settle on the few channels that happen to separate best.
+    The channels of every tap are first mixed by a fixed random matrix (the paper's CCM), so that no head can rely on
+    the few channels that happen to separate best.
 
     Args:
-        channels: of the backbone's taps, the finest first.
+        channels: of the backbone's taps, finest first.
         embedding_dim: E, width of the text encoder's embedding.
         width: channels of every head.
     """
@@ -43,7 +42,7 @@ class Heads(nn.Module):
         )
 
     def forward(self, taps: Sequence[Tensor]) -> list[Tensor]:
-        """What the heads make of the taps: a list of (B, width, 3, 3). Scored by `realness` and `match`."""
+        """The heads' maps of the taps: a list of (B, width, 3, 3), for `realness` and `match` to score."""
         return [head(tap) for head, tap in self._each(taps)]
 
     def realness(self, maps: Sequence[Tensor]) -> Tensor:
@@ -88,15 +87,16 @@ class _Head(nn.Module):
         return y
 
     def score(self, maps: Tensor, embedding: Tensor) -> Tensor:
-        """Inner product of the name's projection with every position, (B, h, w)."""
+        """The inner product of the name's projection with every position, (B, h, w)."""
         return torch.einsum("bchw,bc->bhw", self.conditional(maps), self.project(embedding))
 
 
 class PixelDiscriminator(nn.Module):
-    """A convolutional discriminator over pixels, after DCGAN's (Radford et al. 2016), without normalisation.
+    """A convolutional discriminator over pixels, like DCGAN's (Radford et al. 2016) but without normalization.
 
-    A frozen network does not see all that an eye sees: a generator that has only its features to please oversharpens
-    edges and weaves fine patterns. This one learns to see what tells fakes from photographs. It does not know the name.
+    A frozen network does not see everything that an eye sees: a generator trained only against its features
+    oversharpens edges and adds fine woven patterns. This one learns what distinguishes fakes from photographs. It is
+    unconditional.
 
     Args:
         width: channels after the first of four halvings.

@@ -1,7 +1,7 @@
-"""Data-parallel training under `torchrun`: every process holds the whole model and its own share of the batch.
+"""Data-parallel training under `torchrun`: every process has the whole model and its own share of the batch.
 
-Gradients are averaged by hand, as in StyleGAN2-ADA's and EDM's trainers: a GAN's step runs forward and backward several
-times over parts of several modules, which DistributedDataParallel has no simple place for.
+Gradients are averaged by hand, as in StyleGAN2-ADA's and EDM's trainers: a GAN step runs several forward and backward
+passes over parts of several modules, which does not fit DistributedDataParallel well.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 
 def start(device: torch.device) -> tuple[torch.device, int, int]:
-    """Joins the other processes when `torchrun` started this one: (its device, its rank, number of processes).
+    """Joins the other processes if `torchrun` started this one; returns its device, its rank and the number of
+    processes.
 
-    On GPUs each process takes one of its own. Raises ValueError where there are fewer of them than processes.
+    Each process uses its own GPU. Raises ValueError if there are fewer GPUs than processes.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return device, 0, 1
@@ -32,13 +33,13 @@ def start(device: torch.device) -> tuple[torch.device, int, int]:
 
 
 def finish() -> None:
-    """Leaves the other processes."""
+    """Leaves the process group."""
     if dist.is_initialized():
         dist.destroy_process_group()
 
 
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Replaces every gradient by its mean over the processes; a parameter without one counts as zero."""
+    """Replaces every gradient by its mean over the processes; missing gradients count as zero."""
     if not dist.is_initialized():
         return
     gradients = []
@@ -61,7 +62,7 @@ def broadcast(module: nn.Module) -> None:
 
 
 def agree(stop: bool) -> bool:
-    """True on every process as soon as it is true on one: they must leave the loop at the same step."""
+    """True on every process as soon as it is true on one, since all must leave the loop at the same step."""
     if not dist.is_initialized():
         return stop
     flag = torch.tensor([float(stop)])
@@ -72,12 +73,12 @@ def agree(stop: bool) -> bool:
 
 
 def count() -> int:
-    """How many processes there are."""
+    """The number of processes."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def norm(gradient: Tensor) -> Tensor:
-    """The norm of the gradient of a mean over all processes' shares of a batch, given that of this one's own share."""
+    """The norm of a batch's mean gradient over all processes, given the gradient of this process's share."""
     if not dist.is_initialized():
         return gradient.norm()
     squares = gradient.norm().square()

@@ -1,4 +1,4 @@
-"""The loop of both GAN stages."""
+"""The training loop of both GAN stages."""
 
 from __future__ import annotations
 
@@ -50,16 +50,16 @@ SMALLEST = 4  # photographs a process and step: half of them are for dishes that
 
 @dataclass(frozen=True)
 class LoopConfig:
-    """How a run is watched, which decides nothing about what is learned; and what it is made of, which benchmarks and
-    tests may exchange.
+    """Monitoring of a run, which does not affect what is learned; and its components, which benchmarks and tests may
+    replace.
 
     tick: kimg between rows of log.csv.
-    patience: ticks that the spread may stay under the stage's mark.
-    grace: kimg, before which a narrow spread is no collapse.
-    samples: names on the grids.
-    latents: of each name on a grid.
-    composed: names of dishes that do not exist held ready, as many in each language.
-    experiment: what is not as `model.train` makes it, by name. It is recorded, and a run goes on as the same.
+    patience: number of ticks that the spread may stay under the stage's threshold.
+    grace: kimg before which a narrow spread does not count as collapse.
+    samples: number of names on the sample grids.
+    latents: number of latents per name on a grid.
+    composed: number of composed names held ready, equally many in each language.
+    experiment: name of what differs from `model.train`. It is recorded, and a run can only be resumed as the same one.
     build: makes the stage of a preset.
     name_sampler: draws the names.
     """
@@ -77,14 +77,14 @@ class LoopConfig:
 
 @dataclass
 class GanState(TrainingState):
-    """kimg, hours: behind the weights that the run began with."""
+    """kimg, hours: training behind the weights that the run started from."""
 
     kimg: float = 0.0
     hours: float = 0.0
 
     @property
     def position(self) -> float:
-        """kimg behind the weights."""
+        """The kimg behind the weights."""
         return self.kimg + self.shown / 1000
 
 
@@ -92,9 +92,9 @@ class GanTraining:
     """Stage 1 or 2, or a baseline, as the loop sees it. See `model.training.loop.Training`.
 
     Args:
-        draw: a batch: photographs, embeddings of their names, and embeddings of dishes that do not exist.
-        batch: photographs a step, over all processes.
-        kimg, minutes: of the run, whichever comes first.
+        draw: returns a batch: photographs, embeddings of their names, and embeddings of dishes that do not exist.
+        batch: photographs per step, over all processes.
+        kimg, minutes: length of the run, whichever comes first.
         every: seconds between saves.
     """
 
@@ -177,7 +177,7 @@ class GanTraining:
 
 
 def progress(state: TrainingState, kimg: float | None, minutes: float | None) -> float:
-    """The share of a run that is done: of its kimg or of its minutes, whichever is more."""
+    """The share of a run that is done: of its kimg or its minutes, whichever is larger."""
     return max(state.shown / 1000 / kimg if kimg else 0.0, state.seconds / 60 / minutes if minutes else 0.0)
 
 
@@ -203,16 +203,16 @@ def train(
 
     Args:
         data, out, source: photographs, run folder, and checkpoint folder that training starts from.
-        preset: resolved.
+        preset: the resolved preset.
         kimg, minutes: when to stop, whichever comes first.
         every: minutes between saves.
-        crops: tables of crops; where there are any, only what they list is trained on, cut by them.
+        crops: tables of crops. If given, only the photographs that they list are used, cropped accordingly.
         given: the command's options, for the run's record.
-        begun: the record of the run that goes on, see `Options.resumed`; None begins one.
+        begun: the record of the run to resume, see `Options.resumed`; None starts a new run.
         dry_run: print what would be done and write nothing.
-        config: how the run is watched.
+        config: monitoring and components.
 
-    Raises TrainingStopped, DataError, CheckpointError, and ValueError for arguments that do not go together.
+    Raises TrainingStopped, DataError, CheckpointError, and ValueError for incompatible arguments.
     """
     config = config or LoopConfig()
     state_file, target = out / STATE, out / CHECKPOINT
@@ -284,7 +284,7 @@ def train(
 def print_plan(
     stage: Stage, photos: Photos, data: Path, source: Path, kimg: float, stop_kimg: float | None, minutes: float | None
 ) -> None:
-    """What --dry-run says, below the line that every run begins with."""
+    """Prints the report of --dry-run, after the line that every run starts with."""
     translated = (f"{len(rows_in(photos, language)):,} photographs with a {LANGUAGES[language].name} one"
                   for language in OTHERS)  # fmt: skip
     print(f"data: {len(set(photos.names)):,} different names, {', '.join(translated)}, in {data}")
@@ -297,7 +297,7 @@ def print_plan(
 
 
 class PhotoBatches:
-    """Photographs as tensors: all of them on a GPU, which has the room; read from the cache where there is none."""
+    """Photographs as tensors: all in GPU memory if there is a GPU, otherwise read from the cache."""
 
     def __init__(self, photos: Photos, device: torch.device) -> None:
         self.device = device
@@ -311,11 +311,11 @@ class PhotoBatches:
 
 
 def finite(stage: Stage) -> bool:
-    """Whether every weight is a number."""
+    """Returns whether every weight is a number."""
     modules = stage.modules().values()
     return all(bool(t.isfinite().all()) for module in modules for t in module.state_dict().values())
 
 
 def reseed(seed: int, shown: int, rank: int) -> None:
-    """Draws depend on the seed, on how far training is and on the process, and on nothing else."""
+    """Reseeds torch from the seed, the training progress and the rank only."""
     torch.manual_seed(seed + 1_000_003 * rank + 7 * shown)

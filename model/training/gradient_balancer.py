@@ -1,4 +1,4 @@
-"""Balancing losses by their gradients with respect to the pictures."""
+"""Balances losses by their gradients with respect to the pictures."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from model.training import distributed
 
 
 class GradientBalancer:
-    """Mixes losses by what each pulls at the pictures, not by its value (EnCodec section 3.4, Defossez et al. 2022).
+    """Weights losses by their gradients at the pictures, not by their values (EnCodec section 3.4, Defossez et al.
+    2022).
 
-    Every loss's gradient with respect to the pictures is brought to unit size by a moving average of its norm, and
-    then weighted. So a weight is a share of the say, whatever the adversary's temper: unbalanced, the adversary's
-    gradient was seen to outweigh the reconstruction's until nothing was reconstructed.
+    Each loss's gradient with respect to the pictures is normalized by a moving average of its norm, and then weighted.
+    A weight is thus a share of the total gradient, however large the adversarial loss is: without balancing, the
+    adversary's gradient outweighed the reconstruction's until nothing was reconstructed.
 
-    Telling the losses' pulls apart takes a backward pass for each, so it is done in every eighth step, and in the
-    first ones of a loss; in between, one pass carries them all.
+    Measuring the gradients separately takes one backward pass per loss, so it is done only in every eighth step, and in
+    the first steps of a loss. Other steps use a single pass for all.
     """
 
     EVERY = 8  # steps
@@ -33,19 +34,19 @@ class GradientBalancer:
 
     @property
     def settled(self) -> bool:
-        """Whether every loss has been measured as often as it is in its first steps."""
+        """True if every loss has been through its first steps, in which it is measured every time."""
         return bool(self.norms) and all(count >= self.FIRST for _, count in self.norms.values())
 
     def measures(self, losses: Iterable[str] = ()) -> bool:
-        """Whether the next step, of these losses, tells their pulls apart."""
+        """Returns whether the next step, with these losses, measures their gradients separately."""
         return not self.settled or not self.norms.keys() >= set(losses) or self.steps % self.EVERY == 0
 
     def gradient(self, losses: dict[str, tuple[float, Tensor]], images: Tensor) -> Tensor:
-        """The gradient (B, 3, H, W) that `images` should be pulled back with.
+        """The balanced gradient (B, 3, H, W) to backpropagate from `images`.
 
         Args:
             losses: weight and value of each, by name. A weight of 0 leaves one out.
-            images: the pictures that all of them were computed from.
+            images: the pictures that all losses were computed from.
         """
         active = {name: (weight, loss) for name, (weight, loss) in losses.items() if weight}
         if self.measures(active):
@@ -61,7 +62,7 @@ class GradientBalancer:
         return total
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run goes on with."""
+        """The state that a resumed run continues with."""
         norms = {name: (mean.clone(), count) for name, (mean, count) in self.norms.items()}
         return {"steps": self.steps, "pulls": norms}
 

@@ -1,4 +1,4 @@
-"""The loop of every training: step, log, save, stop. What is trained, and when, is a `Training`'s."""
+"""The loop of every training: step, log, save, stop. A `Training` defines what is trained, and when each happens."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from model.training.signals import stop_on_signal
 
 
 class TrainingStopped(RuntimeError):
-    """The run cannot go on: its numbers are not finite, or its pictures have collapsed into one."""
+    """The run cannot continue: values are not finite, or the pictures have collapsed into one."""
 
 
 @dataclass
 class TrainingState:
-    """How far a run is: what its state file holds besides weights and optimisers.
+    """The progress of a run: what its state file contains besides weights and optimizers.
 
-    shown: photographs, or steps of the text stage.
-    seconds: of this run, earlier parts included.
+    shown: photographs shown, or steps of the text stage.
+    seconds: duration of this run, including earlier parts.
     """
 
     shown: int = 0
@@ -33,36 +33,36 @@ class TrainingState:
 
 
 class Training(Protocol):
-    """What differs between the loops."""
+    """The interface of everything that differs between trainings."""
 
     @property
     def state(self) -> TrainingState: ...
 
     @property
     def batch(self) -> int:
-        """By how much `state.shown` grows in a step, over all processes."""
+        """The increase of `state.shown` per step, over all processes."""
 
     def position(self) -> float:
         """The first column of the log."""
 
     def progress(self) -> float:
-        """The share of the run that is done; it ends at 1."""
+        """The share of the run that is done; it stops at 1."""
 
     def step(self) -> dict[str, Tensor]:
-        """Draws a batch and makes one step; scalars for the log, always the same ones."""
+        """Draws a batch and takes one step; returns scalars for the log, always with the same keys."""
 
     def ticks(self) -> bool:
-        """Whether a row of the log is due."""
+        """Returns whether a row of the log is due."""
 
     def tick(self, row: dict[str, float], stopping: bool) -> str:
-        """Looks at the means since the last row, and may add to them; what the progress bar says. Raises
-        TrainingStopped. `stopping`: a signal has asked for the end."""
+        """Checks the means since the last row, and may add to them; returns the text for the progress bar. Raises
+        TrainingStopped. `stopping`: a signal has asked to stop."""
 
     def saves(self) -> bool:
-        """Whether it is time to save; asked before the first step too."""
+        """Returns whether it is time to save; also called before the first step."""
 
     def save(self, ended: bool, stopping: bool) -> None:
-        """Saves what --resume and a checkpoint need."""
+        """Saves the state for --resume, and the checkpoint."""
 
 
 def run(
@@ -73,12 +73,13 @@ def run(
     speaks: bool = True,
     begin: Callable[[], None] = lambda: None,
 ) -> int:
-    """Makes steps until the training's progress is 1, or a signal asks for the end; saves before it returns.
+    """Takes steps until the training's progress is 1, or a signal asks it to stop; saves before it returns.
 
     Args:
         unit, title: of the progress bar.
         speaks: whether this process writes the log and shows the bar.
-        begin: called before the first step, and once a signal no longer kills: what a run folder begins with.
+        begin: called before the first step, once signals no longer kill the process: writes the first files of a run
+            folder.
 
     Returns:
         The signal's number, or 0.

@@ -14,7 +14,7 @@ ALIKE = 0.8  # cosine of two names that may be one dish
 
 @dataclass(frozen=True)
 class AdversarialLoss:
-    """A pair of losses: what the discriminator minimises on real and on fake logits, and the generator on its own."""
+    """A pair of losses: the discriminator's, on real and on fake logits, and the generator's, on those of its fakes."""
 
     real: Callable[[Tensor], Tensor]
     fake: Callable[[Tensor], Tensor]
@@ -43,21 +43,21 @@ def kl_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
 
 
 def feature_distance(fake: list[Tensor], real: list[Tensor], deviations: tuple[float, ...]) -> Tensor:
-    """Mean absolute difference of feature maps, each scaled to unit deviation, averaged over the maps."""
+    """The mean absolute difference of feature maps, each scaled to unit deviation, averaged over the maps."""
     distances = [F.l1_loss(f.float(), r.float()) / d for f, r, d in zip(fake, real, deviations, strict=True)]
     total: Tensor = sum(distances[1:], distances[0]) / len(distances)
     return total
 
 
 def alike(texts: Tensor, others: Tensor) -> Tensor:
-    """(B, N) bool: which of the embeddings (B, E) and (N, E) are so near that they may well name one dish."""
+    """(B, N) bool: which pairs of embeddings (B, E) and (N, E) are so close that they may name the same dish."""
     return F.normalize(texts, dim=1) @ F.normalize(others, dim=1).T > ALIKE
 
 
 def mismatched(names: Tensor) -> tuple[Tensor, Tensor]:
-    """Other names for the same pictures: embeddings (B, E) rolled by one, and which rows (B,) really differ.
+    """Mismatched names: embeddings (B, E) rolled by one, and a mask (B,) of the rows that really differ.
 
-    Names that are alike do not: calling that a mismatch would teach nonsense.
+    Names that are too similar are masked out, since treating them as a mismatch would teach nonsense.
     """
     other = names.roll(1, 0)
     cosine = (F.normalize(names, dim=1) * F.normalize(other, dim=1)).sum(1)
@@ -69,9 +69,10 @@ STEPS = 8  # a network that enlarges by factors of two leaves peaks at multiples
 
 
 def grid_penalty(images: Tensor) -> Tensor:
-    """How far the batch's mean spectrum stands out at multiples of 1/8 of the sampling rate, in nats above even.
+    """Penalizes peaks in the batch's mean spectrum at multiples of 1/8 of the sampling rate, in nats above their
+    surroundings.
 
-    Mean over those frequencies of max(0, log(mean power in 3 x 3 / mean power in the ring around, 9 x 9)).
+    The mean over those frequencies of max(0, log(mean power in 3 x 3 / mean power in the surrounding ring, 9 x 9)).
 
     Args:
         images: (B, 3, H, H) in [-1, 1], H a multiple of 16.

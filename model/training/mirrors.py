@@ -1,10 +1,10 @@
-"""Finds the halves of the latent space whose pictures are told from photographs most easily.
+"""Finds the half-spaces of latents whose pictures are easiest to tell from photographs.
 
-Much of what goes wrong with a picture (blown contrast, painted outlines, rims that melt) is the latent's doing,
-whatever the name. A classifier that tells the generator's pictures from photographs estimates the logarithm of their
-densities' ratio, by which latents can be weighed (Issenhuth et al. 2022, Latent reweighting). Here what z has to do
-with that is reduced to a direction, and what lies on its wrong side is mirrored: it costs a product in serving, and
-walks through the latent space have no gaps.
+Many faults of a picture (excessive contrast, painted outlines, melting rims) are due to the latent, whatever the name.
+A classifier that tells the generator's pictures from photographs estimates the logarithm of their density ratio, by
+which latents can be weighted (Issenhuth et al. 2022, Latent reweighting). Here its dependence on z is reduced to one
+direction, and latents on the wrong side are reflected. That costs only a dot product in serving, and leaves no gaps in
+walks through latent space.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ RIDGE = 0.05  # times the number of latents: penalty on the square of the direct
 
 @dataclass(frozen=True)
 class Mirror:
-    """A direction of z, and how much there is to it.
+    """A direction of z, and how well it predicts the quality of pictures.
 
     normal: (z_dim,), of unit length, towards better pictures.
-    agreement: correlation of the scores of two pictures of one latent under different names.
+    agreement: correlation of the scores of two pictures with one latent and different names.
     fit: correlation of a latent's mean score with z . normal, on a quarter that was not used to find the normal.
     """
 
@@ -45,7 +45,7 @@ class Mirror:
 
 @torch.no_grad()
 def look(backbone: Backbone, images: Tensor) -> Tensor:
-    """Means and deviations over positions of the backbone's maps: (B, 3, H, W) in [-1, 1] -> (B, F)."""
+    """Pools the backbone's maps into means and deviations over positions: (B, 3, H, W) in [-1, 1] -> (B, F)."""
     maps = backbone(images)
     return torch.cat([backbone.pool(maps), *(m.std((2, 3)) for m in maps[:-1])], 1)
 
@@ -53,13 +53,13 @@ def look(backbone: Backbone, images: Tensor) -> Tensor:
 def find(
     generator: Stage1Generator, backbone: Backbone, photos: Tensor, names: Tensor, latents: int = LATENTS, seed: int = 0
 ) -> Mirror:
-    """The direction along which a generator's pictures become more like photographs.
+    """Finds the direction along which a generator's pictures become more like photographs.
 
     Args:
-        generator: whose mirrors count already; the direction is at right angles to theirs.
-        photos: (N, F), what `look` gives of the photographs that it was trained on.
+        generator: its existing mirrors stay in effect, and the new direction is orthogonal to theirs.
+        photos: (N, F), `look` of the photographs that it was trained on.
         names: (NAMES, E), embeddings.
-        latents: how many are looked at, EACH times; of 2,000, all names are needed.
+        latents: how many to evaluate, EACH times; with 2,000, all names are needed.
     """
     random = torch.Generator().manual_seed(seed)
     latent = torch.randn(latents, generator.latent_dim, generator=random)
@@ -81,16 +81,17 @@ def find(
 
 @torch.no_grad()
 def _pictures(generator: Stage1Generator, backbone: Backbone, names: Tensor, latent: Tensor) -> Tensor:
-    """What `look` gives of the pictures of names (N, E) and latents (N, L)."""
+    """`look` of the pictures for names (N, E) and latents (N, L)."""
     batches = zip(names.split(BATCH), latent.split(BATCH), strict=True)
     total = -(-len(names) // BATCH)
     return torch.cat([look(backbone, generator(*batch)) for batch in tqdm(batches, "pictures", total, disable=None)])
 
 
 def _scores(photos: Tensor, fakes: Tensor, random: torch.Generator) -> Tensor:
-    """How much like photographs fakes (latents, EACH, F) are, in nats, (latents, EACH).
+    """Scores how much fakes (latents, EACH, F) look like photographs, in nats, (latents, EACH).
 
-    Logistic regressions, each over all latents but those that it scores: what it had seen, it would know by heart.
+    Uses cross-fitted logistic regressions, each fit without the latents that it scores, since it would have memorized
+    them.
     """
     scores = torch.zeros(fakes.shape[:2])
     fold = torch.arange(len(fakes)) % FOLDS

@@ -1,4 +1,5 @@
-"""The names a GAN is trained on: those of the photographs, and those of dishes that nobody has photographed."""
+"""Samples the names that a GAN is trained on: those of the photographs, and those of dishes that nobody has
+photographed."""
 
 from __future__ import annotations
 
@@ -20,14 +21,14 @@ COMPOSED = 20_000  # composed names held ready, as many in each language
 
 
 class NameSampler:
-    """Embeddings of every name of a set of photographs, in each of its languages, and of composed names.
+    """Samples embeddings of the names of a set of photographs, in each of their languages, and of composed names.
 
     Args:
-        photos: whose names.
+        photos: the photographs.
         checkpoint: folder with the tokenizer and the text encoder.
         device: where embeddings are kept.
-        seed: of the composed names.
-        count: how many of them are held ready; COMPOSED by default.
+        seed: for the composed names.
+        count: number of composed names held ready; COMPOSED by default.
     """
 
     def __init__(
@@ -46,12 +47,12 @@ class NameSampler:
         """(N,): how often each photograph is shown. Photographs of one class share the square root of their number."""
 
     def names(self, photos: Tensor) -> Tensor:
-        """Embeddings (B, E) of the names of photographs (B,), each in a language drawn at random."""
+        """Embeddings (B, E) of the names of photographs (B,), each in a random language."""
         languages = (len(self.rows) * torch.rand(len(photos), device=photos.device)).long()
         return self.embeddings[self.rows[languages, photos]]
 
     def imagined(self, count: int) -> Tensor:
-        """Embeddings (count, E) of dishes that do not exist: half composed names, half mixes of two real ones."""
+        """Embeddings (count, E) of dishes that do not exist: half are composed names, half mixes of two real ones."""
         a, b = torch.randint(len(self.embeddings), (2, count), device=self.embeddings.device)
         share = torch.rand(count, 1, device=self.embeddings.device)
         mixed = self.embeddings[a] * share + self.embeddings[b] * (1 - share)
@@ -61,6 +62,6 @@ class NameSampler:
 
 
 def composed(seed: int, count: int | None = None) -> list[str]:
-    """Names of dishes that do not exist, one language after the other by turns."""
+    """Names of dishes that do not exist, alternating between the languages."""
     rng, turns = random.Random(seed), itertools.cycle(LANGUAGES)
     return [compose(rng)[next(turns)] for _ in range(COMPOSED if count is None else count)]

@@ -1,4 +1,4 @@
-"""A run's record of its options, `options.json` in its folder: what --resume and a model card go by."""
+"""A run's record of its options, `options.json` in its folder, used by --resume and model cards."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ PACKAGES = ("torchvision", "numpy", "sentencepiece", "safetensors")
 
 @dataclass(frozen=True)
 class Options:
-    """All that a run was begun with.
+    """Everything that a run was started with.
 
-    given: the command's options by name, defaults included; paths are absolute.
+    given: the command's options by name, including defaults; paths are absolute.
     config: the resolved configuration, nested dataclasses as objects.
     data: `describe` of the photographs.
     versions: see the function.
-    commit: of this repository, with `-dirty` behind it where files differ; None outside a Git checkout.
-    earlier: versions and commit of the parts before the last --resume that changed them, the oldest first.
+    commit: of this repository, with the suffix `-dirty` if files differ; None outside a Git checkout.
+    earlier: versions and commits of parts before a --resume that changed them, oldest first.
     """
 
     given: dict[str, Any]
@@ -48,12 +48,12 @@ class Options:
         checkpoint.write_file(folder / FILE, text.encode() + b"\n")
 
     def resumed(self, given: Mapping[str, Any], changeable: Collection[str], folder: Path) -> Options:
-        """The record of the run when it goes on.
+        """The record of the run when it is resumed.
 
         Args:
-            given: the options on the command line of --resume, without those that are only defaults.
-            changeable: names of those that may differ from the record, which they replace then.
-            folder: of the run, for the message.
+            given: the options given explicitly along with --resume.
+            changeable: names of options that may differ from the record; they replace its values.
+            folder: of the run, for the error message.
 
         Raises:
             ValueError: another option contradicts the record.
@@ -72,7 +72,7 @@ class Options:
 
 
 def read(folder: Path) -> Options:
-    """The record of the run in a folder. Raises ValueError, naming the file, where it is missing or damaged."""
+    """Reads the record of a run folder. Raises ValueError, naming the file, if it is missing or damaged."""
     path = folder / FILE
     if not path.exists():
         raise ValueError(
@@ -85,7 +85,7 @@ def read(folder: Path) -> Options:
 
 
 def plain(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Options as JSON has them; paths absolute."""
+    """Options as JSON values, with absolute paths."""
 
     def one(value: Any) -> Any:
         if isinstance(value, tuple):
@@ -96,13 +96,13 @@ def plain(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def describe(photos: Photos, data: Path) -> dict[str, Any]:
-    """What is recorded of photographs: where they are, how many, and a digest of their names in order."""
+    """The record of a set of photographs: location, number, and a digest of their names in order."""
     digest = hashlib.sha256(photos.name_table().encode())
     return {"path": str(data.resolve()), "photographs": len(photos), "names": digest.hexdigest()[:16]}
 
 
 def check_data(recorded: Mapping[str, Any], photos: Photos, data: Path) -> None:
-    """Raises ValueError where a run would go on with other photographs; they may have moved."""
+    """Raises ValueError if a run would be resumed with different photographs; they may have moved."""
     found = describe(photos, data)
     if any(found[name] != recorded.get(name) for name in ("photographs", "names")):
         raise ValueError(
@@ -112,7 +112,7 @@ def check_data(recorded: Mapping[str, Any], photos: Photos, data: Path) -> None:
 
 
 def versions() -> dict[str, str]:
-    """The versions of Python and of what decides numbers; torch's says which CUDA it is built for."""
+    """The versions of Python and of packages that affect numerical results; torch's includes its CUDA version."""
     found = {"python": platform.python_version(), "torch": str(torch.__version__)}
     for name in PACKAGES:
         with contextlib.suppress(metadata.PackageNotFoundError):  # a package that was put there without pip

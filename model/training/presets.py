@@ -1,4 +1,4 @@
-"""Presets: how wide the networks of a stage are, how large a batch, and what training of it starts from."""
+"""Presets: a stage's network widths, batch size and config; and building a stage from a checkpoint."""
 
 from __future__ import annotations
 
@@ -25,12 +25,13 @@ StageConfig = stage1.Stage1Config | stage2.Stage2Config | baselines.BaselineConf
 
 @dataclass(frozen=True)
 class Preset:
-    """How one stage is trained.
+    """The settings that one stage is trained with.
 
-    batch: photographs a step, over all processes.
-    generator: keyword arguments of the stage's generator. All that ships has to fit into `model.pack.MAX_BYTES`, so
-        that a GPU's is wider where that costs time and few weights, at high resolution.
-    recipe: weights and rates; its type says whose recipe it is.
+    batch: photographs per step, over all processes.
+    generator: keyword arguments of the stage's generator. The shipped checkpoint has to fit into
+        `model.pack.MAX_BYTES`, so the GPU preset is wider only at high resolution, where width costs time but few
+        weights.
+    recipe: loss weights and learning rates; its type identifies the recipe.
     """
 
     batch: int
@@ -59,9 +60,10 @@ EARLIER = {"imagined": True, "everywhere": True}
 def find(
     name: str, stage: str, loss: str | None = None, augment: float | None = None, rate: float | None = None
 ) -> Preset:
-    """The preset of a stage, with another adversarial loss, share of augmented pictures or rate of the generator.
+    """Finds the preset of a stage, optionally with another adversarial loss, share of augmented pictures or generator
+    learning rate.
 
-    Raises ValueError where the preset has no such stage, since the original recipes end with stage 1.
+    Raises ValueError if the preset has no such stage, since the original recipes end with stage 1.
     """
     if stage not in PRESETS[name]:
         raise ValueError(f"preset {name} has no stage {stage}: it is a baseline for stage {', '.join(PRESETS[name])}")
@@ -76,13 +78,13 @@ def find(
 
 
 def to_record(preset: Preset) -> dict[str, Any]:
-    """A preset as JSON has it."""
+    """A preset as JSON values."""
     record = asdict(preset)
     return json.loads(json.dumps({**record, "config": {"type": type(preset.config).__name__, **record["config"]}}))
 
 
 def from_record(record: Mapping[str, Any]) -> Preset:
-    """The preset of `to_record`. Raises ValueError where this version cannot read all of it."""
+    """The inverse of `to_record`. Raises ValueError if this version cannot read all of it."""
     kinds = {kind.__name__: kind for kind in get_args(StageConfig)}
     record = {name: value for name, value in record.items() if (name, value) not in EARLIER.items()}
     try:
@@ -105,11 +107,11 @@ def _with_loss(config: StageConfig, loss: str) -> StageConfig:
 def build(
     stage: str, preset: Preset, source: Path, device: torch.device, bf16: bool
 ) -> tuple[Stage, dict[str, float]]:
-    """A stage ready to train, and what its weights have behind them: `kimg` and `hours`.
+    """Builds a stage ready to train; returns it with the training behind its weights, `kimg` and `hours`.
 
-    What the checkpoint folder `source` has of this stage is where training starts, widened where the preset is wider;
-    what it lacks starts from nothing at the preset's widths. Baselines always start from nothing. Raises
-    CheckpointError where a file is missing, such as stage 1 for stage 2.
+    Training starts from the weights of this stage in the checkpoint folder `source`, widened if the preset is wider;
+    missing networks are initialized at the preset's widths. Baselines always start from scratch. Raises CheckpointError
+    if a file is missing, such as stage 1 for stage 2.
     """
     sections = read_config(source)
     if "embedding_dim" not in sections.get("text", {}):

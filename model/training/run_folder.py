@@ -1,4 +1,4 @@
-"""A training run's folder: its log, its grids, its state and its checkpoint."""
+"""A training run's folder: log, sample grids, state and checkpoint."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STATE, CHECKPOINT = "state.pt", "checkpoint"  # in a run's folder
 
 
 def check_run(out: Path, state_file: Path, resume: bool) -> None:
-    """Raises ValueError where a run would overwrite another, or resume none."""
+    """Raises ValueError if a run would overwrite another, or there is none to resume."""
     if state_file.exists() and not resume:
         raise ValueError(f"{out} holds a run already: go on with --resume, or name another --out")
     if resume and not state_file.exists():
@@ -31,7 +31,7 @@ def check_run(out: Path, state_file: Path, resume: bool) -> None:
 
 
 class SampleGrid:
-    """The same names and latents at every checkpoint."""
+    """A grid of samples with the same names and latents at every checkpoint."""
 
     def __init__(
         self, stage: Stage, names: Sequence[str], embeddings: Tensor, device: torch.device, seed: int, columns: int
@@ -42,7 +42,7 @@ class SampleGrid:
         self.latents = torch.randn(columns, stage.latent_dim, generator=generator).repeat(len(names), 1).to(device)
 
     def draw(self, path: Path) -> None:
-        """Writes the grid: each name's pictures side by side, one column a latent."""
+        """Writes the grid: each name's pictures side by side, one column per latent."""
         sheet = ContactSheet(self.names, [""] * len(self.names), self.columns)
         pairs = zip(self.embeddings.split(self.columns), self.latents.split(self.columns), strict=True)
         for group, (embedding, latent) in enumerate(pairs):
@@ -54,12 +54,12 @@ class SampleGrid:
 
 
 class Log:
-    """A CSV file with a row a tick: the means of what every step returned since the last.
+    """A CSV file with a row per tick: the means of the steps' values since the last one.
 
     Args:
-        position: where a resumed run goes on. Rows beyond it are of steps that a kill undid, and are dropped. None
-            begins the file anew.
-        column: the first, which says how far training was.
+        position: where a resumed run continues. Rows beyond it are from steps that were lost to a kill, and are
+            dropped. None starts a new file.
+        column: name of the first column, the position.
     """
 
     def __init__(self, path: Path, position: float | None, column: str = "kimg") -> None:
@@ -77,7 +77,7 @@ class Log:
         self.steps.append(stats)
 
     def means(self, position: float, seconds: float) -> dict[str, float]:
-        """The next row, over all processes."""
+        """The means for the next row, over all processes."""
         steps = torch.stack([torch.stack([s.float() for s in step.values()]) for step in self.steps])
         means = distributed.mean(steps.mean(0))
         row = {self.column: position, "seconds": seconds, "steps": float(len(self.steps))}
@@ -106,7 +106,7 @@ class Log:
 
 
 class Trained(Protocol):
-    """What has weights and optimisers to go on with: a `Stage`, or the text stage."""
+    """Anything with weights and optimizers to resume from: a `Stage`, or the text stage."""
 
     def modules(self) -> Mapping[str, nn.Module]: ...
 
@@ -129,9 +129,9 @@ def write_state(path: Path, trained: Trained, state: Any) -> None:
 
 
 def read_state(path: Path, kind: type[State], trained: Trained | None = None) -> State:
-    """Reads a run's state and, where `trained` is given, puts weights and optimisers back into it.
+    """Reads a run's state and, if `trained` is given, restores its weights and optimizers.
 
-    Raises ValueError, naming the file, where it is another run's, or damaged.
+    Raises ValueError, naming the file, if it belongs to another run or is damaged.
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
@@ -145,7 +145,7 @@ def read_state(path: Path, kind: type[State], trained: Trained | None = None) ->
 
 
 def resume_hint(state_file: Path) -> str:
-    """What a run that was stopped leaves."""
+    """The message about what a stopped run leaves behind."""
     if not state_file.exists():
         return "nothing had been saved yet"
     folder = state_file.parent
@@ -153,7 +153,7 @@ def resume_hint(state_file: Path) -> str:
 
 
 def start_checkpoint(target: Path, source: Path) -> None:
-    """Makes the run's checkpoint folder: all that `source` has, which later saves replace this stage's part of."""
+    """Creates the run's checkpoint folder with everything in `source`; later saves replace this stage's part."""
     config = checkpoint.read_config(source)
     for file in sorted(source.iterdir()):
         if file.suffix in {".safetensors", ".model"}:

@@ -1,4 +1,4 @@
-"""Being told to stop: the step in hand is finished and saved first."""
+"""Handles signals to stop: the current step is finished and saved first."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def stop_on_signal() -> Iterator[list[int]]:
-    """A list that SIGTERM and SIGINT are put into, so that a loop can finish its step and save."""
+    """Collects SIGTERM and SIGINT in a list, so that a loop can finish its step and save."""
     seen: list[int] = []
 
     def handle(number: int, _frame: object) -> None:

@@ -1,4 +1,4 @@
-"""What both stages have in common: what the loop needs of them, their optimisers, the generator's average."""
+"""Shared by both GAN stages: their interface to the loop, their optimizers, and the generator's moving average."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ BETAS = (0.0, 0.99)  # of Adam, for generators and heads
 
 
 def ramp(kimg: float, span: tuple[float, float]) -> float:
-    """0 before the span, 1 behind it, linear in between."""
+    """0 before the span, 1 after it, linear in between."""
     start, end = span
     return min(1.0, max(0.0, (kimg - start) / (end - start))) if end > start else float(kimg >= start)
 
 
 class Stateful(Protocol):
-    """What takes part in training and is no module: an optimiser, or a balancer."""
+    """Takes part in training without being a module: an optimizer, or a balancer."""
 
     def state_dict(self) -> dict[str, Any]: ...
 
@@ -31,31 +31,31 @@ class Stateful(Protocol):
 
 
 class Gathering(Protocol):
-    """What keeps things of the steps before."""
+    """Keeps data from previous steps."""
 
     @property
     def full(self) -> bool:
-        """Whether as many are kept as ever will be."""
+        """True if it holds its maximum amount."""
 
 
 class Stage(Protocol):
-    """What the training loop needs of a stage."""
+    """The interface of a stage to the training loop."""
 
     name: str  # under which a checkpoint's config says how long it was trained
     size: int  # side of the photographs that it is shown
     collapsed: float  # a spread below this is a collapse
 
     def modules(self) -> dict[str, nn.Module]:
-        """All that is trained or averaged, by name: what a run's state holds."""
+        """Everything that is trained or averaged, by name, as stored in a run's state."""
 
     def optimizers(self) -> Mapping[str, Stateful]:
-        """By name, likewise: what has a state of its own without being a module."""
+        """Everything that has a state without being a module, by name, likewise."""
 
     def shipped(self) -> dict[str, nn.Module]:
-        """What goes into a checkpoint folder, by the name of its file."""
+        """The modules that go into a checkpoint folder, by file name."""
 
     def step(self, photos: Tensor, names: Tensor, imagined: Tensor, kimg: float) -> dict[str, Tensor]:
-        """One update of every network.
+        """Updates every network once.
 
         Args:
             photos: (B, 3, size, size) in [-1, 1].
@@ -64,23 +64,24 @@ class Stage(Protocol):
             kimg: thousands of photographs shown so far.
 
         Returns:
-            Scalars for the log, among them `spread`: the mean deviation of a pixel over the batch of fakes.
-            Photographs have about 0.5; when it dwindles, every name gets the same picture.
+            Scalars for the log, among them `spread`: the mean deviation of a pixel over the batch of fakes. For
+            photographs it is about 0.5; when it shrinks, every name is getting the same picture.
         """
 
     def sample(self, embedding: Tensor, latent: Tensor) -> Tensor:
-        """The averaged generator's pictures (B, 3, size, size) of embeddings (B, E) and latents (B, L)."""
+        """Samples pictures (B, 3, size, size) from the averaged generator, for embeddings (B, E) and latents (B, L)."""
 
     latent_dim: int
 
 
 class StackGANStage(ABC):
-    """What both of our stages share: a step of which `model.training.step_graphs` can record all but the average.
+    """Base class of our two stages: everything in a step but the average can be recorded by
+    `model.training.step_graphs`.
 
-    bf16: run convolutions and products in bfloat16.
-    gathering: what keeps things of the steps before.
-    ramped: kimg at which whatever is ramped in at the start of training is in.
-    half_life: of the average, in kimg.
+    bf16: run convolutions and matrix products in bfloat16.
+    gathering: everything that keeps data from previous steps.
+    ramped: kimg at which all ramps at the start of training are over.
+    half_life: of the moving average, in kimg.
     """
 
     device: torch.device
@@ -94,8 +95,8 @@ class StackGANStage(ABC):
 
     @abstractmethod
     def update(self, photos: Tensor, names: Tensor, imagined: Tensor, kimg: float) -> dict[str, Tensor]:
-        """`Stage.step` without the average. Once `settled`, the same operations on the same tensors every time, but
-        for those in which the balancer measures; and nothing waits for a number from the device."""
+        """`Stage.step` without the average. Once `settled`, it performs the same operations on the same tensors every
+        time, except in steps where the balancer measures, and never waits for a value from the device."""
 
     def step(self, photos: Tensor, names: Tensor, imagined: Tensor, kimg: float) -> dict[str, Tensor]:
         """See `Stage`."""
@@ -104,25 +105,25 @@ class StackGANStage(ABC):
         return stats
 
     def update_ema(self, images: int, kimg: float) -> None:
-        """Moves the average, whose pace depends on `kimg`."""
+        """Updates the average; its half-life depends on `kimg`."""
         update_ema(self.average, self.generator, images, kimg, self.half_life)
 
     def autocast(self) -> torch.autocast:
-        """Around whatever of a step runs in bfloat16."""
+        """The context for the parts of a step that run in bfloat16."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
 
     def settled(self, kimg: float) -> bool:
-        """Whether all is in that is ramped in, measured at first, or gathered."""
+        """Returns whether all ramps, initial measurements and gathering are complete."""
         return kimg >= self.ramped and self.balancer.settled and all(part.full for part in self.gathering)
 
 
 def to_device(module: Network, device: torch.device) -> Network:
-    """Moves a network to the device, its weights laid out as convolutions like them best."""
+    """Moves a network to the device, in the memory format that is fastest for its convolutions."""
     return module.to(device).to(memory_format=torch.channels_last)
 
 
 def adam(parameters: Iterable[nn.Parameter], rate: float, device: torch.device) -> torch.optim.Adam:
-    """The optimiser of every network; on a GPU one that `model.training.step_graphs` can record."""
+    """The optimizer of every network; on a GPU it can be recorded by `model.training.step_graphs`."""
     gpu = device.type == "cuda"
     return torch.optim.Adam(parameters, rate, BETAS, fused=gpu, capturable=gpu)
 
@@ -130,10 +131,10 @@ def adam(parameters: Iterable[nn.Parameter], rate: float, device: torch.device) 
 def optimizer_step(
     optimizer: torch.optim.Optimizer, loss: Tensor, images: Tensor | None = None, gradient: Tensor | None = None
 ) -> None:
-    """One step down the loss, on gradients that all processes agree on.
+    """Takes one optimizer step on the loss, with gradients averaged over all processes.
 
     Args:
-        images, gradient: pictures that are pulled back with this gradient besides, from `GradientBalancer`.
+        images, gradient: pictures to also backpropagate from, with this gradient from `GradientBalancer`.
     """
     optimizer.zero_grad(set_to_none=True)
     if images is None:
@@ -150,7 +151,7 @@ def update_ema(average: nn.Module, module: nn.Module, images: int, kimg: float, 
 
     Args:
         images: shown to this process in this step.
-        half_life: in kimg; a young run has a shorter one, so that the average is not made of its first noise.
+        half_life: in kimg; shorter early in a run, so that the average is not dominated by the initial noise.
     """
     keep = 0.5 ** (images * distributed.count() / 1000 / min(half_life, 0.05 * kimg + 1e-3))
     means, values = average.state_dict(), module.state_dict()

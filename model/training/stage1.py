@@ -1,13 +1,13 @@
-"""Training stage 1: name and latent -> a 64x64 sketch.
+"""Trains stage 1: name and latent -> a 64x64 sketch.
 
-The generator is trained against projected heads and a discriminator over pixels. Two things keep it from making one
-picture of every name:
+The generator is trained against projected heads and a discriminator over pixels. Two things keep it from collapsing to
+one picture for every name:
 
-- half of every batch of fakes are reconstructions. A small encoder reads a photograph into a latent, and the generator
-  has to reconstruct that photograph from its name and that latent (cVAE-GAN, Bao et al. 2017; BicycleGAN, Zhu et
-  al. 2017). It costs nothing beside the encoder: photograph and reconstruction go through the same augmentation, and
-  the features that compare them are those that the discriminator needs anyway;
-- every fake has to match its own name better than hundreds of others, for a frozen matching head over the same
+- half of every batch of fakes are reconstructions. A small encoder maps a photograph to a latent, and the generator has
+  to reconstruct the photograph from its name and that latent (cVAE-GAN, Bao et al. 2017; BicycleGAN, Zhu et al. 2017).
+  This costs nothing beyond the encoder: photograph and reconstruction go through the same augmentation, and are
+  compared by features that the discriminator needs anyway;
+- every fake has to match its own name better than hundreds of others, according to a frozen matching head over the same
   features.
 
 The other half are dishes that do not exist: mixes of two names, and composed names without a photograph.
@@ -37,7 +37,7 @@ from model.training.text_match import TextMatchLoss
 
 @dataclass(frozen=True)
 class Stage1Config:
-    """Weights and rates of stage 1."""
+    """Loss weights and learning rates of stage 1."""
 
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
     learning_rate: float = 2e-4
@@ -56,7 +56,7 @@ class Stage1Config:
 
 
 class LatentEncoder(nn.Module):
-    """Photograph (B, 3, 64, 64) in [-1, 1] -> mean and log-variance of z, each (B, z_dim). Training only."""
+    """Photograph (B, 3, 64, 64) in [-1, 1] -> mean and log-variance of z, each (B, z_dim). Only used in training."""
 
     def __init__(self, *, z_dim: int = 64) -> None:
         super().__init__()
@@ -73,19 +73,19 @@ class LatentEncoder(nn.Module):
         return mean, log_variance.clamp(-8.0, 2.0)
 
     def draw(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """A latent z for each photograph, with its mean and log-variance for the KL term."""
+        """Draws a latent z for each photograph, with its mean and log-variance for the KL term."""
         mean, log_variance = self(images)
         return mean + (0.5 * log_variance).exp() * torch.randn_like(mean), mean, log_variance
 
 
 class Stage1(StackGANStage):
-    """The networks of stage 1, their optimisers, and one training step. See `model.training.stage.Stage`.
+    """The networks of stage 1, their optimizers, and one training step. See `model.training.stage.Stage`.
 
     Args:
-        generator, heads, pixels, encoder: what training starts from.
+        generator, heads, pixels, encoder: the networks that training starts from.
         backbone: frozen features at 96 px.
         matching: frozen head over `backbone.pool`, trained on photographs and their names.
-        bf16: run convolutions and products in bfloat16. The frozen network stays in float32, where its depthwise
+        bf16: run convolutions and matrix products in bfloat16. The backbone stays in float32, where its depthwise
             convolutions are faster.
     """
 

@@ -1,12 +1,12 @@
-"""Training stage 2: sketch, name and latent -> a 256x256 picture that corrects the sketch and adds detail.
+"""Trains stage 2: sketch, name and latent -> a 256x256 picture that corrects the sketch and adds detail.
 
-Half of every batch are pairs that nothing has to be generated for: a photograph, and its own reduction to 64 px,
-blurred and noised as sketches are. There the photograph is the answer, so L1 and feature distance teach detail fast.
-The other half are sketches that stage 1 makes for dishes that do not exist, where only the adversary, the name and
-the sketch itself can say what is right; they are mixed in after `pairs_only` kimg.
+Half of every batch are supervised pairs: a photograph, and the same photograph reduced to 64 px, blurred and noised
+like a sketch. There the target is known, so L1 and feature distance teach detail quickly. The other half are stage 1's
+sketches of dishes that do not exist, guided only by the adversary, the name and the sketch itself; they are mixed in
+after `pairs_only` kimg.
 
-Three adversaries look at the pictures: one at nearly the whole reduced to 96 px, which also knows the name, one at
-windows in about full resolution, where what stage 1 could not make shows, and one at the pixels of such windows.
+Three adversaries see the pictures: one nearly the whole picture reduced to 96 px, conditioned on the name; one windows
+at about full resolution, which show what stage 1 cannot make; and one the pixels of such windows.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ BLURS = (20, 28, 38, 50)  # px, what a photograph is reduced to before it is enl
 
 @dataclass(frozen=True)
 class Stage2Config:
-    """Weights and rates of stage 2."""
+    """Loss weights and learning rates of stage 2."""
 
     discriminator: DiscriminatorConfig = field(default_factory=lambda: DiscriminatorConfig(ramp=(1.0, 10.0)))
     learning_rate: float = 2e-4
@@ -60,11 +60,11 @@ class Stage2Config:
 
 
 class Stage2(StackGANStage):
-    """The networks of stage 2, their optimisers, and one training step. See `model.training.stage.Stage`.
+    """The networks of stage 2, their optimizers, and one training step. See `model.training.stage.Stage`.
 
     Args:
-        generator: what training starts from.
-        heads, window_heads: of the adversary that sees the whole, and of the one that sees windows.
+        generator: the network that training starts from.
+        heads, window_heads: of the adversary that sees the whole picture, and of the one that sees windows.
         stage1: the finished, frozen first stage.
         backbone: frozen features at 96 px.
         matching: frozen head over `backbone.pool`, trained on photographs and their names.
@@ -186,9 +186,9 @@ class Stage2(StackGANStage):
 
 
 def degrade(photos: Tensor) -> Tensor:
-    """Photographs (B, 3, 256, 256) -> something like sketches of them, (B, 3, 64, 64): reduced, blurred, noised.
+    """Photographs (B, 3, 256, 256) -> sketch-like versions, (B, 3, 64, 64): reduced, blurred, noised.
 
-    Each is blurred by a reduction of its own, to one of `BLURS`, and noised by up to 0.08.
+    Each is blurred by reducing it to one of the sizes in `BLURS`, and noised by up to 0.08.
     """
     size, batch = (SKETCH_SIZE, SKETCH_SIZE), len(photos)
     small = F.interpolate(photos, size, mode="area")

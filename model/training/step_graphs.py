@@ -1,7 +1,7 @@
-"""CUDA graphs: a step of training as one launch.
+"""CUDA graphs: launches a whole training step at once.
 
-A step consists of some three thousand small kernels. Launched one by one from Python they kept a GPU busy for a tenth
-of the time; recorded once and replayed, all of it.
+A step consists of some three thousand small kernels. Launched one by one from Python, they kept a GPU busy for a tenth
+of the time; recorded once and replayed, for all of it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from model.training.stage import StackGANStage
 
 
 class GraphedStep:
-    """The step of a stage on one GPU, by graphs as soon as it has settled. Batches are of one size."""
+    """Runs a stage's steps on one GPU, as graphs once the stage has settled. All batches have the same size."""
 
     def __init__(self, stage: StackGANStage) -> None:
         self.stage = stage
@@ -22,7 +22,7 @@ class GraphedStep:
         self.graphs: dict[bool, tuple[torch.cuda.CUDAGraph, tuple[str, ...], Tensor]] = {}
 
     def step(self, photos: Tensor, names: Tensor, imagined: Tensor, kimg: float) -> dict[str, Tensor]:
-        """As `Stage.step`."""
+        """See `Stage.step`."""
         stage, given = self.stage, (photos, names, imagined)
         if not stage.settled(kimg):
             self.stream.wait_stream(torch.cuda.current_stream())

@@ -15,9 +15,9 @@ MATCH_SCALE = 15.0  # of cosines in the text-match loss; the head's own 35 is me
 
 
 class TextMatchLoss:
-    """The text-match loss: how badly a frozen head tells by the fakes which name is whose (AttnGAN's DAMSM, Xu et al.
-    2018), among the names of the batch and of the steps before it, as in MoCo (He et al. 2020): telling sixteen names
-    apart was seen to be learnt from the colour alone.
+    """The text-match loss: how badly a frozen head matches fakes to their names (AttnGAN's DAMSM, Xu et al. 2018),
+    among the names of this batch and of previous steps, as in MoCo (He et al. 2020). With only sixteen names, the task
+    was learnt from colour alone.
     """
 
     NAMES = 512
@@ -28,11 +28,11 @@ class TextMatchLoss:
 
     @property
     def full(self) -> bool:
-        """Whether as many names are kept as ever will be."""
+        """True if the queue of names is full."""
         return self.names is not None and len(self.names) == self.NAMES
 
     def loss(self, features: Tensor, texts: Tensor) -> Tensor:
-        """In nats; once a step, since the names are kept for the next.
+        """The loss in nats. Call once per step, since the names are kept for the next.
 
         Args:
             features: (B, F), `Backbone.pool` of the fakes' maps.
@@ -50,7 +50,7 @@ class TextMatchLoss:
         return F.cross_entropy(logits.masked_fill(same, -torch.inf), own)
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run goes on with."""
+        """The state that a resumed run continues with."""
         return {"names": self.names}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -1,12 +1,12 @@
-"""The text stage: a tokenizer, then the text encoder and the matching head together.
+"""The text stage: trains a tokenizer, then the text encoder and the matching head together.
 
-Three signals in every step (their weights are below):
+Every step has three losses (weights are below):
 
-* distillation: through a linear map that is not shipped, an embedding points where the teacher's aligned
-  vector of the dish points, and a batch's names are as like each other as the teacher finds them;
+* distillation: through a linear map that is not shipped, an embedding points in the direction of the teacher's aligned
+  vector of the dish, and the names in a batch are as similar to each other as for the teacher;
 * translation: InfoNCE between the names of one dish in two languages, real and composed;
-* pictures: InfoNCE between names, in any language, and frozen features of the photographs, so that what is
-  visible weighs most.
+* pictures: InfoNCE between names, in any language, and frozen features of the photographs, so that visible properties
+  count most.
 
 `python -m model.train --stage text` runs this.
 """
@@ -103,11 +103,11 @@ MATCHING_RESOLUTION, MATCHING_VIEWS, MATCHING_STEPS = 96, 4, 1000
 
 @dataclass(frozen=True)
 class TextConfig:
-    """What the text stage is made of, which benchmarks may exchange.
+    """The components of the text stage, which benchmarks may replace.
 
-    experiment: as `model.training.gan_loop.LoopConfig` has it.
-    encoder: makes the text encoder of a vocabulary.
-    signals: the losses that it learns from, by name.
+    experiment: as in `model.training.gan_loop.LoopConfig`.
+    encoder: builds the text encoder for a vocabulary.
+    signals: names of the losses to train on.
     """
 
     experiment: str | None = None
@@ -117,7 +117,7 @@ class TextConfig:
 
 @dataclass(frozen=True)
 class Corpus:
-    """All that the encoder learns from."""
+    """The training data of the encoder."""
 
     names: list[str]
     targets: Tensor
@@ -138,7 +138,7 @@ class Corpus:
 
 @dataclass(frozen=True)
 class Validation:
-    """The validation rows, which nothing is learned from."""
+    """The validation rows, which are never trained on."""
 
     pairs: list[Pair]
     photos: Photos
@@ -164,30 +164,30 @@ def train(
     """Trains tokenizer, text encoder and matching head, and writes them into the run folder `out`.
 
     Args:
-        data: photographs as `model.data.photos.load` takes them, with `names.tsv` beside them where there is one.
-        out: gets tokenizer.model, text.safetensors, matching.safetensors, that of MATCHING (see
+        data: photographs as in `model.data.photos.load`, with an optional `names.tsv` beside them.
+        out: receives tokenizer.model, text.safetensors, matching.safetensors, that of MATCHING (see
             `fit_matching_head`), config.json and text.csv.
-        minutes: length of the training loop; the learning rate falls to 0 over it. Before it come the
-            teacher's vectors and the photographs' features where they are not cached, and after it `fit_matching_head`.
-        seed: of weights and draws.
-        device: of the training.
-        resume: go on from the state in `out`, if there is one.
-        steps: ends the run (and the learning rate's way) after so many steps instead.
+        minutes: length of the training loop, over which the learning rate falls to 0. The teacher's vectors and the
+            photographs' features, unless cached, are computed before that, and `fit_matching_head` runs after it.
+        seed: for weights and random draws.
+        device: to train on.
+        resume: continue from the state in `out`, if there is one.
+        steps: ends the run (and the learning rate schedule) after so many steps instead.
         teacher_store: folder of the teacher's vectors; `out`/teacher by default.
-        composed: dishes with composed names that the teacher is asked about.
+        composed: number of dishes with composed names to compute the teacher's vectors for.
         cache: of decoded photographs and of image features; `model.data.photos.default_cache` by default.
-        config: what is trained, and by which of the signals; everything by default.
-        given, begun: the command's options, and the record of the run that goes on; see `model.training.gan_loop`.
+        config: the components and losses; everything by default.
+        given, begun: the command's options, and the record of the run to resume; see `model.training.gan_loop`.
 
     Returns:
-        The last validation figures, by name; empty without a validation split.
+        The last validation metrics, by name; empty without a validation split.
 
-    SIGTERM and SIGINT end the loop early: the state is saved, and what comes after the loop is left to --resume.
+    SIGTERM and SIGINT end the loop early: the state is saved, and the steps after the loop are left to --resume.
 
     Raises:
         DataError: there are no photographs or names to train on.
         ValueError: the state in `out` is of another encoder, or damaged.
-        FloatingPointError: the loss is not finite; what was best is in `out`.
+        FloatingPointError: the loss is not finite; the best weights are in `out`.
     """
     config = config or TextConfig()
     device = torch.device(device)
@@ -227,13 +227,13 @@ def train(
 
 @dataclass
 class TextState(TrainingState):
-    """best: of the validation figures' sums."""
+    """best: the highest sum of validation metrics."""
 
     best: float = -1.0
 
 
 class _Networks:
-    """What is trained, and its optimiser."""
+    """The trained networks and their optimizer."""
 
     def __init__(self, encoder: TextEncoder, head: MatchingHead, helper: _Helper) -> None:
         self.encoder, self.head, self.helper = encoder, head, helper
@@ -338,8 +338,8 @@ def fit_matching_head(
 ) -> dict[str, float]:
     """Fits the frozen matching head of the generator's text-match loss to the finished encoder in `run`.
 
-    It sees photographs as the generator makes them, SKETCH_SIZE pixels a side, in `views` views each, under their
-    names in every language, and is written to `run` as MATCHING.
+    It is trained on photographs at the generator's resolution, SKETCH_SIZE pixels a side, in `views` views each, with
+    their names in every language, and written to `run` as MATCHING.
 
     Returns:
         R@1 among 100 validation photographs by language; empty without a validation split.
@@ -365,20 +365,20 @@ def fit_matching_head(
 
 
 def _features_section(run: Path, name: str, resolution: int, **more: Any) -> dict[str, dict[str, Any]]:
-    """The section `features` of config.json, which says what each matching head looks at, with one more in it."""
+    """Adds an entry to the section `features` of config.json, which describes the input of each matching head."""
     known = read_config(run).get("features", {}) if (run / CONFIG).exists() else {}
     return {"features": {**known, name: {"resolution": resolution, **more}}}
 
 
 def _by_language(encoder: NameEncoder, tokenizer: NameTokenizer, photos: Photos) -> Tensor:
-    """(N, L, E) embeddings of the photos' names in each language; NaN where there is none."""
+    """(N, L, E) embeddings of the photos' names in each language; NaN for missing names."""
     names = list(dict.fromkeys(photos.all_names()))
     table = torch.cat([embed(encoder, tokenizer, names), torch.full((1, encoder.embedding_dim), torch.nan)])
     return table[_places(photos, {name: i for i, name in enumerate(names)})]
 
 
 def _places(photos: Photos, index: Mapping[str, int]) -> Tensor:
-    """(N, L): the places of the photos' names by language; -1 where there is none."""
+    """(N, L): the indices of the photos' names by language; -1 for missing names."""
     return torch.tensor([[index.get(name or "", -1) for name in photos.names_in(of)] for of in LANGUAGES]).T
 
 
@@ -391,7 +391,7 @@ def prepare(
     cache: Path | None,
     device: torch.device,
 ) -> tuple[Corpus, Validation | None, Tokenizer]:
-    """Reads names and photographs, asks the teacher, and trains the tokenizer where `out` has none."""
+    """Reads names and photographs, computes the teacher's vectors, and trains the tokenizer if `out` has none."""
     photos = load_photos(data, "train", cache)
     try:
         validation_photos = load_photos(data, "validation", cache) if data.is_dir() else None
@@ -463,7 +463,7 @@ def prepare(
 
 
 def train_tokenizer(names: Sequence[str], vocabulary: int = VOCABULARY) -> bytes:
-    """A sentencepiece unigram model of the names: NFKC and case folding, byte fallback, id 0 is the padding."""
+    """Trains a sentencepiece unigram model on the names: NFKC and case folding, byte fallback, id 0 is padding."""
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(names),
@@ -486,7 +486,7 @@ def train_tokenizer(names: Sequence[str], vocabulary: int = VOCABULARY) -> bytes
 
 
 class _Helper(nn.Module):
-    """What training needs beside the networks and nobody ships: the way to the teacher, a temperature."""
+    """Parameters needed only in training: the map to the teacher's space, and a temperature."""
 
     def __init__(self, embedding_dim: int, teacher_dim: int) -> None:
         super().__init__()
@@ -504,7 +504,7 @@ def _losses(
     rng: random.Random,
     device: torch.device,
 ) -> dict[str, Tensor]:
-    """One batch's losses, weighted, by name."""
+    """One batch's weighted losses, by name."""
     rows = torch.multinomial(corpus.photo_weights, min(PHOTOS, len(corpus.photo_weights)))
     photo_names = [_drawn([name for name in own if name >= 0], rng) for own in corpus.photo_names[rows].tolist()]
     dishes = corpus.photo_names[rows, 0]
@@ -544,12 +544,13 @@ def _losses(
 
 
 def _drawn(names: Sequence[int], rng: random.Random) -> int:
-    """One of a photo's names."""
+    """Draws one of a photo's names."""
     return names[0] if len(names) == 1 else names[int(rng.random() * len(names))]
 
 
 def _similarity_loss(student: Tensor, target: Tensor, scale: float = 10.0) -> Tensor:
-    """Cross-entropy between what the teacher finds like each name in the batch and what the student finds."""
+    """The cross-entropy between the teacher's and the student's similarities of each name to the others in the
+    batch."""
     own = torch.eye(len(student), dtype=torch.bool, device=student.device)
     wanted = (scale * target @ target.T).masked_fill(own, -torch.inf).softmax(1)
     found = (scale * student @ student.T).masked_fill(own, -1e4).log_softmax(1)
@@ -570,7 +571,7 @@ def _ids(tokenizer: Tokenizer, text: str, rng: random.Random) -> list[int]:
 
 
 def _encode(encoder: TextEncoder, ids: list[list[int]], device: torch.device, chunks: int = 4) -> Tensor:
-    """(B, E), encoded in chunks of like length, so that little is padding."""
+    """(B, E), encoded in chunks of similar length to minimize padding."""
     order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
     size = -(-len(order) // chunks)
     parts = []
@@ -583,7 +584,7 @@ def _encode(encoder: TextEncoder, ids: list[list[int]], device: torch.device, ch
 
 
 def _groups(modules: nn.Module) -> list[dict[str, Any]]:
-    """Weight decay for matrices alone, and more of it for the head, which sees each photo many times."""
+    """Parameter groups: weight decay for matrices only, and more for the head, which sees each photo many times."""
     decayed = [p for n, p in modules.named_parameters() if p.dim() > 1 and not n.startswith("head")]
     of_head = [p for n, p in modules.named_parameters() if p.dim() > 1 and n.startswith("head")]
     rest = [p for p in modules.parameters() if p.dim() <= 1]
@@ -595,7 +596,7 @@ def _groups(modules: nn.Module) -> list[dict[str, Any]]:
 
 
 def _schedule(progress: float) -> float:
-    """Linear warm-up, then a cosine to 0."""
+    """The learning rate schedule: linear warm-up, then cosine decay to 0."""
     if progress < WARMUP:
         return max(progress / WARMUP, 0.02)
     return 0.5 * (1 + float(np.cos(np.pi * (progress - WARMUP) / (1 - WARMUP))))
@@ -604,7 +605,7 @@ def _schedule(progress: float) -> float:
 def validate(
     encoder: NameEncoder, head: MatchingHead, tokenizer: NameTokenizer, validation: Validation | None
 ) -> dict[str, float]:
-    """R@1 of the validation rows, by name; empty where there are none."""
+    """R@1 on the validation rows, by name; empty if there are none."""
     if validation is None:
         return {}
     encoder.eval()

@@ -1,7 +1,7 @@
-"""Widening a trained generator without changing its pictures (Net2WiderNet, Chen et al. 2016).
+"""Widens a trained generator without changing its pictures (Net2WiderNet, Chen et al. 2016).
 
-A checkpoint that two cores have trained is narrow at high resolution, where width costs time. On a GPU training goes on
-wider: what the network had keeps its weights, and what is new is not listened to until training lets it.
+A checkpoint trained on two cores is narrow at high resolution, where width costs time. Training continues wider on a
+GPU: existing channels keep their weights, and new ones have no effect until they are trained.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ Generator = TypeVar("Generator", Stage1Generator, Stage2Generator)
 
 @torch.no_grad()
 def widen(narrow: Generator, channels: Sequence[int]) -> Generator:
-    """A generator of the same pictures that has at least so many channels at each resolution.
+    """Returns a generator of the same pictures with at least this many channels at each resolution.
 
-    Old channels hear old channels only; new ones hear everything, with the weights of a network from nothing. Raises
-    ValueError where a width that grows is no multiple of 16: the groups that are normalised together would be torn;
-    and where neighbours that were equally wide would not be any more, or the other way round: only those that differ
-    have a convolution between them to skip a block by.
+    Old channels take input from old channels only; new ones from all, with freshly initialized weights. Raises
+    ValueError if a growing width is not a multiple of 16, which would split normalization groups, or if neighbouring
+    widths would go from equal to different or vice versa, since only blocks between different widths have a convolution
+    in their skip connection.
     """
     now = narrow.config["channels"]
     widths = [max(pair) for pair in zip(now, channels, strict=True)]
@@ -50,6 +50,6 @@ def widen(narrow: Generator, channels: Sequence[int]) -> Generator:
 
 
 def _places(old: int, new: int, parts: int) -> Tensor:
-    """Where among `new` rows or columns the old ones stand: each of the equal parts grows at its own end."""
+    """The indices of the old rows or columns among the `new` ones: each of the equal parts grows at its own end."""
     before, after = old // parts, new // parts
     return torch.cat([torch.arange(before) + part * after for part in range(parts)])
