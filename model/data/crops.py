@@ -1,4 +1,4 @@
-"""Photographs by crops that were found for them: the square of each that the vessel fills."""
+"""Loads photographs cropped by a table, to the square that each one's vessel fills."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SHARD = re.compile(r"(.*\.parquet) row (\d+)")
 
 @dataclass(frozen=True)
 class Crop:
-    """A square, in fractions of the side of a square photograph; it may leave the frame."""
+    """A square, in fractions of the side of a square photograph; it may extend beyond the frame."""
 
     x: float
     y: float
@@ -35,14 +35,15 @@ class Crop:
 
 
 def read_crops(file: Path) -> dict[str, Crop]:
-    """Crops by what a photograph is called in a listing ("validation-256.parquet row 12", "soups/pea_soup.jpg").
+    """Reads a table of crops, keyed by a photograph's label in a listing ("validation-256.parquet row 12",
+    "soups/pea_soup.jpg").
 
     Args:
-        file: a UTF-8 table with tabs and the columns file, row, x, y and half. Photographs that are files of their own
-            have no row.
+        file: a tab-separated UTF-8 table with the columns file, row, x, y and half. The row is empty for photographs in
+            files of their own.
 
     Raises:
-        DataError: naming the file, and the line where it is one.
+        DataError: names the file, and the line if there is one.
     """
     try:
         text = file.read_text("utf-8-sig")
@@ -65,10 +66,10 @@ def read_crops(file: Path) -> dict[str, Crop]:
 
 
 def write_crops(file: Path, crops: Mapping[str, Crop]) -> None:
-    """Writes a table that `read_crops` reads, of crops by what a photograph is called in a listing.
+    """Writes a table for `read_crops`, from crops keyed by a photograph's label in a listing.
 
     Raises:
-        DataError: a file's name has a tab or ends a line.
+        DataError: a file name contains a tab or a line break.
     """
     lines = ["\t".join(COLUMNS)]
     for label, crop in crops.items():
@@ -81,7 +82,7 @@ def write_crops(file: Path, crops: Mapping[str, Crop]) -> None:
 
 
 def cut(picture: NDArray[np.uint8], crop: Crop, size: int) -> NDArray[np.uint8]:
-    """(S, S, 3) uint8 → (size, size, 3) uint8 by Lanczos; what lies beyond the frame is filled by reflection."""
+    """(S, S, 3) uint8 → (size, size, 3) uint8 by Lanczos; anything beyond the frame is filled by reflection."""
     side = len(picture)
     left, top, right, bottom = (
         side * edge for edge in (crop.x - crop.half, crop.y - crop.half, crop.x + crop.half, crop.y + crop.half)
@@ -96,13 +97,13 @@ def cut(picture: NDArray[np.uint8], crop: Crop, size: int) -> NDArray[np.uint8]:
 def load_crops(
     data: Path | str, crops: dict[str, Crop], size: int, split: str = "validation", min_pixels: int = 0
 ) -> Photos:
-    """The photographs of a split that have a crop, cut by it, (N, size, size, 3), in their order.
+    """Loads the photographs of a split that have a crop, cropped, (N, size, size, 3), in their order.
 
     Args:
-        min_pixels: leaves out what Parquet shards say is smaller, before it is cut.
+        min_pixels: leaves out photographs that Parquet shards list as smaller, before cropping.
 
     Raises:
-        DataError: none of them has one, or one that has cannot be decoded.
+        DataError: none has a crop, or one that has cannot be decoded.
     """
     found = listing(data, split, min_pixels)
     kept, pictures = [], []

@@ -1,8 +1,8 @@
-"""Pictures whose files are damaged beside the pixels, or at their very end, made readable again.
+"""Repairs picture files that are damaged outside the pixel data, or at their very end.
 
-Of a file only the pixels, the orientation and the colour profile matter; whatever else it holds may be odd, broken or
-larger than Pillow takes. Pillow's own tolerance is a setting of the whole process, which would let damaged files pass
-elsewhere too, and does not tell how much of a picture is missing.
+Only a file's pixels, orientation and colour profile matter; everything else in it may be odd, broken or larger than
+Pillow accepts. Pillow's own tolerance is a process-wide setting, which would let damaged files pass elsewhere too, and
+it does not tell how much of a picture is missing.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by the colour type of PNG
 
 @dataclass(frozen=True)
 class Repaired:
-    """A file that has the pixels alone, and what else mattered.
+    """A file reduced to its pixels, with the other data that matters.
 
-    box: where in `content` the pixels are that the file still has, as `Image.crop` takes it.
-    blurred: some pixels are there without their finest details, as in a progressive JPEG that is cut off.
+    box: the part of `content` whose pixels are still in the file, as for `Image.crop`.
+    blurred: some pixels lack their finest details, as in a truncated progressive JPEG.
     """
 
     content: bytes
@@ -43,7 +43,7 @@ class Repaired:
 
 
 def repaired(data: bytes) -> Repaired | None:
-    """The same picture without anything that could hinder reading it; None where too little of it is there."""
+    """Returns the picture without anything that could prevent reading it; None if too little of it is left."""
     if data.startswith(b"\xff\xd8"):
         return _jpeg(data)
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -54,7 +54,8 @@ def repaired(data: bytes) -> Repaired | None:
 
 
 def cut_off(data: bytes) -> bool:
-    """Whether a file ends in zeros before the picture does, as a download leaves it that was given room and stopped."""
+    """Returns whether a file ends in zeros before the picture does, as left by an interrupted download into
+    preallocated space."""
     end = data.rstrip(b"\0")
     if data.startswith(b"\xff\xd8"):
         return len(data) - len(end) >= 16 and b"\xff\xd9" not in end[-512:]
@@ -64,7 +65,7 @@ def cut_off(data: bytes) -> bool:
 
 
 def orientation(image: Image.Image) -> int:
-    """How a picture that is loaded has to be turned, 1 to 8 as EXIF numbers it; 1 where that cannot be read."""
+    """The orientation of a loaded picture, 1 to 8 as in EXIF; 1 if it cannot be read."""
     if isinstance(exif := image.info.get("exif"), bytes):
         return exif_orientation(exif)
     with suppress(Exception):  # Pillow meets damaged metadata with nearly any exception
@@ -73,7 +74,7 @@ def orientation(image: Image.Image) -> int:
 
 
 def exif_orientation(exif: bytes) -> int:
-    """The same, read from EXIF of which nothing else need be in order."""
+    """The orientation from EXIF data that may otherwise be damaged."""
     start = 6 if exif.startswith(b"Exif\0\0") else 0
     order = {b"II": "<", b"MM": ">"}.get(exif[start : start + 2])
     with suppress(struct.error):
@@ -127,7 +128,8 @@ def _jpeg(data: bytes) -> Repaired | None:
 
 
 def _scans(rest: bytes) -> int:
-    """How many of a progressive JPEG's components have come to the last bit: of their means, and of all else."""
+    """The number of a progressive JPEG's components that are complete to the last bit: in DC, and in AC
+    coefficients."""
     finest = set()
     for scan in re.finditer(rb"\xff\xda..([\x01-\x04])", rest, re.DOTALL):
         count, at = scan[1][0], scan.end()
@@ -138,9 +140,10 @@ def _scans(rest: bytes) -> int:
 
 
 def _with_rows(first: bytes, second: bytes, tolerance: float = 0.0) -> Repaired | None:
-    """The first of two endings of a file, and the rows that both agree about: these are in the file itself.
+    """Decodes a file with two different endings appended; returns the first picture, and the rows where both agree,
+    which are in the file itself.
 
-    Some decoders refuse the second; then no more is known than that little of the file is missing, at its end.
+    Some decoders refuse the second. Then all that is known is that little of the file is missing, at its end.
     """
     pixels = []
     for content in (first, second):
@@ -166,7 +169,7 @@ def _with_rows(first: bytes, second: bytes, tolerance: float = 0.0) -> Repaired 
 
 
 def _kept(differ: NDArray[np.bool_]) -> tuple[int, int]:
-    """The lines before the first that differs, or behind the last where those at the beginning do."""
+    """The lines before the first that differs, or after the last if those at the beginning differ."""
     lost = np.flatnonzero(differ)
     if not len(lost):
         return 0, len(differ)
@@ -174,7 +177,7 @@ def _kept(differ: NDArray[np.bool_]) -> tuple[int, int]:
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """The markers of a JPEG and their segments; the last, from the first scan on, is all the rest."""
+    """The markers of a JPEG and their segments; the last one is everything from the first scan on."""
     at = 2
     while 0 <= (at := data.find(b"\xff", at)) < len(data) - 4:
         marker, (length,) = data[at + 1], struct.unpack_from(">H", data, at + 2)
@@ -236,7 +239,7 @@ def _png(data: bytes) -> Repaired | None:
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """The chunks of a PNG, whatever their checksums say; the last may be shorter than it says."""
+    """The chunks of a PNG, without verifying checksums; the last may be shorter than its stated length."""
     at = 8
     while at + 8 <= len(data):
         (length,), kind = struct.unpack_from(">I", data, at), data[at + 4 : at + 8]

@@ -1,4 +1,4 @@
-"""A photo's file → its pixels as they are used: upright, square, RGB."""
+"""Decodes a photo's file into pixels: upright, square, RGB."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Image.MAX_IMAGE_PIXELS = None  # Pillow's own bound is below a telephone's; `dec
 
 
 class TooSmall(ValueError):
-    """The photo has fewer pixels than were asked for."""
+    """The photo has fewer pixels than requested."""
 
 
 class _TooLarge(ValueError):
@@ -27,11 +27,11 @@ class _TooLarge(ValueError):
 
 @dataclass(frozen=True)
 class Decoded:
-    """A photo as it is used.
+    """A decoded photo.
 
     image: (size, size, 3) uint8, upright, central square, RGB.
-    side: pixels of the shorter side that the file has.
-    lost: what of the picture the file has lost, "" for nothing.
+    side: the shorter side of the picture in the file, in pixels.
+    lost: the part of the picture that the file has lost, "" for none.
     """
 
     image: np.ndarray
@@ -40,14 +40,14 @@ class Decoded:
 
 
 def decode(photo: bytes | Path, size: int, min_pixels: int = 0) -> Decoded:
-    """Reads one encoded photo, its bytes or its file.
+    """Decodes one photo, from its bytes or its file.
 
-    Of its metadata only the orientation and the colour profile matter, and a file that lacks up to
+    Only the orientation and the colour profile matter among its metadata. A file that lacks up to
     `model.data.damaged.MISSING` of its rows is read as far as it goes.
 
     Raises:
-        TooSmall: its shorter side has less than `min_pixels`.
-        Exception: nearly any, of Pillow, where the file cannot be read.
+        TooSmall: its shorter side is less than `min_pixels`.
+        Exception: nearly any from Pillow, if the file cannot be read.
     """
     content = photo if isinstance(photo, bytes) else photo.read_bytes()
     try:
@@ -90,7 +90,7 @@ _TURNED = {
 
 
 def _square(image: Image.Image, size: int, turned: int, profile: bytes | None) -> np.ndarray:
-    """An opened photo → (size, size, 3) uint8; `turned`: as EXIF numbers orientations."""
+    """An opened photo → (size, size, 3) uint8; `turned`: its EXIF orientation."""
     upright = _on_white(image)
     if turned in _TURNED:
         upright = upright.transpose(_TURNED[turned])
@@ -104,7 +104,7 @@ def _square(image: Image.Image, size: int, turned: int, profile: bytes | None) -
 
 
 def _on_white(image: Image.Image) -> Image.Image:
-    """An RGB image of any, white where it is transparent."""
+    """Converts any image to RGB, with white for transparent areas."""
     clear = image.info.get("transparency")
     if image.mode.startswith(("I", "F")):
         flat = _eight_bit(image).convert("RGB")
@@ -117,7 +117,7 @@ def _on_white(image: Image.Image) -> Image.Image:
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:
-    """Greys of 16 and 32 bits, which Pillow would cut off at 255 instead of scaling them."""
+    """Scales 16- and 32-bit greyscale to 8 bits; Pillow would clip it at 255."""
     greys = np.nan_to_num(np.asarray(image).astype(np.float32))
     top = 65535.0 if image.mode.startswith("I;16") else float(greys.max(initial=0))
     top = next((bound for bound in (1.0, 255.0, 65535.0) if top <= bound), top)

@@ -1,7 +1,7 @@
-"""Names of dishes as files and folders carry them, told apart from what cameras and programs write there.
+"""Extracts dish names from file and folder names, ignoring names written by cameras and programs.
 
-Whether a person has named a file is judged by whether its name holds words: letters that can be read, in any script,
-and that name no picture ("IMG", "写真"), device or site. Dates, times, hashes, identifiers and sizes hold none.
+A file counts as named by a person if its name contains words: readable letters, in any script, that are not a term for
+a picture ("IMG", "写真"), a device or a site. Dates, times, hashes, identifiers and sizes are not words.
 """
 
 import html
@@ -130,14 +130,14 @@ _AUTHOR = re.compile(r"^pexels[-_ ].*\d{4}|[-_ ]unsplash$", re.IGNORECASE)
 
 
 def dish_names(paths: Sequence[PurePath]) -> list[str]:
-    """The name of the dish on each photograph, "" where neither file nor folder has one.
+    """The name of the dish on each photograph, "" if neither file nor folder has one.
 
-    Files that are numbered in a row ("beef stew 1", "beef stew 2") are photographs of one dish; a number that stands
-    alone belongs to its name ("Chicken 65"). A folder gives its name to the photographs in it that have none, unless
-    others in it have names that are not its own.
+    Files numbered in sequence ("beef stew 1", "beef stew 2") are photographs of one dish; a number without a sequence
+    belongs to the name ("Chicken 65"). Unnamed photographs take the name of their folder, unless others in it have
+    names that differ from the folder's.
 
     Args:
-        paths: relative to the folder of photographs, whose own name is not a dish's.
+        paths: relative to the folder of photographs, whose own name is not used.
     """
     own = _without_rows([read(path.name) for path in paths])
     folders = [*dict.fromkeys(folder for path in paths for folder in path.parents[:-1])]
@@ -155,7 +155,8 @@ def dish_names(paths: Sequence[PurePath]) -> list[str]:
 
 
 def read(file_name: str) -> str:
-    """What a file's name says: words with single spaces, without its ending and what programs add; "" for no words."""
+    """The words in a file name, with single spaces, without its extension and additions by programs; "" if there are
+    none."""
     text = unicodedata.normalize("NFC", without_ending(file_name))
     if _AUTHOR.search(text) or not has_words(text):
         return ""
@@ -163,13 +164,13 @@ def read(file_name: str) -> str:
 
 
 def without_ending(file_name: str) -> str:
-    """A file's name without the ending of a picture and what browsers leave behind it ("?w=640", "_large")."""
+    """A file name without its picture extension and what browsers leave after it ("?w=640", "_large")."""
     cut = _ENDING.sub("", file_name)
     return cut if cut != file_name else _OTHER_ENDING.sub("", file_name)
 
 
 def has_words(text: str) -> bool:
-    """Whether a text holds something to read that is no word for a picture, its size, its maker or its date."""
+    """Returns whether a text has words other than terms for a picture, its size, its maker or its date."""
     text = unicodedata.normalize("NFKC", _unescaped(text))
     elsewhere = _PICTURE_ELSEWHERE.sub(" ", _MACHINE.sub(f" {_MARK} ", text))
     if any(unicodedata.category(c) == "So" for c in elsewhere):  # emoji
@@ -188,14 +189,14 @@ def has_words(text: str) -> bool:
 
 
 def spelling(name: str) -> str:
-    """What the names of one dish have in common, whatever separates their words and however they are numbered."""
+    """A key that is equal for all names of one dish, ignoring word separators and numbering."""
     text = unicodedata.normalize("NFKC", name).casefold()
     bare = "".join(c for c in text if c.isalpha() or unicodedata.category(c) in ("Mn", "Mc", "So"))
     return bare or text
 
 
 def _unescaped(text: str) -> str:
-    """With the characters that something else stands for: %20 in addresses, &amp; in pages, #U30e9 after unzip."""
+    """Decodes escaped characters: %20 from URLs, &amp; from HTML, #U30e9 from unzip."""
     if re.search("%[0-9A-Fa-f]{2}", text) and "\ufffd" not in (decoded := unquote(text)):
         text = decoded
     text = re.sub("#U([0-9A-Fa-f]{4})", lambda code: chr(int(code[1], 16)), text)
@@ -222,7 +223,7 @@ def _words_of(text: str) -> str:
 
 
 def _trimmed(text: str) -> str:
-    """Without what programs put before and after the words."""
+    """Strips what programs put before and after the words."""
     tokens = text.split(" ")
     while len(tokens) > 1 and (tokens[-1] in (_MARK, "-") or tokens[-1].casefold().strip("()") in _TAIL):
         tokens.pop()
@@ -236,7 +237,7 @@ def _trimmed(text: str) -> str:
 
 
 def _without_rows(names: Sequence[str]) -> list[str]:
-    """The names without numbers and letters that only tell the photographs of one dish apart."""
+    """The names without numbers and letters that only distinguish photographs of one dish."""
     names = [*names]
     leading = [_LEADING.match(name) for name in names]
     counted = [match["number"] for match in leading if match]
@@ -269,7 +270,7 @@ def _without_rows(names: Sequence[str]) -> list[str]:
 
 
 def _row(numbers: set[int], with_the_first: bool) -> bool:
-    """Whether numbers count photographs; `with_the_first`: there is also one without a number."""
+    """Returns whether numbers form a sequence of photographs; `with_the_first`: there is also one without a number."""
     if with_the_first and min(numbers) <= 3:
         return True
     return len(numbers) > 1 and (min(numbers) <= 3 or any(n + 1 in numbers for n in numbers))
@@ -277,19 +278,19 @@ def _row(numbers: set[int], with_the_first: bool) -> bool:
 
 @cache
 def _food() -> frozenset[str]:
-    """English words for what is eaten."""
+    """English words for food."""
     eaten = (word for role in ("ingredient", "form") for word in words(role))
     return frozenset(w for word in eaten for w in word.en.split() if len(w) > 2) - _PICTURE - _EMPTY
 
 
 def _other_script(run: str) -> bool:
-    """Whether letters are a word in a script that is not Latin; in an alphabet one letter is none."""
+    """Returns whether letters are a word in a non-Latin script; in an alphabet a single letter is not."""
     scripts = {unicodedata.name(letter, "LATIN").split()[0] for letter in run}
     return not scripts <= {"LATIN", "MODIFIER"} and (len(run) > 1 or not scripts & {"CYRILLIC", "GREEK", "ARABIC"})
 
 
 def _identifier(token: str) -> bool:
-    """Whether a token mixes letters and digits, or capitals and small letters, as no word does."""
+    """Returns whether a token mixes letters and digits, or upper and lower case, as no word does."""
     runs = re.findall(r"[^\W\d_]+|\d+", token)
     if len(runs) >= 3 and len(token) >= 6:
         return not any(len(run) >= 5 and (run.islower() or run.istitle()) for run in runs if not run.isdigit())
@@ -298,7 +299,7 @@ def _identifier(token: str) -> bool:
 
 
 def _readable(token: str, digits: int, identifiers: bool) -> bool:
-    """Whether a token in Latin letters, perhaps with digits at an end, is a word that could name a dish."""
+    """Returns whether a token in Latin letters, perhaps with digits at one end, could be part of a dish name."""
     return any(_word(run, token, digits, identifiers) for run in re.findall(r"[^\W\d_]+(?:['’][^\W\d_]+)*", token))
 
 
@@ -323,10 +324,10 @@ def _word(run: str, token: str, digits: int, identifiers: bool) -> bool:
 
 
 def _bare(text: str) -> str:
-    """Without accents."""
+    """Strips accents."""
     return "".join(c for c in unicodedata.normalize("NFD", text) if not unicodedata.combining(c))
 
 
 def joined(names: Iterable[tuple[str, int]]) -> str:
-    """Names and the number of their photographs, in one line."""
+    """Lists names with the number of their photographs, in one line."""
     return " · ".join(name if count == 1 else f"{name} ×{count}" for name, count in names)

@@ -1,4 +1,5 @@
-"""What a folder of photographs holds: pictures, by their content, and what other programs keep or leave there."""
+"""Lists the contents of a folder of photographs: pictures, recognized by content, and files that other programs keep
+there."""
 
 from __future__ import annotations
 
@@ -60,7 +61,7 @@ _PICTURE = re.compile(
 
 @dataclass
 class Contents:
-    """What was found. Paths are sorted; what cannot be read is named with the reason."""
+    """The files found. Paths are sorted; unreadable files are listed with the reason."""
 
     photos: list[Path] = field(default_factory=list)
     tables: list[Path] = field(default_factory=list)
@@ -71,7 +72,7 @@ class Contents:
 
 
 def contents(root: Path, without: set[str]) -> Contents:
-    """Looks through a folder and all in it, links to folders included; `without` are folders in it to leave alone."""
+    """Scans a folder recursively, following links to folders; `without` are folders in it to skip."""
     found = Contents()
     captions: list[Path] = []
     for path in _files(root, without, found):
@@ -108,12 +109,12 @@ def contents(root: Path, without: set[str]) -> Contents:
 
 
 def label(path: Path, root: Path) -> str:
-    """What a file is called in a message."""
+    """A file's label in messages."""
     return path.relative_to(root).as_posix().encode("utf-8", "backslashreplace").decode()
 
 
 def _files(root: Path, without: set[str], found: Contents) -> Iterator[Path]:
-    """Files that are a person's; what is not is counted in `found`."""
+    """The user's own files; others are counted in `found`."""
 
     def unreadable(error: OSError) -> None:
         found.unread.append(f"{label(Path(error.filename), root)}: {error.strerror}")
@@ -147,7 +148,7 @@ def _files(root: Path, without: set[str], found: Contents) -> Iterator[Path]:
 
 
 def _left(name: str, patterns: tuple[str, ...]) -> str:
-    """By what a name is known to be a program's, "" for a person's."""
+    """The pattern by which a name is recognized as a program's, "" for a user's."""
     if name.startswith("._"):
         return "._*"
     if name.startswith("."):
@@ -177,6 +178,6 @@ def _picture(path: Path) -> bool:
 
 
 def _by_content(path: Path) -> str:
-    """Why a file that is not read might be missed, "" where it would not."""
+    """Why the user might miss a file that is not read, "" if there is no reason."""
     head = _head(path)
     return next((reason for pattern, reason in _HEADS if re.match(pattern, head, re.DOTALL)), "")

@@ -1,4 +1,4 @@
-"""What is in a folder of photographs, looked at before anything is trained on it."""
+"""Inspects a folder of photographs before anything is trained on it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _BYTE = re.compile("<0x[0-9A-F]{2}>")
 
 @dataclass(frozen=True)
 class Findings:
-    """What was found. Lists of labels and of pairs of labels, a label being what a photo is called in a message."""
+    """The findings, as lists of labels and pairs of labels. A label identifies a photo in messages."""
 
     photos: Photos
     """(N, 256, 256, 3), in memory: those that can be used."""
@@ -72,7 +72,7 @@ class Findings:
     """Names with letters that the tokenizer has never seen, and these letters."""
 
     def lines(self) -> list[str]:
-        """The report, a line a matter."""
+        """The report, one line per finding."""
         names = Counter(self.photos.names)
         found = [f"{len(self.photos)} photographs of {len(names)} dishes"]
 
@@ -104,11 +104,11 @@ class _Photo:
 
 
 def look(data: Path | str, tokenizer: Tokenizer) -> Findings:
-    """Looks at every photograph of a folder, or of whatever else `model.data.photos` reads.
+    """Inspects every photograph of a folder, or of anything else that `model.data.photos` reads.
 
     Raises:
-        DataError: none are there, or fewer than FEWEST can be used, or more than MOST are there, or most have no name.
-            The message says what was found besides.
+        DataError: there are none, or fewer than FEWEST usable ones, or more than MOST, or most have no name. The
+            message includes the other findings.
     """
     found = listing(data)
     if len(found.rows) > MOST:
@@ -157,7 +157,7 @@ def look(data: Path | str, tokenizer: Tokenizer) -> Findings:
 
 
 def _refusal(findings: Findings) -> str:
-    """Why nothing can be made of what was found, "" where something can."""
+    """Why the photographs cannot be used, "" if they can."""
     named, unnamed = len(findings.photos), findings.unnamed
     if len(unnamed) > named:
         return (
@@ -179,7 +179,7 @@ def _normalized(row: Row) -> Row:
 
 
 def _see(photo: bytes | Path) -> Decoded | str:
-    """A photo, or why it cannot be used."""
+    """Decodes a photo; returns it, or why it cannot be used."""
     # Pillow meets a damaged file with nearly any exception, as in `model.data.photos`.
     try:
         seen = decode(photo, PICTURE_SIZE)
@@ -191,10 +191,11 @@ def _see(photo: bytes | Path) -> Decoded | str:
 
 
 def _copies(photos: Sequence[_Photo], near: Sequence[tuple[int, int]]) -> dict[int, int]:
-    """Photos to leave out, and the one that stays for each: the same picture, smaller or as large, by the same name.
+    """Duplicates to leave out, and the photo that is kept for each: the same picture at least as large, with the same
+    name.
 
-    Names are the same, too, where one has more words than the other ("ramen small"), or nobody has given one. Two names
-    that say different things are both kept; two shots of one dish are not the same picture.
+    Names also count as the same if one has more words than the other ("ramen small"), or one is missing. Photos with
+    different names are both kept; two shots of one dish are not the same picture.
     """
     tiny = [_reduced(photo.seen.image, 32, 32).astype(np.float32) for photo in photos]
     stays: dict[int, int] = {}
@@ -224,9 +225,9 @@ def _reduced(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.ui
 
 
 def _alike(images: Sequence[NDArray[np.uint8]]) -> list[tuple[int, int]]:
-    """Pairs of rows that a difference hash (Krawetz 2013) hardly tells apart.
+    """Pairs of rows whose difference hashes (Krawetz 2013) are nearly equal.
 
-    The hash is two lines; ImageHash, the library for it, would bring SciPy and PyWavelets along.
+    The hash takes two lines; ImageHash, the library for it, would bring in SciPy and PyWavelets.
     """
     small = np.array([_reduced(image, 9, 8) for image in images]).reshape(-1, 8, 9)
     bits = np.packbits(small[:, :, 1:] > small[:, :, :-1], axis=2)[..., 0]  # (N, 8) bytes
@@ -240,7 +241,8 @@ def _alike(images: Sequence[NDArray[np.uint8]]) -> list[tuple[int, int]]:
 def _groups(
     names: Sequence[str], translations: Sequence[Mapping[Language, str]], alike: Sequence[tuple[int, int]]
 ) -> list[int]:
-    """Numbers that photos share which have a name in common, however it is written or numbered, or look alike."""
+    """Group numbers, shared by photos that have a name in common, however it is written or numbered, or that look
+    alike."""
     first: dict[str, int] = {}
     every = [[own, *others.values()] for own, others in zip(names, translations, strict=True)]
     same = [(first.setdefault(spelling(name), row), row) for row, own in enumerate(every) for name in own if name]
@@ -253,7 +255,7 @@ def _groups(
 
 
 def _unread(name: str, tokenizer: Tokenizer) -> str:
-    """The letters of a name that the tokenizer has only bytes for."""
+    """The letters of a name that the tokenizer can only spell in bytes."""
     if not any(map(_BYTE.fullmatch, tokenizer.pieces(name))):
         return ""
     return "".join(dict.fromkeys(c for c in name if any(map(_BYTE.fullmatch, tokenizer.pieces(c)))))

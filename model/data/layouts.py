@@ -1,13 +1,12 @@
-"""The layouts that photographs and their names come in.
+"""Finds photographs and their names in several layouts.
 
-Four layouts are understood (`find` tells them apart by what it finds):
+Four layouts are supported (`find` detects which one it is):
 
-* Parquet shards with an image column, as Hugging Face datasets has them: `train-*.parquet`,
-  `validation-*.parquet` in a folder (or its `data/`), or a single `.parquet` file.
-  Columns: an image ({bytes, path} or bytes), `name`, and optionally `kind`, `source`, `pixels`, and names in other
-  languages (`name_ja`, as `TRANSLATED` has them).
-* A folder of photos that are named after their dishes: `smoky_beetroot_ramen.jpg`, or `beetroot ramen/1.jpg`. HEIC too,
-  as phones make it. `model.data.file_names` reads the names.
+* Parquet shards with an image column, as in Hugging Face datasets: `train-*.parquet`, `validation-*.parquet` in a
+  folder (or its `data/`), or a single `.parquet` file. Columns: an image ({bytes, path} or bytes), `name`, and
+  optionally `kind`, `source`, `pixels`, and names in other languages (`name_ja`, see `TRANSLATED`).
+* A folder of photos named after their dishes: `smoky_beetroot_ramen.jpg`, or `beetroot ramen/1.jpg`. HEIC, as from
+  phones, is supported. `model.data.file_names` reads the names.
 * A folder of photos with a `metadata.csv`, `.tsv` or `.jsonl`: `file_name`, `name`, optionally `name_ja` etc.
 * torchvision's Food101: `food-101/images/<class>/*.jpg` and `food-101/meta/*.json`.
 """
@@ -41,12 +40,12 @@ NO_NAME = "neither it nor its folder has a dish's name"
 
 
 class DataError(ValueError):
-    """Photographs cannot be had from the place that was named; the message says why and what to do."""
+    """No photographs can be read from the given place; the message says why and what to do."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """What is known of a photo before it is decoded. `label` is what it is called in a message."""
+    """The data about a photo that is available before it is decoded. `label` identifies it in messages."""
 
     label: str
     name: str
@@ -59,7 +58,8 @@ class Row:
 
 @dataclass(frozen=True)
 class Listing:
-    """What a layout found: rows, and what yields the photo of each (bytes or a path), in that order."""
+    """The photographs found by a layout: rows, and an iterator over their photos (bytes or a path), in the same
+    order."""
 
     rows: list[Row]
     photos: Callable[[], Iterator[bytes | Path]]
@@ -72,13 +72,13 @@ class Listing:
 
 
 def listing(data: Path | str, split: str = "train", min_pixels: int = 0) -> Listing:
-    """The names of one split and its photographs as they are, undecoded; raises as `load` does. `min_pixels` leaves out
-    what Parquet shards say is smaller."""
+    """Lists the names and undecoded photographs of one split; raises like `load`. `min_pixels` leaves out photographs
+    that Parquet shards list as smaller."""
     return find(existing(data), split, min_pixels)[1]()
 
 
 def passed_over(kinds: dict[str, int]) -> str:
-    """What other programs keep beside the photographs, in a line."""
+    """One line about the files of other programs that were skipped."""
     return ", ".join(f"{kind} ({count})" for kind, count in sorted(kinds.items()))
 
 
@@ -93,7 +93,7 @@ def existing(data: Path | str) -> Path:
 
 
 def find(data: Path, split: str, min_pixels: int) -> tuple[list[Path], Callable[[], Listing]]:
-    """The files that make up the split, and what lists their photos when they must be decoded."""
+    """The files of the split, and a function that lists their photos if they have to be decoded."""
     if data.is_file():
         if data.suffix != ".parquet":
             raise DataError(f"{data}: neither a folder nor a .parquet file")
@@ -246,10 +246,10 @@ def _list_metadata(root: Path, table: Path, inside: Contents) -> Listing:
 
 
 def _finder(root: Path, photos: list[Path]) -> Callable[[str], Path | None]:
-    """What finds the photo that a table means.
+    """Returns a function that finds the photo that a table refers to.
 
-    macOS stores file names decomposed (NFD); a table written on Windows or by hand may differ in case or in slashes,
-    and leave out the folder or the ending. Each of these is of no account where one photo alone fits.
+    macOS stores file names decomposed (NFD); a table written on Windows or by hand may differ in case or slashes, or
+    omit the folder or the extension. Each difference is ignored if only one photo fits.
     """
     places = {unicodedata.normalize("NFC", path.relative_to(root).as_posix()): path for path in photos}
     alike: defaultdict[str, list[Path]] = defaultdict(list)
@@ -273,7 +273,7 @@ def _finder(root: Path, photos: list[Path]) -> Callable[[str], Path | None]:
 
 
 def _read_table(table: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
-    """Line numbers and what stands there, or what is wrong with it."""
+    """Reads a table: line numbers with their record, or with what is wrong."""
     try:
         content = table.read_bytes()
         # Spreadsheets save "Unicode text" as UTF-16.
@@ -332,7 +332,7 @@ QUOTE = 'put quotation marks around a name with "{}" in it'
 
 
 def _record(columns: list[str], values: list[str], mark: str) -> dict[str, str] | str:
-    """A row by its columns, or what is wrong with it: a delimiter in a name must stand within quotation marks."""
+    """A row as a record, or what is wrong with it: a delimiter in a name must be quoted."""
     while len(values) > len(columns) and not values[-1].strip():
         values = values[:-1]
     if len(values) > len(columns):
@@ -349,7 +349,7 @@ def _record(columns: list[str], values: list[str], mark: str) -> dict[str, str] 
 
 
 def _unquoted(name: object) -> object:
-    """A name without the quotation marks that stand around the whole of it."""
+    """A name without quotation marks around the whole of it."""
     if not isinstance(name, str):
         return name
     whole = re.fullmatch("\\s*(?:“(.*)”|„(.*)[“”]|‘(.*)’|\"(.*)\"|'([^']*)')\\s*", name, re.DOTALL)
@@ -357,13 +357,13 @@ def _unquoted(name: object) -> object:
 
 
 def _names(record: Mapping[str, object]) -> tuple[str, dict[Language, str]]:
-    """The name in the default language, or else the first that there is, or ""; and those in the other languages."""
+    """The name in the default language, or else the first available one, or ""; and the names in other languages."""
     translations = {language: name for language, column in TRANSLATED.items() if (name := _clean(record.get(column)))}
     return _clean(record.get("name")) or next(iter(translations.values()), ""), translations
 
 
 def _clean(name: object) -> str:
-    """A name in composed form with single spaces; "" for what is missing or no name (`model.names.normalize`)."""
+    """A name in composed form with single spaces; "" if it is missing or not a valid name (`model.names.normalize`)."""
     text = " ".join(unicodedata.normalize("NFC", name).split()) if isinstance(name, str) else ""
     try:
         normalize(text)

@@ -1,4 +1,4 @@
-"""Names of one dish in two languages, and the names that no training text may contain."""
+"""Pairs of names of one dish in two languages, and the held-out names that no training text may contain."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class Pair:
 
 
 def read_pairs(table: Path, split: str | None = None) -> list[Pair]:
-    """Pairs of a tab-separated table with a column a language (`en`, `ja`) and perhaps `split`. Variants are joined by
-    a bar. A language that no column has is passed over, but for the default one.
+    """Reads pairs from a tab-separated table with a column per language (`en`, `ja`) and optionally `split`. Variants
+    are separated by a bar. Languages other than the default may be missing.
 
     Raises:
         DataError: the table cannot be read or lacks a column.
@@ -60,9 +60,9 @@ def read_pairs(table: Path, split: str | None = None) -> list[Pair]:
 
 
 def composed_pairs(table: Path, count: int, seed: int = 0) -> list[Pair]:
-    """The names of `count` dishes that nobody cooked, from `model.words.compose`, kept in `table`.
+    """Pairs of names for `count` composed dishes, from `model.words.compose`, kept in `table`.
 
-    They stand beside the teacher's vectors, since those are what is costly: once written, the table is read.
+    They are stored beside the teacher's vectors, which are costly to compute; an existing table is read.
     """
     if not table.exists():
         rng = random.Random(seed)
@@ -76,7 +76,7 @@ def composed_pairs(table: Path, count: int, seed: int = 0) -> list[Pair]:
 
 
 def key(name: str) -> str:
-    """What two spellings of one name have in common."""
+    """A key that is equal for all spellings of a name."""
     return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
 
 
@@ -85,8 +85,8 @@ def held_out(pairs: Iterable[Pair], photos: Photos | None, classes: Collection[s
 
     Args:
         pairs: those of the validation split.
-        photos: of the validation split; their class names, which training has too, are not held out.
-        classes: further names that training may have, as those of the training photos' classes.
+        photos: of the validation split; their class names, which also occur in training, are not held out.
+        classes: further names allowed in training, such as the class names of its photos.
     """
     free = set(map(key, classes))
     names = {key(name) for pair in pairs for name in pair.names}
@@ -101,7 +101,7 @@ def held_out(pairs: Iterable[Pair], photos: Photos | None, classes: Collection[s
 
 
 def rows_in(photos: Photos, language: Language) -> list[int]:
-    """The photos that have a name in a language."""
+    """Indices of the photos that have a name in a language."""
     return [i for i, name in enumerate(photos.names_in(language)) if name]
 
 
@@ -112,6 +112,6 @@ def class_names(photos: Photos) -> set[str]:
 
 
 def read_names(data: Path, split: str) -> list[Pair]:
-    """The pairs of names.tsv beside the photographs; none where there is no such table."""
+    """Reads the pairs in names.tsv beside the photographs; none if there is no such table."""
     table = (data if data.is_dir() else data.parent) / "names.tsv"
     return read_pairs(table, split) if table.exists() else []

@@ -1,4 +1,4 @@
-"""Photographs and their names, decoded once into a memory-mapped array. `model.data.layouts` finds them."""
+"""Loads photographs and their names, decoded once into a memory-mapped array. `model.data.layouts` finds them."""
 
 import hashlib
 import itertools
@@ -47,24 +47,25 @@ class Photos:
 
     @classmethod
     def unnamed(cls, images: np.ndarray) -> "Photos":
-        """Pictures, (N, size, size, 3) uint8, of which nothing else is known."""
+        """Wraps pictures, (N, size, size, 3) uint8, without names or other data."""
         n = len(images)
         return cls(images, [""] * n, [{}] * n, [""] * n, [""] * n)
 
     def names_in(self, language: Language) -> list[str | None]:
-        """The names in one language; None where there is none."""
+        """The names in one language, with None for missing ones."""
         return [*self.names] if language == DEFAULT else [names.get(language) for names in self.translations]
 
     def all_names(self) -> list[str]:
-        """Every photograph's name, and then those in the other languages, one language after the other."""
+        """All photographs' names, followed by those in the other languages, one language after another."""
         return [*self.names, *(name for language in OTHERS for name in self.names_in(language) if name)]
 
     def name_table(self) -> str:
-        """What distinguishes sets of photographs by their names: a line each, in every language, empty or not."""
+        """A text that identifies the names of a set of photographs: a line for each name in every language, even if
+        empty."""
         return "\n".join([*self.names, *(name or "" for language in OTHERS for name in self.names_in(language))])
 
     def take(self, rows: Iterable[int]) -> "Photos":
-        """Some of the photographs, in the order of these rows; their pixels are copied."""
+        """A subset of the photographs, in the order of these rows; pixels are copied."""
         at = list(map(int, rows))
         return Photos(
             np.asarray(self.images[at]),
@@ -78,24 +79,24 @@ class Photos:
 def load(
     data: Path | str, size: int, split: str = "train", cache: Path | None = None, min_pixels: int = 0
 ) -> Photos:
-    """Reads the photographs of one split, from the cache where they have been decoded before.
+    """Reads the photographs of one split, from the cache if they have been decoded before.
 
-    Photos are turned upright as their EXIF says, cropped to their central square, resized to `size` pixels
-    (Lanczos, antialiased; smaller ones are enlarged) and converted to RGB. Unreadable ones and those that nobody has
-    named are named in a warning, counted and left out; those that are cut off a little at their end are named too.
+    Photos are rotated upright by EXIF, cropped to their central square, resized to `size` pixels (Lanczos, antialiased;
+    smaller ones are enlarged) and converted to RGB. Unreadable and unnamed ones are left out, counted and listed in a
+    warning; slightly truncated ones are listed too.
 
     Args:
         data: a folder of Parquet shards, a Parquet file, a folder of photos or a Food-101 folder.
         size: side of the decoded pictures, in pixels.
-        split: "train" or "validation" (Food-101 calls that one "test"). A single Parquet file is one split by
-            itself and taken whole; a plain folder of photos is "train" unless it has a `validation/` folder.
-        cache: folder for the decoded pixels, N * size * size * 3 bytes a set, which replaces what the same place
-            held before its files changed; by default `$XDG_CACHE_HOME/imaginary-cafeteria` or
+        split: "train" or "validation" (Food-101 calls that one "test"). A single Parquet file is one split by itself
+            and used as a whole; a plain folder of photos is "train" unless it has a `validation/` folder.
+        cache: folder for the decoded pixels, N * size * size * 3 bytes per set, which replaces that of the same place
+            from before its files changed; by default `$XDG_CACHE_HOME/imaginary-cafeteria` or
             `~/.cache/imaginary-cafeteria`.
         min_pixels: leaves out photos whose shorter side is less than this.
 
     Raises:
-        DataError: nothing there, nothing readable, or no room for the cache.
+        DataError: there are no photographs, none are readable, or there is no room for the cache.
     """
     data = existing(data)
     folder = default_cache() if cache is None else cache
@@ -121,7 +122,7 @@ def load(
 
 
 def default_cache() -> Path:
-    """The folder that decoded photographs are kept in when none is given."""
+    """The default folder for decoded photographs."""
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "imaginary-cafeteria"
 
@@ -130,7 +131,7 @@ def default_cache() -> Path:
 
 
 def _decode(listing: Listing, stem: Path, data: Path, size: int, min_pixels: int) -> None:
-    """Decodes every photo into `stem`.npy and then, as the sign that it is whole, writes `stem`.json."""
+    """Decodes every photo into `stem`.npy, and then writes `stem`.json to mark it as complete."""
     shape = (len(listing.rows), size, size, 3)
     needed = int(np.prod(shape, dtype=np.int64))
     free = shutil.disk_usage(stem.parent).free
@@ -213,7 +214,8 @@ def _summary(skipped: list[str], small: int, min_pixels: int) -> str:
 
 
 def by_photo(names: Mapping[Language, Sequence[str | None]]) -> list[Mapping[Language, str]]:
-    """All photographs' names in each language, or nothing for one → each photograph's, as in `Photos.translations`."""
+    """Converts lists of names per language, with None for missing ones, to names per photograph, as in
+    `Photos.translations`."""
     rows = zip(*names.values(), strict=True)
     return [{language: name for language, name in zip(names, row, strict=True) if name} for row in rows]
 
@@ -222,7 +224,7 @@ def by_photo(names: Mapping[Language, Sequence[str | None]]) -> list[Mapping[Lan
 
 
 def _keys(files: list[Path], data: Path, min_pixels: int) -> tuple[str, str]:
-    """Where photographs come from, and in which state their files are."""
+    """Cache keys: where photographs come from, and the state of their files."""
     state = hashlib.sha256()
     for file in files:
         status = file.stat()

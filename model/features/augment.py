@@ -1,7 +1,7 @@
-"""Differentiable augmentation (Zhao et al. 2020): what the discriminator sees, never what the generator shows.
+"""Differentiable augmentation (Zhao et al. 2020), of what the discriminator sees, never of the generator's output.
 
-The parameters are drawn apart from being applied, so that a photograph and its reconstruction can go through the very
-same change and still be compared.
+Parameters are drawn separately from being applied, so that a photograph and its reconstruction can go through the same
+augmentation and be compared.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ OUTSIDE = 2.0  # where a hole touches no picture
 
 @dataclass(frozen=True)
 class Augmentation:
-    """One draw for a batch: colour, translation and cutout at the strengths of the paper, for a share of its pictures.
+    """Parameters for one batch: colour, translation and cutout at the paper's strengths, for a share of its pictures.
 
-    `brightness`, `saturation`, `contrast`: (B, 1, 1, 1). `shift`: (B, 2) in fractions of the side. `hole`: (B, 2),
-    the cutout's centre in fractions of the side; the hole measures half a side.
+    `brightness`, `saturation`, `contrast`: (B, 1, 1, 1). `shift`: (B, 2) in fractions of the side. `hole`: (B, 2), the
+    cutout's centre in fractions of the side; the cutout is half a side wide.
     """
 
     brightness: Tensor
@@ -31,12 +31,12 @@ class Augmentation:
 
     @classmethod
     def draw(cls, batch: int, device: torch.device | str = "cpu", share: float = 1.0) -> Augmentation:
-        """A fresh draw for `batch` pictures from torch's global generator.
+        """Draws parameters for `batch` pictures from torch's global generator.
 
         Args:
-            share: chance of a picture to be augmented at all. Up to 0.8 what is augmented cannot leak into what is
-                generated, however strong it is (ADA, Karras et al. 2020, section 2.2); the full share is for sets so
-                small that the discriminator would learn them by heart.
+            share: probability that a picture is augmented at all. Up to 0.8, augmentations cannot leak into the
+                generated pictures, however strong they are (ADA, Karras et al. 2020, section 2.2); a share of 1 is for
+                sets so small that the discriminator would memorize them.
         """
         chosen = torch.rand(batch, device=device) < share
 
@@ -53,11 +53,11 @@ class Augmentation:
         )
 
     def apply(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) in [-1, 1] -> the same shape; differentiable in `images`. What moves in is grey (0)."""
+        """(B, 3, H, W) in [-1, 1] -> the same shape; differentiable in `images`. Padding is grey (0)."""
         return self._move(self.colour(images))
 
     def colour(self, images: Tensor) -> Tensor:
-        """`apply` without translation and cutout."""
+        """Like `apply`, but without translation and cutout."""
         x = images + self.brightness
         grey = x.mean(1, keepdim=True)
         x = grey + (x - grey) * self.saturation
@@ -85,13 +85,13 @@ class Augmentation:
 
 
 def flip(images: Tensor) -> Tensor:
-    """Mirrors each picture left to right with probability one half, (B, 3, H, W)."""
+    """Flips each picture horizontally with probability one half, (B, 3, H, W)."""
     chosen = torch.rand(len(images), 1, 1, 1, device=images.device) < 0.5
     return torch.where(chosen, images.flip(3), images)
 
 
 def crop(images: Tensor, side: int, corners: Tensor) -> Tensor:
-    """Windows of `side` pixels at `corners` (B, 2, fractions of the free room), cut from (B, 3, H, W)."""
+    """Crops windows of `side` pixels at `corners` (B, 2, fractions of the free range) from (B, 3, H, W)."""
     window = torch.arange(side, device=corners.device)
     rows, cols = (
         (corners[:, axis] * (room + 1)).long().clamp(max=room)[:, None] + window
@@ -101,15 +101,15 @@ def crop(images: Tensor, side: int, corners: Tensor) -> Tensor:
 
 
 def zoom(images: Tensor, side: int, span: Tensor, corners: Tensor) -> Tensor:
-    """Squares of a free place and size, resampled bilinearly to `side` pixels; differentiable in `images`.
+    """Crops squares of any position and size, resampled bilinearly to `side` pixels; differentiable in `images`.
 
-    A frozen network halves at fixed pixels, and a generator can hide a grid from it that keeps step with those; where
-    every picture lies otherwise, it cannot.
+    A frozen network downsamples at fixed pixels, and a generator can hide a grid aligned with them. It cannot if every
+    picture is positioned differently.
 
     Args:
         images: (B, 3, H, H).
-        span: (B,), side of the square as a fraction of H. Aliases where it is well over `side / H`.
-        corners: (B, 2), the square's place as a fraction of the free room.
+        span: (B,), side of the square as a fraction of H. Aliases if well over `side / H`.
+        corners: (B, 2), the square's position as a fraction of the free range.
     """
     centre = (2 * corners - 1) * (1 - span)[:, None]
     theta = torch.zeros(len(images), 2, 3, device=images.device)
@@ -120,9 +120,9 @@ def zoom(images: Tensor, side: int, span: Tensor, corners: Tensor) -> Tensor:
 
 
 def _take(images: Tensor, rows: Tensor, cols: Tensor) -> Tensor:
-    """Picture i of (B, 3, H, W) at `rows[i]` and `cols[i]`, indices (B, h) and (B, w): (B, 3, h, w).
+    """Gathers pixels of picture i of (B, 3, H, W) at `rows[i]` and `cols[i]`, indices (B, h) and (B, w): (B, 3, h, w).
 
-    Not by slices: a GPU would have to wait for the numbers, and then launch a kernel for every picture.
+    Slicing instead would make a GPU wait for the indices, and launch a kernel per picture.
     """
     channels, width = images.shape[1], images.shape[3]
     strip = images.gather(2, rows[:, None, :, None].expand(-1, channels, -1, width))

@@ -1,7 +1,7 @@
 """Frozen EfficientNet-Lite features (Tan & Le 2019, in their TensorFlow-Lite form).
 
-Lite0 looks on behalf of the discriminator and the text encoder, Lite2 on behalf of the evaluator, so that no
-picture is measured by the network that it was trained against.
+The discriminator and the text encoder use Lite0, the evaluator Lite2, so that no picture is evaluated by the network
+that it was trained against.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 @dataclass(frozen=True)
 class BackboneSpec:
-    """All that is particular to one network.
+    """The specification of one network.
 
-    name: of the variant, in the name of its package of weights and in the key of every cached feature.
-    taps: the blocks whose output is used, one per resolution: the last before each halving, as in Projected GANs
+    name: of the variant, used in the name of its package of weights and in the keys of cached features.
+    taps: the blocks whose output is used, one per resolution: the last before each downsampling, as in Projected GANs
         (Sauer et al. 2021).
     channels: of each tap.
-    deviations: of each tap over photographs of dishes. Raw, Lite0's first tap would outweigh its last by three to one.
+    deviations: standard deviation of each tap over photographs of dishes. Unscaled, Lite0's first tap would outweigh
+        its last by three to one.
     """
 
     name: str
@@ -41,11 +42,11 @@ TRAINING, EVALUATION = LITE0, LITE2
 class Backbone(nn.Module):
     """An ImageNet-pretrained EfficientNet-Lite whose weights never change.
 
-    BatchNorm is folded into the convolutions (a quarter less time a step), parameters take no gradient, and the
-    module cannot leave eval mode. Gradients still flow through it to the images.
+    BatchNorm is folded into the convolutions (saving a quarter of the time per step), parameters have no gradients, and
+    the module cannot leave eval mode. Gradients still flow through it to the images.
 
     Args:
-        spec: which network; each needs its package of weights from the `train` extra.
+        spec: the network; each needs its package of weights from the `train` extra.
         resolution: side in pixels that images are resized to before the first convolution.
     """
 
@@ -65,15 +66,15 @@ class Backbone(nn.Module):
         self.to(memory_format=torch.channels_last)
 
     def train(self, mode: bool = True) -> Backbone:
-        """Stays in eval mode: a frozen network has no other."""
+        """Does nothing: a frozen network stays in eval mode."""
         return self
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Feature maps after each tap.
 
         Args:
-            images: (B, 3, H, W) in [-1, 1]. Not ImageNet's mean and deviation: these weights give 0.46 of their
-                probability to food classes on photographs of dishes this way, 0.19 the other.
+            images: (B, 3, H, W) in [-1, 1]. Not ImageNet's mean and deviation: on photographs of dishes these weights
+                assign a probability of 0.46 to food classes this way, and 0.19 the other.
 
         Returns:
             Four maps (B, C, h, w) with C from the spec's `channels`; at resolution 96 their sides are 24, 12, 6 and 3.
@@ -90,8 +91,8 @@ class Backbone(nn.Module):
         return maps
 
     def pool(self, maps: list[Tensor]) -> Tensor:
-        """One vector a picture, (B, features), from what `forward` returned: the mean over positions of every map,
-        and of the network's last layer, which lies one convolution behind the last map."""
+        """Pools the output of `forward` to one vector per picture, (B, features): the mean over positions of every map,
+        and of the network's last layer, one convolution after the last map."""
         return torch.cat([m.mean((2, 3)) for m in (*maps, self.head(maps[-1]))], 1)
 
     def pooled(self, images: Tensor) -> Tensor:
@@ -100,7 +101,7 @@ class Backbone(nn.Module):
 
 
 class _MBConv(nn.Module):
-    """A mobile inverted bottleneck with its BatchNorms folded away."""
+    """A mobile inverted bottleneck with its BatchNorms folded in."""
 
     def __init__(self, block: Any) -> None:
         super().__init__()
@@ -119,7 +120,7 @@ class _MBConv(nn.Module):
 
 
 def _fold(conv: Any, norm: Any) -> nn.Module:
-    """The convolution with the BatchNorm behind it folded in; TensorFlow's asymmetric padding comes before it."""
+    """Folds a BatchNorm into the convolution before it, which is preceded by TensorFlow's asymmetric padding."""
     weight, bias = fuse_conv_bn_weights(
         conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
     )

@@ -1,8 +1,8 @@
-"""Matching pictures to names: a head over frozen image features that meets the text encoder's embeddings.
+"""Matches pictures to names: a head over frozen image features, in the space of the text encoder's embeddings.
 
-The same contrastive objective as StackGAN's visual-semantic embedding and CLIP (Radford et al. 2021). One head
-is trained together with the text encoder, one against the finished encoder for the generator's text-match
-loss, and one over other features for the evaluator.
+Uses the contrastive objective of StackGAN's visual-semantic embedding and CLIP (Radford et al. 2021). One head is
+trained together with the text encoder, one with the finished encoder for the generator's text-match loss, and one over
+other features for the evaluator.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ MAX_SCALE = 100.0  # as in CLIP
 
 
 class MatchingHead(nn.Module):
-    """Frozen image features → the space of the text embeddings.
+    """Maps frozen image features to the space of the text embeddings.
 
     Args:
         features: F, width of `Backbone.pooled`.
         embedding_dim: E.
         hidden: channels of the inner layer.
-        dropout: on the features and on the inner layer; in training only.
+        dropout: on the features and on the inner layer; during training only.
     """
 
     mean: Tensor
@@ -69,9 +69,9 @@ class MatchingHead(nn.Module):
 
     @torch.no_grad()
     def standardize(self, features: Tensor) -> None:
-        """Makes `forward` bring features to zero mean and unit deviation, as measured on these, (N, F).
+        """Makes `forward` standardize features to zero mean and unit deviation, as measured on these, (N, F).
 
-        Layers differ in size by far, and channels that hardly ever move are kept from being blown up.
+        Layers differ greatly in scale. Channels that hardly vary are kept from being amplified.
         """
         x = features.float()
         deviation = x.std(0)
@@ -80,7 +80,7 @@ class MatchingHead(nn.Module):
 
     @property
     def scale(self) -> Tensor:
-        """What cosines are multiplied by before the softmax, learned."""
+        """The learned factor for cosines before the softmax."""
         return self.log_scale.exp().clamp(max=MAX_SCALE)
 
     def forward(self, features: Tensor) -> Tensor:
@@ -93,13 +93,13 @@ class MatchingHead(nn.Module):
 def contrastive_loss(
     image: Tensor, text: Tensor, scale: Tensor | float, same: Tensor | None = None
 ) -> Tensor:
-    """Symmetric InfoNCE: the i-th picture belongs to the i-th text, and to no other.
+    """Symmetric InfoNCE: the i-th picture matches the i-th text, and no other.
 
     Args:
         image, text: (B, E) of any norm.
-        scale: cosines are multiplied by it (an inverse temperature).
-        same: (B, B) bool, true where picture i and text j have the same name though i is not j: such pairs
-            count neither for nor against. The diagonal is ignored.
+        scale: factor for the cosines (an inverse temperature).
+        same: (B, B) bool, true if picture i and text j have the same name although i is not j; such pairs are masked
+            out. The diagonal is ignored.
 
     Returns:
         The mean loss in nats, a scalar.
@@ -113,9 +113,9 @@ def contrastive_loss(
 
 
 def name_weights(names: Sequence[str], power: float = 0.5) -> Tensor:
-    """(N,) float64 sampling weights under which the photos of a name weigh count**power together.
+    """(N,) float64 sampling weights, such that all photos of a name together weigh count**power.
 
-    A power below 1 samples the frequent class names down, so that the free-form names weigh.
+    A power below 1 downsamples frequent class names in favour of free-form names.
     """
     _, inverse, counts = np.unique(np.asarray(names, dtype=object).astype(str), return_inverse=True,
                                    return_counts=True)
@@ -137,14 +137,14 @@ def fit(
     """Trains a head that matches photos to the fixed embeddings of their names.
 
     Args:
-        features: (N, F), or (N, A, F) with A views of each photo, of which every step draws one.
-        embeddings: (N, E), or (N, L, E) with L names of each photo, say English and Japanese, drawn likewise.
-            A name that a photo does not have is a row of NaN.
-        names: N names; photos whose names are equal are not held against each other.
-        steps: of AdamW, with a cosine schedule.
-        seed: of the draws and the initial weights.
-        text_head: a linear map of the embeddings that is trained along with the head, for vectors that were
-            not made for pictures; by default they stay as they are.
+        features: (N, F), or (N, A, F) with A views of each photo; every step draws one.
+        embeddings: (N, E), or (N, L, E) with L names of each photo, such as English and Japanese, drawn likewise. A
+            missing name is a row of NaN.
+        names: N names; photos with equal names are not negatives of each other.
+        steps: number of AdamW steps, with a cosine schedule.
+        seed: for draws and initial weights.
+        text_head: a linear map of the embeddings that is trained along with the head, for vectors that were not trained
+            on pictures; by default embeddings are used as they are.
 
     Returns:
         The head, in eval mode.
@@ -188,12 +188,12 @@ def image_features(
 ) -> NDArray[np.float16]:
     """`Backbone.pooled` of every photo, (N, F) float16.
 
-    The backbone runs in bfloat16 where the machine has it, which takes a third of the time.
+    The backbone runs in bfloat16 if the machine supports it, which takes a third of the time.
 
     Args:
-        cache: folder that the features are kept in, and read from where they have been computed.
-        view: 0 is the photo as it is; odd views are mirrored, and those from 2 on are augmented at random as the
-            discriminator's pictures are, each in its own way, since the generator's loss looks at such.
+        cache: folder where features are kept, and read from if they have been computed before.
+        view: 0 is the original photo; odd views are flipped, and those from 2 on are randomly augmented like the
+            discriminator's pictures, each differently, since the generator's loss sees such pictures.
     """
     path = None if cache is None else cache / f"features-{_key(photos, backbone, view)}.npy"
     if path is not None and path.exists():
@@ -218,7 +218,7 @@ def image_features(
 
 
 def has_bfloat16(device: torch.device) -> bool:
-    """Whether this machine multiplies in bfloat16 itself; asked of the machine, not of the user."""
+    """Returns whether this machine has native bfloat16 arithmetic; detected, not configured."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported())
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
@@ -235,7 +235,7 @@ def _key(photos: Photos, backbone: Backbone, view: int) -> str:
 
 
 def load_photos(data: Path, split: str, cache: Path | None) -> Photos:
-    """Photographs for matching: those of at least MIN_PIXELS, or all where none is so large."""
+    """Loads photographs for matching: those of at least MIN_PIXELS, or all if none is that large."""
     try:
         return load(data, RESOLUTION, split, cache, min_pixels=MIN_PIXELS)
     except DataError:

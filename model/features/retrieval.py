@@ -1,4 +1,4 @@
-"""Retrieval: whether a name finds its translation, and its photograph."""
+"""Retrieval metrics: how often a name finds its translation, and its photograph."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def recall(queries: Tensor, answers: Tensor, names: Sequence[str]) -> float:
 def recall_among(
     text: Tensor, images: Tensor, names: Sequence[str], among: int = AMONG, draws: int = DRAWS, seed: int = 0
 ) -> tuple[float, float]:
-    """R@1 of names among `among` photos of as many different names: mean and spread (one sigma) over draws.
+    """R@1 of names among `among` photos with distinct names: mean and standard deviation over draws.
 
     Args:
         text, images: (N, E); row i of both belongs to `names[i]`.
@@ -46,7 +46,7 @@ def recall_among(
 
 
 def retrieval(embedder: Embed, pairs: Sequence[Pair]) -> tuple[float, float]:
-    """R@1 of translations among names and of names among translations; all pairs are of one language."""
+    """R@1 of translations among names, and of names among translations; all pairs are in one language."""
     names, translations = [pair.name for pair in pairs], [pair.translations[0] for pair in pairs]
     own, other = embedder(names), embedder(translations)
     return recall(other, own, names), recall(own, other, translations)

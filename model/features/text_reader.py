@@ -1,4 +1,4 @@
-"""From names to embeddings, by what reads names in a checkpoint folder."""
+"""Embeds names with the text encoder of a checkpoint folder."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from model.text_encoder import NameEncoder, NameTokenizer, TextEncoder, Tokenize
 
 
 def embed(names: Sequence[str], checkpoint: Path, device: torch.device) -> Tensor:
-    """Embeddings (N, E) float32 of names, by the text encoder of a checkpoint folder."""
+    """Embeds names, (N, E) float32, with the text encoder of a checkpoint folder."""
     tokenizer, encoder = reader(checkpoint)
     return text_encoder.embed(encoder.to(device).eval(), tokenizer, names).to(device)
 
 
 def reader(checkpoint: Path) -> tuple[NameTokenizer, NameEncoder]:
-    """What reads names for a checkpoint folder: its text encoder, or the teacher itself. Raises ValueError, naming the
-    file, where it cannot be read."""
+    """Loads the text encoder of a checkpoint folder, which may be the teacher itself. Raises ValueError, naming the
+    file, if it cannot be read."""
     if "store" in read_config(checkpoint).get("text", {}):
         return ByteTokenizer(), load_network(checkpoint, "text", TeacherEncoder)
     return Tokenizer.load(checkpoint / TOKENIZER), load_network(checkpoint, "text", TextEncoder)

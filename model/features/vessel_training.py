@@ -1,4 +1,4 @@
-"""Fitting the head of `model.features.vessels` to boxes drawn by eye, and measuring it."""
+"""Fits the head of `model.features.vessels` to boxes drawn by eye, and evaluates it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Edges = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class Label:
-    """A box drawn by eye, in fractions of the side, and how well the mask within it is known, 0 to 1."""
+    """A box drawn by eye, in fractions of the side, and the confidence in the mask inside it, 0 to 1."""
 
     edges: Edges
     kind: int
@@ -47,14 +47,14 @@ class Label:
 
 
 def read_labels(files: Iterable[Path]) -> dict[str, list[Label]]:
-    """Labels by what a photograph is called in a listing.
+    """Reads labels, keyed by a photograph's label in a listing.
 
     Args:
-        files: UTF-8 tables with tabs and the columns file, row, left, top, right, bottom, shape (round, rect, or
-            another, of which the mask is not known) and optionally kind (vessel, which it is without, or dish).
+        files: tab-separated UTF-8 tables with the columns file, row, left, top, right, bottom, shape (round, rect, or
+            another, for which the mask is not known) and optionally kind (vessel, the default, or dish).
 
     Raises:
-        DataError: naming the file, and the line where it is one.
+        DataError: names the file, and the line if there is one.
     """
     labels: dict[str, list[Label]] = {}
     for file in files:
@@ -90,12 +90,12 @@ def _label(record: Mapping[str, str], place: str) -> Label:
 class Views:
     """Crops of labelled photographs, N in all, each with one label.
 
-    maps: of the backbone, float16.
-    boxes: (N, 4), in the crop.
+    maps: the backbone's feature maps, float16.
+    boxes: (N, 4), relative to the crop.
     kinds: (N,), which of KINDS.
-    targets: (N, GRID, GRID), masks, and masked: (N,), how well they are known.
-    photographs: (N,), which photograph they are of.
-    views: (N,), 0 being the photograph as it is and 1 as it is at LOW pixels, mirrored.
+    targets: (N, GRID, GRID), masks, and masked: (N,), the confidence in them.
+    photographs: (N,), the photograph that each is from.
+    views: (N,), 0 for the original photograph and 1 for the same at LOW pixels, flipped.
     """
 
     maps: list[Tensor]
@@ -109,7 +109,7 @@ class Views:
 
 @torch.inference_mode()
 def look_at(data: Path, labels: Mapping[str, Sequence[Label]], seed: int = 0, views: int = VIEWS) -> Views:
-    """Views of every labelled photograph that is in `data`. Raises DataError where none is, or one cannot be read."""
+    """Makes views of every labelled photograph in `data`. Raises DataError if there are none, or one cannot be read."""
     rng = np.random.default_rng(seed)
     backbone = Backbone(resolution=RESOLUTION)
     maps: list[list[Tensor]] = []
@@ -148,7 +148,7 @@ def look_at(data: Path, labels: Mapping[str, Sequence[Label]], seed: int = 0, vi
 def _views(
     picture: NDArray[np.uint8], edges: Edges, count: int, rng: np.random.Generator
 ) -> Iterator[tuple[NDArray[np.uint8], Edges]]:
-    """Crops (RESOLUTION, RESOLUTION, 3), and the edges in each."""
+    """Random crops (RESOLUTION, RESOLUTION, 3), with the edges in each."""
     whole = Crop(0.5, 0.5, 0.5)
     yield _seen(picture, edges, whole, RESOLUTION, False)
     yield _seen(picture, edges, whole, LOW, True)
@@ -164,7 +164,7 @@ def _views(
 def _seen(
     picture: NDArray[np.uint8], edges: Edges, crop: Crop, low: int, mirrored: bool
 ) -> tuple[NDArray[np.uint8], Edges]:
-    """A crop, reduced to `low` pixels, at RESOLUTION, and the edges in it."""
+    """A crop, downsampled to `low` pixels and resized to RESOLUTION, with the edges in it."""
     image = Image.fromarray(cut(picture, crop, low)).resize((RESOLUTION, RESOLUTION), Image.Resampling.BILINEAR)
     left, right = ((x - crop.x) / (2 * crop.half) + 0.5 for x in edges[::2])
     top, bottom = ((y - crop.y) / (2 * crop.half) + 0.5 for y in edges[1::2])
@@ -174,7 +174,7 @@ def _seen(
 
 
 def fit(views: Views, shown: Tensor, steps: int = STEPS, seed: int = 0) -> VesselHead:
-    """A head fit to the boxes and masks of some views. `shown`: (N,) bool, which."""
+    """Fits a head to the boxes and masks of the views in `shown`, (N,) bool."""
     torch.manual_seed(seed)
     head = VesselHead()
     optimizer = torch.optim.AdamW(head.parameters(), RATE, weight_decay=1e-3)
@@ -197,10 +197,11 @@ def fit(views: Views, shown: Tensor, steps: int = STEPS, seed: int = 0) -> Vesse
 
 
 def cross_validate(views: Views, folds: int, steps: int = STEPS, seed: int = 0) -> Tensor:
-    """(N, 4): boxes by heads that have not been shown the photograph, of the views that are no random crops.
+    """(N, 4): cross-validated boxes, predicted by heads that were not trained on the photograph, for the views that are
+    not random crops.
 
     Args:
-        folds: parts of the photographs, each of which is held out once.
+        folds: number of parts of the photographs, each of which is held out once.
     """
     number = int(views.photographs.max()) + 1
     drawn = torch.randperm(number, generator=torch.Generator().manual_seed(seed))
@@ -217,7 +218,7 @@ def cross_validate(views: Views, folds: int, steps: int = STEPS, seed: int = 0) 
 
 @dataclass(frozen=True)
 class BoxError:
-    """Of n boxes: the median of the mean distance of an edge, in fractions of the side, and the median and the mean
+    """The error over n boxes: the median of the mean edge distance, in fractions of the side, and the median and mean
     intersection over union."""
 
     n: int
@@ -227,7 +228,7 @@ class BoxError:
 
 
 def box_error(boxes: Tensor, truth: Tensor) -> BoxError:
-    """How far boxes (N, 4) are from those drawn by eye."""
+    """The error of boxes (N, 4) against those drawn by eye."""
     iou = box_iou(boxes, truth).diagonal()
     error = (boxes - truth).abs().mean(1).median()
     return BoxError(len(boxes), error.item(), iou.median().item(), iou.mean().item())

@@ -1,8 +1,8 @@
-"""The vessel that a dish is served in, found in a photograph, and the square crop that it just fills.
+"""Detects the vessel that a dish is served in, and the square crop that it just fills.
 
-A small generator that is shown plates of any size at any place makes smears of them; shown crops in which the vessel (a
-plate, bowl, box or board) is centred and touches the frame, it makes whole plates. Where the vessel goes on far beyond
-the frame and the dish is whole (a slice of cake, a burger), the dish takes its place.
+A small generator trained on plates of any size and position makes smears of them; trained on crops in which the vessel
+(a plate, bowl, box or board) is centred and touches the frame, it makes whole plates. If the vessel extends far beyond
+the frame and the dish is whole (a slice of cake, a burger), the dish is used instead.
 
 `python -m model.align fit` fitted the head that ships, `vessels.safetensors`, to boxes drawn by eye.
 """
@@ -53,15 +53,16 @@ _SHAPELESS = re.compile(
 
 
 def has_a_shape(name: str) -> bool:
-    """Whether a dish of that name, English or Japanese, has a shape of its own: a slice of cake has, a soup has not."""
+    """Returns whether a dish with that name, English or Japanese, has a shape of its own: a slice of cake has, a soup
+    has not."""
     return bool(_SHAPED.search(name)) and not _SHAPELESS.search(name)
 
 
 class VesselHead(nn.Module):
-    """Boxes of the vessel and of the dish from frozen feature maps of strides 8, 16 and 32.
+    """Predicts boxes of the vessel and of the dish from frozen feature maps of strides 8, 16 and 32.
 
-    Every cell says where the four edges are, as in FCOS (Tian et al. 2019), and how much it is to be trusted with each:
-    an edge is the weighted mean.
+    Every cell predicts the four edges, as in FCOS (Tian et al. 2019), with a weight for each; an edge is the weighted
+    mean.
     """
 
     cells: Tensor
@@ -81,15 +82,15 @@ class VesselHead(nn.Module):
         self.register_buffer("cells", torch.stack([across, down]), persistent=False)
 
     def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """Looks for both.
+        """Predicts masks and boxes of both.
 
         Args:
             maps: of B pictures, the last three that `Backbone(resolution=RESOLUTION)` returns.
 
         Returns:
             Logits of the masks (B, 2, GRID, GRID); boxes (B, 2, 4), left, top, right and bottom in fractions of the
-            side, below 0 and above 1 where the vessel goes on beyond the frame; and the standard deviation of what the
-            cells say of each edge (B, 2, 4). Dimension 1 is that of KINDS.
+            side, below 0 or above 1 if the vessel extends beyond the frame; and the standard deviation of the cells'
+            predictions for each edge (B, 2, 4). Dimension 1 is that of KINDS.
         """
         scaled = zip(maps, TRAINING.deviations[1:], strict=True)
         fine, middle, coarse = (self.dropout(m / deviation) for m, deviation in scaled)
@@ -110,7 +111,8 @@ def _enlarged(maps: Tensor) -> Tensor:
 
 
 def regions(boxes: Tensor, round_: bool) -> Tensor:
-    """(..., 4) boxes → (..., GRID, GRID): how much of each cell is in the ellipse, or the rectangle, that fills it."""
+    """(..., 4) boxes → (..., GRID, GRID): the share of each cell that is inside the ellipse, or the rectangle, that
+    fills the box."""
     fine = 4 * GRID
     centres = (torch.arange(fine, device=boxes.device) + 0.5) / fine
     left, top, right, bottom = boxes[..., None].unbind(-2)
@@ -122,11 +124,11 @@ def regions(boxes: Tensor, round_: bool) -> Tensor:
 
 @dataclass(frozen=True)
 class Found:
-    """Where something seems to be in a photograph, in fractions of its side.
+    """A detection in a photograph, in fractions of its side.
 
     kind: one of KINDS.
-    score: how well the mask fits an ellipse or a rectangle that fills the box, at most 1, less what the photograph and
-        its mirror image, and the cells among themselves, disagree by.
+    score: how well the mask fits an ellipse or a rectangle that fills the box, at most 1, minus the disagreement
+        between the photograph and its mirror image, and among the cells.
     """
 
     kind: str
@@ -137,7 +139,8 @@ class Found:
     score: float
 
     def crop(self) -> Crop | None:
-        """The square that it just fills; None where that is not sure enough, too small, or too far beyond the frame."""
+        """The square that it just fills; None if the detection is not confident enough, too small, or too far beyond
+        the frame."""
         half = max(self.right - self.left, self.bottom - self.top) / 2
         beyond = max(-self.left, -self.top, self.right - 1, self.bottom - 1)
         if self.score < SURE[self.kind] or beyond > BEYOND[self.kind] or half < SMALLEST:
@@ -147,7 +150,7 @@ class Found:
 
 
 class VesselFinder:
-    """Looks for vessels and dishes in photographs.
+    """Detects vessels and dishes in photographs.
 
     Raises:
         CheckpointError: the head's weights cannot be read.
@@ -160,11 +163,11 @@ class VesselFinder:
         self.backbone = Backbone(resolution=RESOLUTION)
 
     def crops(self, photographs: Sequence[NDArray[np.uint8]], names: Sequence[str]) -> list[Crop | None]:
-        """What each photograph is to be cut by: the vessel's crop or else the dish's; None where neither is sure.
+        """The crop of each photograph: the vessel's, or else the dish's; None if neither is confident.
 
         Args:
             photographs: (S, S, 3) uint8, of any S.
-            names: what is in each: only a dish that has a shape of its own can take the vessel's place.
+            names: of the dishes; only a dish with a shape of its own can be used instead of the vessel.
         """
         crops: list[Crop | None] = []
         for (vessel, dish), name in zip(self.look(photographs), names, strict=True):
@@ -173,7 +176,7 @@ class VesselFinder:
 
     @torch.inference_mode()
     def look(self, photographs: Sequence[NDArray[np.uint8]]) -> list[tuple[Found, Found]]:
-        """The vessel and the dish of each photograph, however unsure."""
+        """The vessel and the dish detected in each photograph, whatever their score."""
         parts = (photographs[start : start + BATCH] for start in range(0, len(photographs), BATCH))
         return [found for part in parts for found in self._look(part)]
 
