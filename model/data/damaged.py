@@ -140,8 +140,8 @@ def _scans(rest: bytes) -> int:
 
 
 def _with_rows(first: bytes, second: bytes, tolerance: float = 0.0) -> Repaired | None:
-    """Decodes a file with two different endings appended; returns the first picture, and the rows where both agree,
-    which are in the file itself.
+    """Compares a file with two different endings; returns the first version, and the rows where both agree, which are
+    in the file itself. None if those are too few.
 
     Some decoders refuse the second. Then all that is known is that little of the file is missing, at its end.
     """
