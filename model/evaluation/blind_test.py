@@ -1,10 +1,10 @@
-"""Pictures judged by eye: contact sheets that do not say what is what, a key apart from them, and counting the answers.
+"""Blind comparisons by eye: unlabelled contact sheets, a separate key, and counting the answers.
 
-Two tests, each with the questions that go with its sheets:
+There are two tests, each with questions that go with its sheets:
 
 * pairs: two pictures of one name side by side, in random order;
 * the form quiz: one picture of each of 12 forms in each of 6 flavours, in random order. Every flavour comes in every
-  form, so that neither colours nor ingredients tell the form.
+  form, so that neither colours nor ingredients give the form away.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ Pictures = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class BlindTest:
-    """Sheets and questions for the eyes, and the key, which they must not see."""
+    """Sheets and questions for the viewers, and the key, which they must not see."""
 
     sheets: list[Image.Image]
     questions: str
@@ -51,12 +51,12 @@ class BlindTest:
 def pairs(
     names: Sequence[str], a: Pictures, b: Pictures, who: tuple[str, str], seed: int, *, named: bool, photographs: bool
 ) -> BlindTest:
-    """Two pictures of every name, (N, S, S, 3) each, in an order that the seed decides.
+    """Pairs up two pictures of every name, (N, S, S, 3) each, in an order given by the seed.
 
     Args:
-        who: what made `a` and `b`, for the key.
-        named: whether the names stand under the pictures.
-        photographs: whether `b` are photographs, so that the question is which of the two is one.
+        who: the sources of `a` and `b`, for the key.
+        named: whether to show names under the pictures.
+        photographs: whether `b` are photographs, in which case the question is which of the two is one.
     """
     rng = random.Random(seed)
     left = [rng.random() < 0.5 for _ in names]
@@ -79,12 +79,12 @@ def pairs(
 
 
 def dishes() -> list[tuple[str, str]]:
-    """The quiz's dishes, form and name, form by form."""
+    """The quiz's dishes: (form, name), form by form."""
     return [(form, f"{flavour} {form}") for form in FORMS for flavour in FLAVOURS]
 
 
 def photographed(names: Sequence[str], seed: int) -> list[tuple[str, int]]:
-    """The same quiz of photographs: forms, and rows of up to six of these names that end on each."""
+    """The quiz on photographs: forms, and row indices of up to six of these names that end in each."""
     rng = random.Random(seed)
     found = []
     for form in FORMS:
@@ -95,7 +95,7 @@ def photographed(names: Sequence[str], seed: int) -> list[tuple[str, int]]:
 
 
 def quiz(forms: Sequence[str], names: Sequence[str], pictures: Pictures, who: str, seed: int) -> BlindTest:
-    """The pictures, (N, S, S, 3), of dishes of these forms and names, in an order that the seed decides."""
+    """Makes a quiz of pictures, (N, S, S, 3), of dishes with these forms and names, in an order given by the seed."""
     order = random.Random(seed).sample(range(len(names)), len(names))
     numbered = list(enumerate(order, 1))
     return BlindTest(
@@ -115,10 +115,11 @@ def quiz(forms: Sequence[str], names: Sequence[str], pictures: Pictures, who: st
 
 
 def read_answers(text: str) -> dict[int, str]:
-    """Answers by number, of lines such as "12 L", "12: L" or "12, soup"; empty lines and those after # say nothing.
+    """Parses answers, keyed by number, from lines such as "12 L", "12: L" or "12, soup"; empty lines and comments after
+    # are ignored.
 
     Raises:
-        ValueError: naming the line that is no answer, or answers a second time.
+        ValueError: names a line that is not an answer, or a repeated one.
     """
     answers: dict[int, str] = {}
     for place, line in enumerate(text.splitlines(), 1):
@@ -135,14 +136,14 @@ def read_answers(text: str) -> dict[int, str]:
 
 
 def count(key: dict[str, Any], answers: dict[int, str]) -> str:
-    """What the answers come to, as text.
+    """Summarizes the answers as text.
 
     Args:
         key: of a `BlindTest`.
-        answers: by number. What is not answered is left out of all shares.
+        answers: by number. Unanswered questions are left out of all shares.
 
     Raises:
-        ValueError: an answer to what was not asked, or one that is none.
+        ValueError: an answer to a question that was not asked, or an invalid one.
     """
     asked = {entry["number"]: entry for entry in key["pairs" if key["test"] == "pairs" else "pictures"]}
     if strange := sorted(answers.keys() - asked.keys()):
@@ -154,7 +155,7 @@ def count(key: dict[str, Any], answers: dict[int, str]) -> str:
 
 
 def interval(successes: int, n: int) -> tuple[float, float]:
-    """The 95 % interval of a share of n, by Wilson's score (Brown, Cai and DasGupta 2001)."""
+    """The 95 % Wilson score interval of a share of n (Brown, Cai and DasGupta 2001)."""
     z = NormalDist().inv_cdf(0.975)
     middle = (successes + z**2 / 2) / (n + z**2)
     half = z / (n + z**2) * math.sqrt(successes * (n - successes) / n + z**2 / 4)
@@ -207,7 +208,7 @@ def _singular(form: str) -> str:
 
 
 def _sheets(groups: Sequence[Sequence[Pictures]], captions: Sequence[str]) -> list[Image.Image]:
-    """Groups of pictures side by side, each with its caption under it, as many on a sheet as are seen well."""
+    """Lays out groups of pictures side by side, with captions, as many on a sheet as can be seen well."""
     side = len(groups[0][0])
     width = len(groups[0]) * (side + GAP) - GAP
     pitch = width + MARGIN, side + CAPTION + MARGIN
@@ -235,7 +236,7 @@ def _font() -> ImageFont.FreeTypeFont:
 
 
 def _fitted(text: str, width: int) -> str:
-    """The text, cut off with an ellipsis where it is wider."""
+    """The text, truncated with an ellipsis if it is wider."""
     font = _font()
     if font.getlength(text) <= width:
         return text

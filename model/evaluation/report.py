@@ -1,4 +1,4 @@
-"""The evaluator's report: one HTML file with every figure, and with the pictures that belong to it."""
+"""The evaluator's report: one HTML file with every metric and the pictures that go with it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SMALL = 128  # pixels at most, where pictures are shown small
 
 @dataclass(frozen=True)
 class Sample:
-    """A validation photograph beside pictures of its name; `sketch` is the first of them after stage 1."""
+    """A validation photograph with pictures of its name; `sketch` is the first of them after stage 1."""
 
     name: str
     translations: Mapping[Language, str]
@@ -34,7 +34,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Closest:
-    """A picture and the training photograph that it comes nearest to."""
+    """A picture and its nearest training photograph."""
 
     picture: Picture
     photo: Picture
@@ -45,7 +45,7 @@ class Closest:
 
 @dataclass(frozen=True)
 class ContrastImages:
-    """Pictures of two names that differ in one word, and whether colour and matching head tell them apart rightly."""
+    """Pictures of two names that differ in one word, and whether colour and matching head tell them apart correctly."""
 
     names: tuple[str, str]
     colours: tuple[str, str]
@@ -66,12 +66,12 @@ class ReportImages:
 
 
 def render(figures: dict[str, Any], images: dict[str, ReportImages]) -> str:
-    """One HTML page that needs no other file. Both arguments are as `model.evaluation.figures.Evaluation` has them."""
+    """Renders a self-contained HTML page. Both arguments are as in `model.evaluation.figures.Evaluation`."""
     return page(Path(__file__).with_name("report.html"), figures=figures, images=images)
 
 
 def page(template: Path, **values: object) -> str:
-    """A template, filled in. Its filter `uri` makes a JPEG of a picture, to stand in the page itself."""
+    """Renders a template. Its filter `uri` embeds a picture in the page as a JPEG."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(template.parent),
         autoescape=True,

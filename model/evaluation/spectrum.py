@@ -1,8 +1,9 @@
-"""Spectral peaks: how far a generator's enlargements show as a woven grid.
+"""Measures spectral peaks: how visible the grid is that a generator's upsampling leaves.
 
 Sub-pixel and transposed convolutions leave a pattern that repeats every two, four or eight pixels (Odena et al. 2016,
 "Deconvolution and Checkerboard Artifacts"), and so power at multiples of 1/8 of the sampling rate (Zhang et al. 2019,
-"Detecting and Simulating Artifacts in GAN Fake Images"). Photographs have about as much power there as beside it.
+"Detecting and Simulating Artifacts in GAN Fake Images"). Photographs have about as much power there as at neighbouring
+frequencies.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ BATCH = 32
 
 @dataclass(frozen=True)
 class Peaks:
-    """Power at multiples of 1/8 of the sampling rate, relative to what is around it."""
+    """Power at multiples of 1/8 of the sampling rate, relative to its surroundings."""
 
     ratios: NDArray[np.float64]
     """(8, 8): at row i and column j that of i/8 cycles a pixel downwards and j/8 to the right. Both are periodic:
@@ -37,23 +38,23 @@ class Peaks:
 
     @property
     def where(self) -> tuple[int, int]:
-        """Row and column of the highest."""
+        """Row and column of the highest peak."""
         row, column = np.unravel_index(np.nanargmax(self.ratios), self.ratios.shape)
         return int(row), int(column)
 
 
 def spectral_peaks(pictures: NDArray[np.uint8]) -> Peaks:
-    """The peaks in the mean power spectrum of the luma of N pictures under a Hann window.
+    """Finds the peaks in the mean power spectrum of N pictures' luma, under a Hann window.
 
-    A ratio is the mean of a cell of 3 × 3 frequencies over the median of the 19 × 19 around it. For 400 photographs at
+    A ratio is the mean of 3 × 3 frequencies divided by the median of the surrounding 19 × 19. For 400 photographs at
     256 px it is 0.85 to 1.12.
 
-    The mean over pictures is that of decibels, a geometric one. What a network's enlargements leave is in all of its
-    pictures; the bars of a grill or a chequered cloth are in one. In the arithmetic mean, one such photograph among 400
-    was seen to make a peak of 1.5.
+    The mean over pictures is taken in decibels, so it is geometric. The artifacts of a network's upsampling are in all
+    of its pictures, but the bars of a grill or a chequered cloth only in one. With an arithmetic mean, a single such
+    photograph among 400 made a peak of 1.5.
 
     Args:
-        pictures: (N, S, S, 3) uint8 RGB, S a multiple of 8 and at least 88. Flat ones have ratios of 1.
+        pictures: (N, S, S, 3) uint8 RGB, S a multiple of 8 and at least 88. Flat pictures have ratios of 1.
 
     Raises:
         ValueError: for no pictures, or another size.
@@ -87,7 +88,7 @@ def spectral_peaks(pictures: NDArray[np.uint8]) -> Peaks:
 
 
 def _square(power: NDArray[np.float64], centre: tuple[int, int], size: int) -> NDArray[np.float64]:
-    """`size` × `size` frequencies; beyond the sampling rate they begin again."""
+    """`size` × `size` frequencies around `centre`, wrapping around at the sampling rate."""
     offsets = np.arange(size) - size // 2
     rows, columns = ((at + offsets) % len(power) for at in centre)
     return power[np.ix_(rows, columns)]

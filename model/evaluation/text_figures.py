@@ -1,4 +1,4 @@
-"""A text encoder's figures, beside its teacher's, on the validation rows."""
+"""Computes all metrics of a text encoder, and of its teacher, on the validation rows."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class RetrievalRow:
 def measure(
     who: str, embedder: Embed, pairs: Sequence[Pair], photos: Photos, images: Tensor, to_images: Embed
 ) -> RetrievalRow:
-    """The figures of one embedder; `to_images` embeds names where it meets `images`, (N, E) of the photos."""
+    """The metrics of one embedder; `to_images` embeds names in the space of `images`, (N, E) of the photos."""
     translation: dict[str, float] = {}
     for language in OTHERS:
         own = [pair for pair in pairs if pair.language == language]
@@ -71,7 +71,7 @@ def measure(
 def measure_student(
     checkpoint: Path, pairs: Sequence[Pair], photos: Photos, cache: Path | None
 ) -> tuple[RetrievalRow, Embed]:
-    """The figures of a checkpoint's encoder, with the matching head that was trained with it."""
+    """The metrics of a checkpoint's encoder, with the matching head that was trained with it."""
     encoder, tokenizer = load_encoder(checkpoint)
     resolution = read_config(checkpoint).get("features", {}).get("matching", {}).get("resolution", RESOLUTION)
     head = load_network(checkpoint, "matching", MatchingHead).eval()
@@ -86,16 +86,16 @@ def measure_student(
 
 
 def load_encoder(checkpoint: Path) -> tuple[TextEncoder, Tokenizer]:
-    """A checkpoint's encoder, in eval mode, and its tokenizer."""
+    """Loads a checkpoint's encoder, in eval mode, and its tokenizer."""
     return load_network(checkpoint, "text", TextEncoder).eval(), Tokenizer.load(checkpoint / TOKENIZER)
 
 
 def measure_teacher(
     data: Path, store: Path, pairs: Sequence[Pair], photos: Photos, cache: Path | None, steps: int, seed: int
 ) -> list[RetrievalRow]:
-    """The teacher's figures: each whitening, and the alignment that the student learns from.
+    """The teacher's metrics: for each whitening, and for the alignment that the student learns from.
 
-    All of it is fit on training names and training photographs alone.
+    Everything is fit on training names and training photographs only.
     """
     train = load_photos(data, "train", cache)
     backbone = Backbone(TRAINING, resolution=RESOLUTION)
@@ -137,9 +137,9 @@ def measure_teacher(
 
 
 def best_of(rows: Sequence[RetrievalRow]) -> RetrievalRow:
-    """The best figure of each column over the teacher's whitenings: what the student has to reach.
+    """The best value of each column over the teacher's whitenings: the target for the student.
 
-    The aligned teacher stands apart: it has learned from the same pairs as the student.
+    The aligned teacher is excluded, since it has learned from the same pairs as the student.
     """
     return RetrievalRow(
         "teacher, the best whitening of each",
@@ -149,7 +149,7 @@ def best_of(rows: Sequence[RetrievalRow]) -> RetrievalRow:
 
 
 def table(rows: Sequence[RetrievalRow]) -> str:
-    """The rows as text, in per cent."""
+    """Formats the rows as text, in per cent."""
     width = max(len(row.who) for row in rows)
     ways = "".join(f"  {way}" for way in rows[0].translation)
     languages = "".join(f"  {LANGUAGES[language].name:>12}" for language in rows[0].photographs)
@@ -162,7 +162,8 @@ def table(rows: Sequence[RetrievalRow]) -> str:
 
 
 def checks(embedder: Embed) -> str:
-    """For some made-up names: the cosine with the name they should lie by, and with one they should not."""
+    """For some made-up names: the cosine with a name that they should be close to, and with one that they should
+    not."""
     lines = []
     for name, near, far in CHECKS:
         a, b, c = F.normalize(embedder([name, near, far]), dim=1)

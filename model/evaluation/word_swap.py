@@ -1,7 +1,7 @@
-"""Pairs of made-up names that differ in one word, and whether the colour of their pictures follows that word.
+"""Pairs of made-up names that differ in one word, to test whether the colour of their pictures follows that word.
 
-トマトラーメン is to be redder than 抹茶ラーメン, and "pea soup" greener than "beetroot soup". Which colour a word
-gives a dish stands in words.tsv.
+トマトラーメン should be redder than 抹茶ラーメン, and "pea soup" greener than "beetroot soup". words.tsv lists the
+colour that a word gives a dish.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Contrast:
 
 
 def contrasts(count: int = 60) -> list[Contrast]:
-    """`count` different pairs, always the same ones, every form about equally often."""
+    """`count` different pairs, always the same ones, with every form about equally often."""
     ingredients = {word.en: word for word in words("ingredient")}
     forms = {word.en: word for word in words("form")}
     first = [_contrast(ingredients[a], ingredients[b], forms[form]) for a, b, form in FIRST]
@@ -80,9 +80,9 @@ def _contrast(a: Word, b: Word, form: Word) -> Contrast:
 
 
 def middle(images: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """The mean colour of the middle of pictures, a square of half the side: (N, H, W, 3) → (N, 3) in CIE Lab.
+    """The mean colour of the centre of pictures, a square of half the side: (N, H, W, 3) → (N, 3) in CIE Lab.
 
-    The mean is taken in linear light, as an eye far away would.
+    The mean is taken in linear light, as seen from far away.
     """
     height, width = images.shape[1] // 4, images.shape[2] // 4
     part = images[:, height : images.shape[1] - height, width : images.shape[2] - width]
@@ -90,15 +90,15 @@ def middle(images: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 
 def towards(a: str, b: str) -> NDArray[np.float64]:
-    """From plain colour `b` to plain colour `a`, (3,) in CIE Lab."""
+    """The vector from plain colour `b` to plain colour `a`, (3,) in CIE Lab."""
     both = _lab(_linear(np.array([PLAIN[a], PLAIN[b]], np.uint8)))
     return both[0] - both[1]
 
 
 def follows(contrast: Contrast, a: NDArray[np.float64], b: NDArray[np.float64]) -> bool:
-    """Whether pictures whose middles are `a` differ from those whose middles are `b` as the two words do.
+    """Returns whether pictures with central colours `a` differ from those with `b` as the two words do.
 
-    Both are (N, 3) in CIE Lab; their mean difference has to point the way of the plain colours' difference.
+    Both are (N, 3) in CIE Lab; their mean difference has to point in the direction of the plain colours' difference.
     """
     difference = np.mean(a, axis=0) - np.mean(b, axis=0)
     return bool(difference @ towards(*contrast.colours) > 0)
