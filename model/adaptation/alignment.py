@@ -1,4 +1,4 @@
-"""The photographs of an adaptation, aligned: each cut so that its vessel, or its dish, just fills the frame."""
+"""Aligns the photographs of an adaptation: crops each so that its vessel, or its dish, just fills the frame."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ SHOWN = 24  # photographs before and after in the report
 
 @dataclass(frozen=True)
 class Alignment:
-    """What became of the photographs. The default is of photographs that are not aligned.
+    """The outcome of alignment. The default is for photographs that are not aligned.
 
-    left: labels of those in which neither a vessel nor a dish is whole and sure, and which stay central squares.
+    left: labels of those where neither a vessel nor a dish is whole and found with confidence, which stay central
+        squares.
     rows: some of the others.
-    before: (len(rows), 256, 256, 3) uint8, these as central squares.
+    before: (len(rows), 256, 256, 3) uint8, the same as central squares.
     """
 
     left: list[str] | None = None
@@ -32,7 +33,7 @@ class Alignment:
     before: NDArray[np.uint8] = field(default_factory=lambda: np.zeros((0, 1, 1, 3), np.uint8))
 
     def lines(self, photographs: int) -> list[str]:
-        """What the report says of it, of so many photographs."""
+        """The lines about it in the report, given the number of photographs."""
         if self.left is None:
             return ["not aligned: the central square of every photograph is used"]
         aligned = photographs - len(self.left)
@@ -45,14 +46,14 @@ class Alignment:
 
 
 def align(photos: Photos, labels: Sequence[str]) -> tuple[Photos, Alignment]:
-    """Photographs aligned, and what became of them.
+    """Aligns photographs; returns them and the outcome.
 
     Args:
         photos: (N, 256, 256, 3).
-        labels: what each is called in a message.
+        labels: identify each in messages.
 
     Raises:
-        CheckpointError, ModuleNotFoundError: as `VesselFinder`.
+        CheckpointError, ModuleNotFoundError: like `VesselFinder`.
     """
     finder = VesselFinder()
     images, left, rows = photos.images.copy(), [], []

@@ -1,4 +1,4 @@
-"""The loop of an adaptation: both stages, one after the other, and what is written at the end."""
+"""The loop of an adaptation: runs both stages, one after the other, and writes the results."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ BATCH = 16  # pictures generated at once in a check
 
 
 class Stopped(Exception):
-    """A signal asked for the end; all is saved."""
+    """A signal asked to stop; everything is saved."""
 
     def __init__(self, signal: int) -> None:
         self.signal = signal
 
 
 def adapt(run: AdaptationRun) -> None:
-    """Adapts both stages, best checks kept, and writes the report. Raises Stopped when a signal asked for the end."""
+    """Adapts both stages, keeping the best checks, and writes the report. Raises Stopped if a signal asked to stop."""
     for line in run.found:
         print(line)
     shown, held = len(run.photos) - run.held.sum(), run.held.sum()
@@ -68,8 +68,9 @@ def adapt(run: AdaptationRun) -> None:
 
 @dataclass
 class AdaptationState(GanState):
-    """checks: what each found: `kimg` of the stage, `kid` and `copies`. finished: why the stage has ended, or empty.
-    began: seconds of the whole run at which the stage began."""
+    """checks: results of each check: `kimg` of the stage, `kid` and `copies`. finished: why the stage has ended, or
+    empty.
+    began: seconds into the whole run at which the stage began."""
 
     checks: list[dict[str, float]] = field(default_factory=list)
     finished: str = ""
@@ -77,7 +78,7 @@ class AdaptationState(GanState):
 
 
 class StageAdaptation:
-    """A stage that is adapted, as the loop sees it. See `model.training.loop.Training`."""
+    """The adaptation of one stage, as the loop sees it. See `model.training.loop.Training`."""
 
     def __init__(self, run: AdaptationRun, stage_name: str, stage: Stage, state: AdaptationState, batch: int) -> None:
         self.run, self.stage_name, self.stage, self.state, self.batch = run, stage_name, stage, state, batch
@@ -139,7 +140,7 @@ class StageAdaptation:
         self.write()
 
     def check(self) -> None:
-        """Validates, keeps the checkpoint where it is the best yet, and draws the grid."""
+        """Validates, keeps the checkpoint if it is the best so far, and draws the grid."""
         run, state, began = self.run, self.state, time.monotonic()
         found = self.validator.check(self.sampler)
         checks = state.checks
@@ -153,14 +154,14 @@ class StageAdaptation:
         reseed(run.seed, state.shown, 0)
 
     def write(self) -> None:
-        """Writes what --resume needs."""
+        """Writes the state for --resume."""
         self.state.seconds = self.run.spent()
         write_state(self.state_file, self.stage, self.state)
         self.run.save()
 
 
 def adapt_stage(run: AdaptationRun, stage_name: str) -> None:
-    """Adapts one stage, from where it was."""
+    """Adapts one stage, from where it left off."""
     state_file = run.folder / f"stage{stage_name}.pt"
     resumed = state_file.exists()
     if resumed and read_state(state_file, AdaptationState).finished:
@@ -189,19 +190,19 @@ def adapt_stage(run: AdaptationRun, stage_name: str) -> None:
 
 
 def progress(checks: Sequence[dict[str, float]], minutes: float) -> str:
-    """What the bar says besides: the last check, the best, and the time that is left."""
+    """The text for the progress bar: the last check, the best one, and the time left."""
     last, kept, left = checks[-1], checks[best(checks)], math.ceil(max(0.0, minutes))
     kids = f"KID {1000 * last['kid']:.0f} (best {1000 * kept['kid']:.0f})"
     return f"{kids} copies {last['copies']:.0%} · {left} min left in all"
 
 
 def best(checks: Sequence[dict[str, float]]) -> int:
-    """Which check is nearest to the photographs held back, of those that do not copy."""
+    """The index of the check that is nearest to the held-out photographs, among those that do not copy."""
     return min((i for i, check in enumerate(checks) if not _copies(check, checks)), key=lambda i: checks[i]["kid"])
 
 
 def stop_reason(checks: Sequence[dict[str, float]], patience: int) -> str:
-    """Why a stage should end by itself, or nothing. `patience`: checks without a better one."""
+    """Why a stage should stop early, or an empty string. `patience`: number of checks without improvement."""
     if len(checks) > 2 and all(_copies(check, checks) for check in checks[-2:]):
         return "it began to copy photographs"
     if len(checks) - 1 - best(checks) >= patience:
@@ -213,20 +214,21 @@ COPIES = 0.03  # of the pictures at most, above the share of a checkpoint that h
 
 
 def _copies(check: dict[str, float], checks: Sequence[dict[str, float]]) -> bool:
-    """More than the first of the checks, the checkpoint's own. A fifth of a hundred photographs is few to say how near
-    is too near: of one such fifth the checkpoint, which has seen none of them, came too near with a quarter of its
-    pictures, of another with none."""
+    """Returns whether a check copies more than the first one, which is the base checkpoint's. A fifth of a hundred
+    photographs is too few for an absolute threshold: with one such fifth the checkpoint, which has seen none of them,
+    came too close with a quarter of its pictures, with another fifth with none."""
     return check["copies"] > checks[0]["copies"] + COPIES
 
 
 def grid_names(names: Sequence[str], recombined: Sequence[str], count: int) -> list[str]:
-    """Names for the grids: some of the photographs', spread evenly, and up to a third that no photograph has."""
+    """Names for the grids: an even selection of the photographs' names, and up to a third that no photograph has."""
     made_up = list(recombined[: count // 3])
     return [*spread(list(dict.fromkeys(names)), count - len(made_up)), *made_up]
 
 
 def sampler(stage: Stage, names: set[str], source: Path, device: torch.device) -> Sampler:
-    """Samples from the averaged generator, names that are among these; `source` has the text encoder."""
+    """Returns a function that samples from the averaged generator, for names among these; `source` has the text
+    encoder."""
     ordered = sorted(names)
     row = {name: i for i, name in enumerate(ordered)}
     embeddings = embed(ordered, source, device)
@@ -249,7 +251,7 @@ def sampler(stage: Stage, names: set[str], source: Path, device: torch.device) -
 
 
 def finish(run: AdaptationRun) -> None:
-    """Says how new a dish is by the photographs' names too, writes the report, and clears away what --resume needed."""
+    """Adds the photographs' names to the novelty index, writes the report, and removes the files for --resume."""
     before, after = Pipeline.load(run.base, run.device), Pipeline.load(run.out, run.device)
     # What is new is what this cafeteria has no photograph of.
     write_index(run.out, run.part(run.held | True, SKETCH_SIZE), after.embed)
@@ -280,7 +282,7 @@ def finish(run: AdaptationRun) -> None:
 
 
 def describe(run: AdaptationRun, checks: tuple[Check, Check], version: str) -> None:
-    """The checkpoint's own words on where it comes from: a section of its config, and a short model card."""
+    """Describes the checkpoint's origin: in a section of its config, and a short model card."""
     training = checkpoint.read_config(run.out).get("training", {})
     minutes = round(run.spent() / 60, 1)
     training["adaptation"] = {"from": run.version, "photographs": len(run.photos), "minutes": minutes}

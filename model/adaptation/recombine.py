@@ -1,4 +1,4 @@
-"""Made-up dishes of a cafeteria's own words: a word of one dish, and the form of another."""
+"""Makes up new dish names from given ones: a word of one dish, and the form of another."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _KANA = re.compile(r"[ぁ-ゖァ-ヺー]")
 
 
 def recombine(names: Sequence[str], count: int, seed: int, pieces: Callable[[str], Sequence[str]]) -> list[str]:
-    """At most `count` different names that are none of the given ones: "apple strudel" and "lamb biriyani" give
-    "apple biriyani".
+    """Returns at most `count` distinct names that are not among the given ones: "apple strudel" and "lamb biriyani"
+    give "apple biriyani".
 
-    Names with spaces are cut there, Japanese ones at their particles. What stands before "with" ends with the form;
-    otherwise the name does. `pieces` (`Tokenizer.pieces`) may cut what is left, such as バナナマフィン, where each is
-    long enough to be a word. The same arguments give the same names.
+    Names are split at spaces, Japanese ones at particles. The form is at the end of the name, or before "with".
+    `pieces` (`Tokenizer.pieces`) may split the rest, such as バナナマフィン, if each piece is long enough to be a word.
+    The same arguments give the same names.
     """
     words: dict[bool, list[str]] = {True: [], False: []}  # by whether they are joined by a space
     forms: dict[bool, list[str]] = {True: [], False: []}
@@ -56,8 +56,8 @@ def recombine(names: Sequence[str], count: int, seed: int, pieces: Callable[[str
 
 
 def _words(part: str, pieces: Callable[[str], Sequence[str]]) -> list[str]:
-    """A part of a Japanese name, in pieces where all of them look like words, of three katakana or two other letters.
-    A lone kana is none."""
+    """Splits a part of a Japanese name into pieces if all look like words: at least three katakana or two other
+    letters. A single kana does not count."""
     if not part or _KANA.fullmatch(part):
         return []
     cut = [bare for piece in pieces(part) if (bare := piece.strip("▁"))]

@@ -1,8 +1,8 @@
-"""What keeps a handful of photographs from spoiling a checkpoint that tens of thousands have made.
+"""Regularizes adaptation, so that a few photographs do not spoil a checkpoint trained on tens of thousands.
 
-Only some parameters learn, the fewer photographs the fewer, at low rates; the heads over the finest taps stay as they
-are (FreezeD, Mo et al. 2020); names are jittered, since a name that one photograph has is otherwise a class of its own;
-and what the checkpoint generated for dishes that are in no photograph is rehearsed.
+Only some parameters are trained (the fewer photographs, the fewer) at low learning rates. The heads over the finest
+taps are frozen (FreezeD, Mo et al. 2020). Name embeddings are jittered, since a name with a single photograph would
+otherwise be a class of its own. The base checkpoint's pictures of dishes that are in no photograph are rehearsed.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ HALF_LIFE = 2.0  # kimg, of the average
 
 @dataclass(frozen=True)
 class AdaptationPlan:
-    """How much may change.
+    """The limits on what may change.
 
-    fewest: photographs from which on this is the plan.
-    learning: groups of the generators' parameters that learn; None: all do.
-    kimg: at which stage 1 and stage 2 end at the latest.
+    fewest: number of photographs from which this plan applies.
+    learning: groups of the generators' parameters to train; None trains all.
+    kimg: maximum for stage 1 and stage 2.
     """
 
     name: str
@@ -53,12 +53,12 @@ PLANS = (
 
 
 def choose_plan(photos: int, plans: Sequence[AdaptationPlan] = PLANS) -> AdaptationPlan:
-    """The plan for so many photographs; `plans` in the order of `fewest`."""
+    """Chooses the plan for a number of photographs; `plans` are in the order of `fewest`."""
     return [plan for plan in plans if plan.fewest <= photos or plan is plans[0]][-1]
 
 
 def adaptation_preset(stage: str) -> Preset:
-    """The preset of a stage for going on with few photographs, which is the same on every device."""
+    """The preset of a stage for fine-tuning on few photographs, which is the same on every device."""
     preset = PRESETS["cpu"][stage]
     config = preset.config
     assert isinstance(config, stage1.Stage1Config | stage2.Stage2Config)
@@ -72,7 +72,7 @@ def adaptation_preset(stage: str) -> Preset:
 
 
 def freeze(generator: Stage1Generator | Stage2Generator, plan: AdaptationPlan) -> None:
-    """Freezes all parameters of a generator but those that the plan lets learn."""
+    """Freezes all parameters of a generator except those that the plan trains."""
     generator.requires_grad_(plan.learning is None)
     for group in plan.learning or ():
         for parameter in generator.parameter_group(group):
@@ -80,22 +80,22 @@ def freeze(generator: Stage1Generator | Stage2Generator, plan: AdaptationPlan) -
 
 
 def jitter(names: Tensor) -> Tensor:
-    """Embeddings (B, E) -> others near them, of the same norm."""
+    """Embeddings (B, E) -> nearby ones of the same norm."""
     moved = names + JITTER * torch.randn_like(names)
     return F.normalize(moved, dim=1) * names.norm(dim=1, keepdim=True)
 
 
 class Rehearsal:
-    """Steps towards what the checkpoint's own generator makes for dishes that are in no photograph.
+    """Takes steps towards the base generator's pictures for dishes that are in no photograph.
 
-    There are no photographs of the checkpoint's own training to go back to, so its pictures stand for them (learning
-    without forgetting, Li & Hoiem 2016).
+    The checkpoint's own training photographs are not available, so its pictures stand in for them (learning without
+    forgetting, Li & Hoiem 2016).
 
     Args:
-        generator: what learns, restrained already.
+        generator: the generator to train, with parameters already frozen.
         source: folder of the checkpoint that is adapted.
         composed: (N, E), embeddings of made-up names.
-        batch: pictures a step.
+        batch: pictures per step.
     """
 
     def __init__(self, generator: nn.Module, source: Path, composed: Tensor, batch: int) -> None:
@@ -113,7 +113,7 @@ class Rehearsal:
         self.bf16 = has_bfloat16(self.device)
 
     def step(self) -> Tensor:
-        """One step; how far the pictures were apart, as the mean difference of a pixel."""
+        """Takes one step; returns the mean pixel difference between the pictures."""
         texts = self.composed[torch.randint(len(self.composed), (self.batch,), device=self.device)]
         latent = torch.randn(self.batch, self.latent_dim, device=self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
@@ -126,13 +126,13 @@ class Rehearsal:
 
 
 class RegularizedStage:
-    """A stage, trained so that little is forgotten. See `model.training.stage.Stage`.
+    """A stage, trained with regularization so that little is forgotten. See `model.training.stage.Stage`.
 
     Args:
         stage: 1 or 2, built from a checkpoint by `adaptation_preset`.
-        plan: what may learn.
+        plan: what may be trained.
         source: folder of the checkpoint that is adapted.
-        composed: (N, E), embeddings of made-up names, to rehearse.
+        composed: (N, E), embeddings of made-up names to rehearse.
     """
 
     EVERY = 4  # steps of the stage to one of the rehearsal

@@ -1,4 +1,4 @@
-"""What came of an adaptation, in one HTML file: pictures before and after, the photograph nearest to each, curves."""
+"""The report of an adaptation, in one HTML file: pictures before and after, the photograph nearest to each, curves."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ LOSSES = ("d_loss", "g_loss", "match", "reconstruction", "pixels", "rehearsal")
 
 @dataclass(frozen=True)
 class Curve:
-    """Points of a polyline within WIDTH × HEIGHT, and what stands at its ends. `kept`: the point that was kept."""
+    """A curve: points of a polyline within WIDTH × HEIGHT, and the labels at its ends. `kept`: the point that was
+    kept."""
 
     name: str
     points: list[tuple[float, float]]
@@ -37,7 +38,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class ReportFacts:
-    """What the report says of itself. `versions`: before and after. `curves` and `ends` by stage."""
+    """The facts shown in the report. `versions`: before and after. `curves` and `ends` are by stage."""
 
     data: str
     found: list[str]
@@ -56,7 +57,8 @@ class ReportFacts:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A name's picture before and after, and the photograph nearest to the latter. `photo`: of that name, if any."""
+    """A name's pictures before and after, and the photograph nearest to the latter. `photo`: one with that name, if
+    any."""
 
     name: str
     before: Picture
@@ -76,14 +78,14 @@ def write(
     recombined: Sequence[str],
     names: int,
 ) -> tuple[Check, Check]:
-    """Writes the report; the figures before and after.
+    """Writes the report; returns the metrics before and after.
 
     Args:
-        validator: of 256 px.
+        validator: for 256 px.
         pipelines: before and after.
-        shown: (N, 256, 256, 3), the photographs that were trained on.
+        shown: (N, 256, 256, 3), the training photographs.
         recombined: made-up names.
-        names: of photographs, at most so many in the report.
+        names: maximum number of photographs' names in the report.
     """
     before, after = (validator.check(partial(_paint, pipeline)) for pipeline in pipelines)
     given = spread(list(dict.fromkeys(shown.names)), names)
@@ -128,7 +130,7 @@ def _comparisons(
 
 
 def curves(log: Path, checks: Sequence[dict[str, float]], kept: int) -> list[Curve]:
-    """The curves of a stage: distance and copies at its checks, and its losses, from its log."""
+    """The curves of a stage: KID and copy rate at its checks, and the losses in its log."""
     kimg = [check["kimg"] for check in checks]
     lines = [
         _curve("KID × 1000, photographs held back", kimg, [1000 * check["kid"] for check in checks], kept),

@@ -1,4 +1,4 @@
-"""An adaptation's folder: the photographs that it is about, and all that a killed one goes on with."""
+"""The run folder of an adaptation: its photographs, and everything needed to resume it."""
 
 from __future__ import annotations
 
@@ -48,21 +48,21 @@ RECORDED = ("minutes", "seed", "data", "version", "found")
 
 @dataclass(frozen=True)
 class AdaptationConfig:
-    """How much an adaptation does, looks at and shows.
+    """Settings of an adaptation: what it trains, checks and shows.
 
-    plans: what may learn, by the number of photographs.
-    batch: photographs a step; None: as the preset has it.
-    checks: of a stage, spread over its kimg or over half of the minutes, whichever comes sooner.
-    check_share: of the time that checks may take, on whatever machine.
-    patience: checks without a better one, after which a stage ends.
-    pictures: of either kind in a check at most, by their size; None: as `model.adaptation.validation` has it.
-    tick: steps between rows of the log.
-    grid: names on a grid, a third of them recombined.
-    latents: of each name on a grid.
-    recombined: made-up names, for grids and the report.
-    report_names: names of photographs in the report.
-    report: whether there is one; without it, what --resume needs stays too.
-    composed: names of dishes that do not exist held ready.
+    plans: what may be trained, by the number of photographs.
+    batch: photographs per step; None: as in the preset.
+    checks: number of checks per stage, spread over its kimg or over half of the minutes, whichever comes first.
+    check_share: maximum share of the time that checks may take, on any machine.
+    patience: number of checks without improvement after which a stage stops.
+    pictures: maximum number of either kind in a check, by size; None: as in `model.adaptation.validation`.
+    tick: number of steps between rows of the log.
+    grid: number of names on a grid, a third of them recombined.
+    latents: number of latents per name on a grid.
+    recombined: number of made-up names for grids and the report.
+    report_names: number of photographs' names in the report.
+    report: whether to write one; without it, the files for --resume are kept too.
+    composed: number of composed names held ready.
     """
 
     plans: tuple[AdaptationPlan, ...] = PLANS
@@ -82,13 +82,13 @@ class AdaptationConfig:
 
 @dataclass
 class AdaptationRun:
-    """An adaptation in its folder.
+    """An adaptation and its folder.
 
-    found: the lines of the report of what was found.
-    photos: (N, 256, 256, 3), all that are used.
-    held, small: (N,) bool, which of them are held back, and which stage 1 alone is shown.
-    alignment: how they were cut.
-    seconds: spent until now.
+    found: the report's lines about the findings.
+    photos: (N, 256, 256, 3), all photographs that are used.
+    held, small: (N,) bool, which of them are held out, and which are used in stage 1 only.
+    alignment: how they were cropped.
+    seconds: time spent so far.
     """
 
     out: Path
@@ -114,7 +114,7 @@ class AdaptationRun:
 
     @property
     def base(self) -> Path:
-        """A copy of the checkpoint that is adapted: it may change or go while the run is interrupted."""
+        """The folder with a copy of the base checkpoint, which may change or disappear while the run is interrupted."""
         return self.folder / "base"
 
     @property
@@ -122,7 +122,7 @@ class AdaptationRun:
         return choose_plan(len(self.photos), self.config.plans)
 
     def preset(self, stage: str) -> Preset:
-        """How a stage, "1" or "2", is trained."""
+        """The preset of a stage, "1" or "2"."""
         preset = adaptation_preset(stage)
         return replace(preset, batch=self.config.batch or preset.batch)
 
@@ -132,13 +132,13 @@ class AdaptationRun:
 
     @cached_property
     def recombined(self) -> list[str]:
-        """Made-up names of the photographs' words, for the report and the grids. Nothing trains on them."""
+        """Made-up names from the photographs' words, for the report and the grids; never trained on."""
         names = self.photos.all_names()
         tokenizer = Tokenizer.load(self.base / checkpoint.TOKENIZER)
         return recombine(names, self.config.recombined, self.seed, tokenizer.pieces)
 
     def part(self, chosen: np.ndarray, size: int = PICTURE_SIZE) -> Photos:
-        """The chosen (N,) photographs, at 256 or 64 px."""
+        """The photographs selected by `chosen` (N,), at 256 or 64 px."""
         images = self.photos.images[chosen]
         if size != PICTURE_SIZE:
             smaller = (Image.fromarray(image).resize((size, size), Image.Resampling.LANCZOS) for image in images)
@@ -146,17 +146,17 @@ class AdaptationRun:
         return replace(self.photos.take(np.flatnonzero(chosen)), images=images)
 
     def spent(self) -> float:
-        """Seconds, those before an interruption included."""
+        """Seconds spent, including those before an interruption."""
         self.seconds = time.monotonic() - self.began
         return self.seconds
 
     def until(self, stage: str) -> float:
-        """Seconds at which a stage has to end."""
+        """The time in seconds at which a stage has to end."""
         time_for_both = 60 * self.minutes - min(REPORT, 6 * self.minutes)
         return time_for_both * (SHARE if stage == "1" else 1.0)
 
     def save(self, finished: bool = False) -> None:
-        """Writes run.json, by which a run is known."""
+        """Writes run.json, which marks the folder as a run."""
         record = {name: getattr(self, name) for name in RECORDED} | {"seconds": self.spent(), "finished": finished}
         text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
         checkpoint.write_file(self.folder / "run.json", text.encode())
@@ -164,7 +164,7 @@ class AdaptationRun:
 
 @contextmanager
 def lock(out: Path) -> Iterator[None]:
-    """Keeps other adaptations out of a folder while one is at work in it: ValueError where one is."""
+    """Locks a folder against other adaptations. Raises ValueError if one is already running in it."""
     folder, new = out / "adaptation", not out.exists()
     folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -192,10 +192,10 @@ def start(
     aligned: bool = True,
     config: AdaptationConfig = AdaptationConfig(),  # it is frozen
 ) -> AdaptationRun:
-    """A new run: looks at the photographs, says what was found, and writes its folder.
+    """Starts a new run: inspects the photographs, prints the findings, and writes its folder.
 
     Args:
-        aligned: whether the photographs are, see `model.adaptation.alignment`.
+        aligned: whether to align the photographs, see `model.adaptation.alignment`.
     """
     if (out / "adaptation" / "run.json").exists():
         raise ValueError(f"{out} holds an adaptation already: go on with --resume, or name another --out")
@@ -243,10 +243,10 @@ def start(
 def examine(
     data: Path, source: Path, seed: int, aligned: bool
 ) -> tuple[Findings, Alignment, np.ndarray, np.ndarray]:
-    """What is in a folder of photographs, these being aligned if asked, and `held` and `small` of `AdaptationRun`.
+    """Inspects a folder of photographs and aligns them if asked; also returns `held` and `small` of `AdaptationRun`.
 
     Raises:
-        DataError: nothing can be made of them.
+        DataError: they cannot be used.
     """
     findings = look(data, Tokenizer.load(source / checkpoint.TOKENIZER))
     held, small = hold_out(findings.groups, seed), np.zeros(len(findings.photos), bool)
@@ -274,11 +274,13 @@ def resume_run(
     stated: Mapping[str, Any] | None = None,
     config: AdaptationConfig = AdaptationConfig(),
 ) -> AdaptationRun:
-    """A run that was interrupted, as it was. `data`, which may be gone, is what it was begun with, or ValueError.
+    """Restores an interrupted run. Raises ValueError if `data`, which may no longer exist, is not what it was started
+    with.
 
     Args:
-        minutes: for all of it; None keeps the run's own.
-        stated: other options that were given, under the names of the command; ValueError where they contradict it.
+        minutes: for the whole run; None keeps its own.
+        stated: other options that were given, by their names in the command. Raises ValueError if they contradict the
+            run.
     """
     file = out / "adaptation" / "run.json"
     if not file.exists():
@@ -309,10 +311,11 @@ def resume_run(
 
 
 def hold_out(groups: Sequence[int], seed: int) -> np.ndarray:
-    """(N,) bool: a fifth of the photographs or of their groups, whichever is less, no group of them being parted.
+    """(N,) bool: the photographs to hold out, a fifth of them or of their groups, whichever is less, without splitting
+    groups.
 
-    Where one name is that of most photographs, a fifth of them all may be all that have other names; where these are
-    fewer than FEWEST, the smallest of the large groups goes with them.
+    If most photographs share one name, a fifth of all may be everything with other names; if those are fewer than
+    FEWEST, the smallest of the large groups is held out with them.
     """
     sizes = Counter(groups)
     order = sorted(sizes)

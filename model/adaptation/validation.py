@@ -1,7 +1,7 @@
-"""Is a checkpoint getting nearer to the photographs that it was not shown, and does it copy those that it was?
+"""Validates a checkpoint: its distance to held-out photographs, and its copy rate of training photographs.
 
-The figures are the evaluator's (`model.evaluation.metrics`, EfficientNet-Lite2), on few pictures: fit to compare checks
-of one run with each other, and no more.
+The metrics are the evaluator's (`model.evaluation.metrics`, EfficientNet-Lite2), on few pictures: only good for
+comparing checks of one run with each other.
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ Sampler = Callable[[Sequence[str], Sequence[int]], Pictures]
 
 @dataclass(frozen=True)
 class Check:
-    """kid: distance of pictures for held-back names from their photographs. copies: share of pictures for the names
-    of shown photographs that come nearer to one of these than all but one in a hundred held-back photographs do."""
+    """kid: distance between pictures for held-out names and their photographs. copies: share of pictures for training
+    names that are nearer to a training photograph than all but one in a hundred held-out photographs."""
 
     kid: Measure
     copies: Measure
 
 
 class HeldOutValidator:
-    """Looks at pictures of one size.
+    """Validates pictures of one size.
 
     Args:
         size: SKETCH_SIZE or PICTURE_SIZE.
-        shown, held: the photographs that are trained on, and those held back, at that size.
-        pictures: of either kind in a check, names being repeated where there are fewer.
-        at_most: of either kind in a check where `pictures` does not say; otherwise as `PICTURES` has it.
+        shown, held: the training and held-out photographs, at that size.
+        pictures: number of either kind in a check; names are repeated if there are fewer.
+        at_most: maximum number of either kind in a check if `pictures` is not given; otherwise as in `PICTURES`.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class HeldOutValidator:
         return torch.from_numpy(features).float()[:, sum(self.backbone.spec.channels) :]
 
     def nearest(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """For each of (N, 1280) the distance to the nearest photograph that was shown, and its row."""
+        """For each row of (N, 1280), the distance to the nearest training photograph, and its index."""
         return metrics.nearest(features, self.shown)
 
     def copies(self, features: Tensor) -> Tensor:
@@ -80,13 +80,13 @@ class HeldOutValidator:
         return self.nearest(features)[0] < self.threshold
 
     def check(self, sample: Sampler) -> Check:
-        """`sample` makes pictures of names with seeds; the same ones every time."""
+        """Runs a check. `sample` makes pictures of names with seeds, the same ones every time."""
         held_names = self.look(sample(self.held_names, range(len(self.held_names))))
         known = self.look(sample(self.known, range(len(self.known))))
         return Check(metrics.kid(self.held, held_names)[0], metrics.share(self.copies(known)))
 
 
 def spread(items: Sequence[Item], count: int) -> list[Item]:
-    """At most `count` of the items, evenly spread over them."""
+    """At most `count` of the items, evenly spaced."""
     count = min(count, len(items))
     return [items[k * len(items) // count] for k in range(count)]
