@@ -58,7 +58,6 @@ TEXT_OPTIONS = ("stage", "data", "minutes", "seed", "device", "teacher")
 @click.option("--preset",  help="Widths, batch and recipe; stackgan-v1 and dcgan are the original recipes.", type=click.Choice(list(PRESETS)), default="cpu")
 @click.option("--loss",    help="Adversarial loss; otherwise the preset's: bce for the original recipes, hinge for ours.", type=click.Choice(list(ADVERSARIAL_LOSSES)))
 @click.option("--augment", help="Share of the pictures that the discriminator sees augmented; otherwise the preset's. 1 for a few hundred photographs.", type=click.FloatRange(0, 1))
-@click.option("--rate", help="Learning rate of the generator; otherwise the preset's. A quarter of that for a generator that is trained already.", type=click.FloatRange(min=0, min_open=True))
 @click.option("--kimg",    help="Stop when this run has shown so many thousands of photographs.", type=click.FloatRange(min=0, min_open=True))
 @click.option("--minutes", help="Stop after so many minutes of this run, earlier parts of it included.", type=click.FloatRange(min=0, min_open=True))
 @click.option("--resume",  help="Go on where the run in --out stopped, with the options that it was begun with.",                     is_flag=True)
@@ -100,7 +99,7 @@ def train_stage(options: Mapping[str, Any], stated: Mapping[str, Any], config: L
         begun = read_begun(out, stated, config.experiment)
         preset, given = from_record(begun.config), begun.given
     else:
-        preset = find(options["preset"], options["stage"], options["loss"], options["augment"], options["rate"])
+        preset = find(options["preset"], options["stage"], options["loss"], options["augment"])
         preset = replace(preset, batch=options["batch"] or preset.batch)
     train(
         options["stage"], options["data"], out, options["from"], preset, kimg=options["kimg"],

@@ -1,6 +1,5 @@
 """The heads over the frozen features."""
 
-import copy
 import json
 
 import pytest
@@ -153,47 +152,3 @@ def test_the_pixel_adversary_learns_to_see_a_weave_and_pulls_it_out() -> None:
     adversary.generator_loss(fakes).backward()
     assert fakes.grad is not None and (fakes.grad * weave).sum() > 0
     assert not any(parameter.requires_grad for parameter in adversary.discriminator.parameters())
-
-
-def test_what_the_generator_gives_up_is_not_forgotten_at_once() -> None:
-    """The pixel adversary also learns from the pictures of earlier steps."""
-    torch.manual_seed(0)
-    adversary = PixelAdversary(PixelDiscriminator(width=8), "hinge", 1e-3, torch.device("cpu"))
-    weave = torch.zeros(32, 32)
-    weave[::2] = 0.6
-
-    def smooth() -> Tensor:
-        return torch.nn.functional.interpolate(torch.randn(8, 3, 4, 4) * 0.5, (32, 32), mode="bilinear")
-
-    for _ in range(30):
-        adversary.update(smooth(), smooth() + weave)
-    forgetful = copy.deepcopy(adversary)
-    forgetful.history = None
-    for learner in (adversary, forgetful):
-        for _ in range(10):  # the generator has gone on to the opposite fault
-            learner.update(smooth() + weave, smooth())
-    faulty, sound = smooth() + weave, smooth()
-    with torch.no_grad():
-        discriminators = (adversary.discriminator, forgetful.discriminator)
-        told, forgotten = (d(sound).mean() - d(faulty).mean() for d in discriminators)
-    assert told > forgotten + 0.2
-
-
-def test_a_resumed_pixel_adversary_goes_on_as_if_nothing_had_happened() -> None:
-    def made() -> PixelAdversary:
-        torch.manual_seed(0)
-        return PixelAdversary(PixelDiscriminator(width=4), "hinge", 1e-3, torch.device("cpu"))
-
-    def train(adversary: PixelAdversary, steps: range) -> PixelAdversary:
-        for step in steps:
-            torch.manual_seed(step)
-            with torch.autocast("cpu", torch.bfloat16):  # as stages call it
-                adversary.update(torch.rand(2, 3, 32, 32), torch.rand(2, 3, 32, 32))
-        return adversary
-
-    whole, first, second = train(made(), range(20)), train(made(), range(18)), made()
-    second.discriminator.load_state_dict(first.discriminator.state_dict())
-    second.load_state_dict(first.state_dict())
-    train(second, range(18, 20))
-    for a, b in zip(whole.discriminator.parameters(), second.discriminator.parameters(), strict=True):
-        torch.testing.assert_close(a, b)

@@ -24,8 +24,7 @@ from model.training.presets import PRESETS, Preset
 from model.training.stage import Stage, Stateful, adam, optimizer_step, to_device
 
 JITTER = 0.25  # deviation of a component, whose own size is about 1
-GENERATOR_RATE, HEADS_RATE, PIXEL_RATE = 1e-4, 1e-4, 2.5e-4  # a half to a quarter of what training from nothing has
-PIXEL_ADVERSARY = 0.75  # share of the pull at a picture: half of stage 1's, since so few photographs are soon known
+GENERATOR_RATE, HEADS_RATE, PIXEL_RATE = 1e-4, 1e-4, 2.5e-4  # a half and quarters of what training from nothing has
 FROZEN_HEADS = 2
 HALF_LIFE = 2.0  # kimg, of the average
 
@@ -65,7 +64,6 @@ def adaptation_preset(stage: str) -> Preset:
     heads: DiscriminatorConfig = replace(config.discriminator, learning_rate=HEADS_RATE, frozen=FROZEN_HEADS)
     milder = replace(
         config, discriminator=heads, augment=1.0, learning_rate=GENERATOR_RATE, pixel_rate=PIXEL_RATE,
-        pixel_adversary=PIXEL_ADVERSARY,
         half_life=HALF_LIFE,
     )  # fmt: skip
     return replace(preset, config=milder)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -87,17 +86,10 @@ class PixelAdversary:
 
     Its slope is kept small by a penalty on how far a little noise moves its logits. This approximates R1 and R2
     (Mescheder et al. 2018) without second derivatives (Lin et al. 2025, APT), so a step remains a plain graph.
-
-    It takes `STEPS` steps for each one of the generator. With a single step it was always fooled (photographs outscored
-    the generator's pictures in 53 of 100 pairs): the generator, which other losses move too, moved away from whatever
-    had been learnt about it before that could be used against it. All steps but the first are on pictures from recent
-    batches, so that returning to old faults does not pay off (Shrivastava et al. 2017, section 2.3).
     """
 
     NOISE = 0.1  # deviation, of pictures in [-1, 1]
     SMOOTHNESS = 1.0  # weight of the penalty
-    STEPS = 3
-    HISTORY = 16  # batches
 
     def __init__(
         self, discriminator: PixelDiscriminator, loss: str, learning_rate: float, device: torch.device
@@ -105,53 +97,19 @@ class PixelAdversary:
         self.discriminator = to_device(discriminator, device).requires_grad_(False)
         self.loss = ADVERSARIAL_LOSSES[loss]
         self.optimizer = adam(self.discriminator.parameters(), learning_rate, device)
-        self.history: Tensor | None = None  # (N, 2, 3, H, W) float16: photographs beside fakes
-
-        self.full = False  # whether as many pictures are kept as ever will be
 
     def update(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
-        """Takes its steps on photographs and fakes, (B, 3, H, W) each, and on those of earlier calls; no gradient flows
-        back into them."""
+        """One step on photographs and fakes, (B, 3, H, W) each; no gradient leaves here."""
         self.discriminator.requires_grad_(True)
-        real, fake = real.detach(), fake.detach()
-        stats = self._step(real, fake)
-        history = self._remember(torch.stack([real, fake], 1))
-        for _ in range(self.STEPS - 1):
-            index = torch.randint(len(history), (len(real),), device=real.device)
-            self._step(*history[index].float().unbind(1))
-        self.discriminator.requires_grad_(False)
-        return stats
-
-    def _remember(self, pairs: Tensor) -> Tensor:
-        """Prepends pairs of pictures to the history, and returns it."""
-        with torch.autocast(pairs.device.type, enabled=False):  # which knows no float16 on a CPU
-            history = pairs.half() if self.history is None else torch.cat([pairs.half(), self.history])
-        history = history[: self.HISTORY * len(pairs)]
-        self.full = self.history is not None and self.history.shape == history.shape
-        if self.full and self.history is not None:
-            self.history.copy_(history)  # a recorded step writes where it has read
-        else:
-            self.history = history
-        return self.history
-
-    def _step(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
-        both = torch.cat([real, fake])
+        both = torch.cat([real, fake]).detach()
         logits = self.discriminator(both)
         moved = self.discriminator(both + self.NOISE * torch.randn_like(both)) - logits
         real_logits, fake_logits = logits.chunk(2)
         total = self.loss.real(real_logits) + self.loss.fake(fake_logits)
         optimizer_step(self.optimizer, total + 2 * self.SMOOTHNESS * moved.square().mean())
+        self.discriminator.requires_grad_(False)
         return {"pixel_d_loss": total, "pixel_real": real_logits.mean(), "pixel_fake": fake_logits.mean()}
 
     def generator_loss(self, fake: Tensor) -> Tensor:
         """The generator's loss. Gradients flow to the fakes, but not into the discriminator."""
         return self.loss.generator(self.discriminator(fake))
-
-    def state_dict(self) -> dict[str, Any]:
-        """The state that a resumed run continues with."""
-        return {"optimizer": self.optimizer.state_dict(), "history": self.history}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.optimizer.load_state_dict(state["optimizer"])
-        history = state["history"]
-        self.history = history if history is None else history.to(next(self.discriminator.parameters()).device)

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from model.features.backbone import Backbone
 from model.generators import Stage1Generator
 
-LATENTS = 2000
+LATENTS = 6000
 EACH = 2  # pictures of a latent, under different names
 NAMES = 250
 PICTURES = 16  # of a name at least, on average: their mean score is the name's doing

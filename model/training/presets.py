@@ -57,11 +57,8 @@ PRESETS: dict[str, dict[str, Preset]] = {
 EARLIER = {"imagined": True, "everywhere": True}
 
 
-def find(
-    name: str, stage: str, loss: str | None = None, augment: float | None = None, rate: float | None = None
-) -> Preset:
-    """Finds the preset of a stage, optionally with another adversarial loss, share of augmented pictures or generator
-    learning rate.
+def find(name: str, stage: str, loss: str | None = None, augment: float | None = None) -> Preset:
+    """Finds the preset of a stage, optionally with another adversarial loss or share of augmented pictures.
 
     Raises ValueError if the preset has no such stage, since the original recipes end with stage 1.
     """
@@ -70,8 +67,6 @@ def find(
     preset = PRESETS[name][stage]
     if augment is not None:
         preset = replace(preset, config=replace(preset.config, augment=augment))
-    if rate is not None:
-        preset = replace(preset, config=replace(preset.config, learning_rate=rate))
     if loss is not None:
         preset = replace(preset, config=_with_loss(preset.config, loss))
     return preset

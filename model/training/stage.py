@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from model.checkpoint import Network
 from model.training import distributed
 from model.training.gradient_balancer import GradientBalancer
+from model.training.text_match import TextMatchLoss
 
 BETAS = (0.0, 0.99)  # of Adam, for generators and heads
 
@@ -28,14 +29,6 @@ class Stateful(Protocol):
     def state_dict(self) -> dict[str, Any]: ...
 
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
-
-
-class Gathering(Protocol):
-    """Keeps data from previous steps."""
-
-    @property
-    def full(self) -> bool:
-        """True if it holds its maximum amount."""
 
 
 class Stage(Protocol):
@@ -79,7 +72,6 @@ class StackGANStage(ABC):
     `model.training.step_graphs`.
 
     bf16: run convolutions and matrix products in bfloat16.
-    gathering: everything that keeps data from previous steps.
     ramped: kimg at which all ramps at the start of training are over.
     half_life: of the moving average, in kimg.
     """
@@ -89,7 +81,7 @@ class StackGANStage(ABC):
     generator: nn.Module
     average: nn.Module
     balancer: GradientBalancer
-    gathering: tuple[Gathering, ...]
+    text_match: TextMatchLoss
     ramped: float
     half_life: float
 
@@ -114,7 +106,7 @@ class StackGANStage(ABC):
 
     def settled(self, kimg: float) -> bool:
         """Returns whether all ramps, initial measurements and gathering are complete."""
-        return kimg >= self.ramped and self.balancer.settled and all(part.full for part in self.gathering)
+        return kimg >= self.ramped and self.balancer.settled and self.text_match.full
 
 
 def to_device(module: Network, device: torch.device) -> Network:

@@ -41,18 +41,18 @@ class Stage1Config:
 
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
     learning_rate: float = 2e-4
-    pixel_rate: float = 4e-4  # learning rate of the discriminator over pixels
+    pixel_rate: float = 1e-3  # learning rate of the discriminator over pixels
     augment: float = 0.5  # share of the pictures that the adversary sees augmented
     # Shares of the pull at a picture, see GradientBalancer.
     adversary: float = 1.0
-    pixel_adversary: float = 1.5
+    pixel_adversary: float = 0.75
     reconstruction: float = 0.4
     colour: float = 0.2
     match: float = 0.8
     enter: tuple[float, float] = (0.5, 5.0)  # kimg: where the adversaries' shares begin to grow, and are whole
     condition_kl: float = 0.002
     latent_kl: float = 4.0
-    half_life: float = 5.0  # kimg, of the average
+    half_life: float = 10.0  # kimg, of the average
 
 
 class LatentEncoder(nn.Module):
@@ -118,7 +118,6 @@ class Stage1(StackGANStage):
         self.pixels = PixelAdversary(pixels, config.discriminator.loss, config.pixel_rate, device)
         self.backbone = backbone.to(device)
         self.text_match = TextMatchLoss(matching, device)
-        self.gathering = (self.text_match, self.pixels)
         networks = chain(self.generator.parameters(), self.encoder.parameters())
         self.balancer = GradientBalancer(device)
         self.optimizer = adam(networks, config.learning_rate, device)
@@ -131,7 +130,7 @@ class Stage1(StackGANStage):
 
     def optimizers(self) -> dict[str, Stateful]:
         return {
-            "generator": self.optimizer, "heads": self.adversary.optimizer, "pixels": self.pixels,
+            "generator": self.optimizer, "heads": self.adversary.optimizer, "pixels": self.pixels.optimizer,
             "balancer": self.balancer, "text_match": self.text_match,
         }  # fmt: skip
 

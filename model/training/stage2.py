@@ -102,7 +102,6 @@ class Stage2(StackGANStage):
         self.pixels = PixelAdversary(pixels, config.discriminator.loss, config.pixel_rate, device)
         self.backbone = backbone.to(device)
         self.text_match = TextMatchLoss(matching, device)
-        self.gathering = (self.text_match, self.pixels)
         self.balancer = GradientBalancer(device)
         self.optimizer = adam(self.generator.parameters(), config.learning_rate, device)
 
@@ -116,7 +115,7 @@ class Stage2(StackGANStage):
     def optimizers(self) -> dict[str, Stateful]:
         return {
             "generator": self.optimizer, "heads": self.whole.optimizer, "window-heads": self.window.optimizer,
-            "pixels": self.pixels,
+            "pixels": self.pixels.optimizer,
             "balancer": self.balancer, "text_match": self.text_match,
         }  # fmt: skip
 
