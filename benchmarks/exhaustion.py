@@ -25,7 +25,7 @@ import aiohttp
 import click
 
 from benchmarks.fairness import session
-from benchmarks.results import fill
+from benchmarks.results import fill, page_option
 from benchmarks.serving import memory, started
 
 MARKS = ("<!-- exhaustion -->\n", "<!-- end of exhaustion -->\n")
@@ -53,13 +53,7 @@ class Run:
 
 @click.command()
 @click.option("--seconds", type=click.FloatRange(1), default=60.0, show_default=True, help="Of each attack.")
-@click.option(
-    "--page",
-    type=click.Path(path_type=Path, exists=True),
-    default="docs/benchmarks.md",
-    show_default=True,
-    help="Gets the table.",
-)
+@page_option()
 def main(seconds: float, page: Path) -> None:
     """Measures, prints, and writes --page."""
     needed = IDLE + DESCRIPTORS

@@ -24,7 +24,7 @@ from pathlib import Path
 import aiohttp
 import click
 
-from benchmarks.results import fill
+from benchmarks.results import fill, page_option
 from benchmarks.serving import quantile, started
 
 MARKS = ("<!-- fairness -->\n", "<!-- end of fairness -->\n")
@@ -126,13 +126,7 @@ class Run:
 @click.command()
 @click.option("--visits", type=click.IntRange(2), default=100, show_default=True, help="Of each visitor, in each row.")
 @click.option("--seconds", type=click.FloatRange(1), default=120.0, show_default=True, help="Of a row, at most.")
-@click.option(
-    "--page",
-    type=click.Path(path_type=Path, exists=True),
-    default="docs/benchmarks.md",
-    show_default=True,
-    help="Gets the table; fairness.json comes beside it.",
-)
+@page_option("Gets the table; fairness.json comes beside it.")
 def main(visits: int, seconds: float, page: Path) -> None:
     """Measures, prints, and writes --page."""
     runs = []

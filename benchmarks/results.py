@@ -1,14 +1,26 @@
 """What benchmarks leave: figures in a page of the documentation, and strips of pictures."""
 
-import io
-from pathlib import Path
+from __future__ import annotations
 
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
 import numpy as np
 from PIL import Image
 
 from model.checkpoint import write_file
 
+Command = TypeVar("Command", bound=Callable[..., Any])
 MARKS = ("<!-- results -->\n", "<!-- end of results -->\n")
+
+
+def page_option(help_text: str = "Gets the table.") -> Callable[[Command], Command]:
+    """The option --page of a benchmark that writes its results into the documentation."""
+    kind = click.Path(path_type=Path, exists=True)
+    return click.option("--page", type=kind, default="docs/benchmarks.md", show_default=True, help=help_text)
 
 
 def fill(page: Path, results: str, marks: tuple[str, str] = MARKS) -> None:

@@ -20,7 +20,7 @@ import aiohttp
 import click
 
 from benchmarks.fairness import picture, session
-from benchmarks.results import fill
+from benchmarks.results import fill, page_option
 from benchmarks.serving import started
 
 MARKS = ("<!-- saturation -->\n", "<!-- end of saturation -->\n")
@@ -35,13 +35,7 @@ TURNS = 6  # of each server, for each crowd
 @click.command()
 @click.argument("other", required=False, type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--seconds", type=click.FloatRange(1), default=60.0, show_default=True, help="Of each measurement.")
-@click.option(
-    "--page",
-    type=click.Path(path_type=Path, exists=True),
-    default="docs/benchmarks.md",
-    show_default=True,
-    help="Gets the table.",
-)
+@page_option()
 def main(other: Path | None, seconds: float, page: Path) -> None:
     """Measures this checkout's server beside that of OTHER, a checkout; prints, and writes --page."""
     with ExitStack() as stack:

@@ -28,7 +28,7 @@ import aiohttp
 import click
 import httpx
 
-from benchmarks.results import fill
+from benchmarks.results import fill, page_option
 
 CLIENTS = (1, 8, 64)
 SERVERS = {"ours": "ours", "LitServe": "litserve", "threadpool FastAPI": "threadpool", "naive FastAPI": "naive"}
@@ -82,13 +82,7 @@ class Overload:
 
 @click.command()
 @click.option("--seconds", type=click.FloatRange(1), default=12.0, show_default=True, help="Of each measurement.")
-@click.option(
-    "--page",
-    type=click.Path(path_type=Path, exists=True),
-    default="docs/benchmarks.md",
-    show_default=True,
-    help="Gets the table; serving.json and serving.png come beside it.",
-)
+@page_option("Gets the table; serving.json and serving.png come beside it.")
 def main(seconds: float, page: Path) -> None:
     """Measures, prints, and writes --page."""
     runs = []

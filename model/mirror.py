@@ -15,11 +15,11 @@ import torch
 from model import checkpoint
 from model.checkpoint import CheckpointError
 from model.commands import plain_errors
-from model.data.crops import load_crops, read_crops
-from model.data.photos import load
+from model.data.crops import load_training
 from model.features.backbone import Backbone
 from model.generators import SKETCH_SIZE, Stage1Generator, Stage2Generator
 from model.training import mirrors
+from model.training.gan_loop import PhotoBatches
 from model.training.name_sampler import NameSampler
 from model.training.run_folder import start_checkpoint
 
@@ -41,13 +41,12 @@ def main(data: Path, crops: tuple[Path, ...], source: Path, out: Path, latents: 
             raise CheckpointError(f"{out} is what is read: name another --out")
         first = checkpoint.load_network(source, "stage1", Stage1Generator).eval()
         second = checkpoint.load_network(source, "stage2", Stage2Generator).eval()
-        tables = {label: crop for table in crops for label, crop in read_crops(table).items()}
-        photos = load_crops(data, tables, SKETCH_SIZE, "train") if crops else load(data, SKETCH_SIZE)
+        photos = load_training(data, SKETCH_SIZE, crops)
         torch.manual_seed(seed)
-        sampler, backbone = NameSampler(photos, source, torch.device("cpu"), seed, mirrors.NAMES), Backbone()
+        device, backbone = torch.device("cpu"), Backbone()
+        sampler, pictures = NameSampler(photos, source, device, seed, mirrors.NAMES), PhotoBatches(photos, device)
         chosen = torch.multinomial(sampler.weights, PHOTOS, replacement=True)
-        batches = (torch.from_numpy(photos.images[index.numpy()]) for index in chosen.split(mirrors.BATCH))
-        looks = torch.cat([mirrors.look(backbone, b.permute(0, 3, 1, 2).float() / 127.5 - 1) for b in batches])
+        looks = torch.cat([mirrors.look(backbone, pictures[index]) for index in chosen.split(mirrors.BATCH)])
         half = mirrors.NAMES // 2
         names = torch.cat([sampler.names(chosen[:half]), sampler.imagined(half)])
         mirror = mirrors.find(first, backbone, looks, names, latents, seed)

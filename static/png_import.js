@@ -163,15 +163,15 @@ export async function compare(arrived, address, model) {
   }
   if (!kept) return;
   const dropped = JSON.parse(kept);
-  const { sketch, picture, enlarged } = document.documentElement.dataset;
+  const { sketch, enlarged } = document.documentElement.dataset;
   let found = "unknown";
   try {
     const before = Uint8Array.from(atob(dropped.image.split(",")[1]), (character) => character.charCodeAt(0));
     const { buffer, byteOffset } = [...chunks(before)][0].data;
     const width = new DataView(buffer, byteOffset).getUint32(0);
     await arrived;
-    const size = [sketch, enlarged].map(Number).includes(width) ? width : picture;
-    const answer = await fetch(`${address}&size=${size}`);
+    const otherSize = [sketch, enlarged].map(Number).includes(width);
+    const answer = await fetch(otherSize ? `${address}&size=${width}` : address);
     if (answer.ok) found = await likeness(before, new Uint8Array(await answer.arrayBuffer()));
   } catch {
     // without both files there is nothing to compare

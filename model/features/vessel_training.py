@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +15,7 @@ from torch import Tensor
 from torchvision.ops import box_iou
 from tqdm import tqdm
 
-from model.data.crops import DECODED, Crop, cut
+from model.data.crops import DECODED, Crop, cut, read_table
 from model.data.decoding import decode
 from model.data.layouts import DataError, listing
 from model.features.backbone import Backbone
@@ -58,16 +56,8 @@ def read_labels(files: Iterable[Path]) -> dict[str, list[Label]]:
     """
     labels: dict[str, list[Label]] = {}
     for file in files:
-        try:
-            text = file.read_text("utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"{file}: labels cannot be read: {error}") from error
-        reader = csv.DictReader(io.StringIO(text), delimiter="\t", quoting=csv.QUOTE_NONE)
-        if missing := set(COLUMNS) - set(reader.fieldnames or ()):
-            raise DataError(f"{file}: no column {' and no column '.join(sorted(missing))}")
-        for record in reader:
-            label = _label(record, f"{file}: line {reader.line_num}")
-            labels.setdefault(f"{record['file']} row {record['row']}", []).append(label)
+        for place, photograph, record in read_table(file, COLUMNS, "labels"):
+            labels.setdefault(photograph, []).append(_label(record, place))
     return labels
 
 

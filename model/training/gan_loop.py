@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from model.data.crops import load_crops, read_crops
+from model.data.crops import load_training
 from model.data.name_pairs import rows_in
-from model.data.photos import Photos, load
+from model.data.photos import Photos
 from model.features.augment import flip
 from model.features.matching import has_bfloat16
 from model.features.text_reader import embed
@@ -231,11 +231,7 @@ def train(
         state = read_state(state_file, GanState, stage)
 
     min_pixels = 150 if stage.size > SKETCH_SIZE else 0
-    if crops:
-        tables = {label: crop for table in crops for label, crop in read_crops(table).items()}
-        photos = load_crops(data, tables, stage.size, "train", min_pixels)
-    else:
-        photos = load(data, stage.size, min_pixels=min_pixels)
+    photos = load_training(data, stage.size, crops, min_pixels)
     if begun is not None:
         check_data(begun.data, photos, data)
     if main_process:
