@@ -1,4 +1,6 @@
-FROM python:3.12-slim
+# By digest, of the index of all architectures, since tags move. `docker buildx imagetools inspect python:3.12-slim`
+# shows a later one, with security updates.
+FROM python:3.12-slim@sha256:78387bc3881b8273120a12ebe6c1ab22b018ccc2c9adf565ae1ac9b536e184ea
 
 # A user without a name has no home of its own.
 ENV HOME=/tmp \

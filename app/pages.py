@@ -21,8 +21,8 @@ from app.comparison import ACROSS, Across
 from app.dish_editor import Counter
 from app.errors import ApiError, from_exception
 from app.pictures import Format, Novelty, Pictures
-from app.request_parsing import DRAWN, MAX_MENU, PAGE_PICTURES, Order
-from model.dishes import ENLARGED_SIZE, MAX_MIXED, Dish
+from app.request_parsing import DRAWN, MAX_MENU, MAX_PICTURES, PAGE_PICTURES, Order
+from model.dishes import ENLARGED_SIZE, MAX_CHILD, MAX_DEPTH, MAX_MIXED, MAX_WEIGHT, Dish
 from model.generators import PICTURE_SIZE, SKETCH_SIZE
 from model.languages import DEFAULT, LANGUAGES, OTHERS, Language
 from model.names import MAX_CODE_POINTS
@@ -234,7 +234,13 @@ def error_page(request: Request, error: ApiError, headers: Mapping[str, str]) ->
 
 def docs_page(request: Request) -> Response:
     """The API's documentation, from its OpenAPI description."""
-    return _page(request, "docs.html", schema=request.app.openapi(), base=str(request.base_url).rstrip("/"))
+    limits = {
+        "name": MAX_CODE_POINTS, "pictures": MAX_PICTURES, "page": PAGE_PICTURES, "menu": MAX_MENU, "seed": MAX_SEED,
+        "depth": MAX_DEPTH, "child": MAX_CHILD, "mixed": MAX_MIXED, "weight": MAX_WEIGHT,
+        "sketch": SKETCH_SIZE, "picture": PICTURE_SIZE, "enlarged": ENLARGED_SIZE,
+    }  # fmt: skip
+    base = str(request.base_url).rstrip("/")
+    return _page(request, "docs.html", schema=request.app.openapi(), base=base, limits=limits)
 
 
 def respond(request: Request, exception: Exception) -> Response:

@@ -156,7 +156,7 @@ class PictureAddress(Address):
 
 
 class Fields(Recipe):
-    """What `POST /generate` takes."""
+    """The fields of `POST /generate`."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 

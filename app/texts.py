@@ -488,6 +488,7 @@ def notice(language: Language, notice: str) -> str:
 
 def of(request: Request) -> Language:
     """The visitor's language: from the link (?lang=), else the cookie, else the browser's preference."""
+    # No signature declares ?lang=: an error page has a language too, whatever route or none it belongs to.
     liked = negotiation.language(request.headers.get("accept-language"), list(LANGUAGES))
     for wanted in (request.query_params.get("lang"), _cookie(request), liked):
         for language in LANGUAGES:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 import torch
@@ -32,7 +33,7 @@ from model.training.stage import Stage
 from model.training.stage1 import Stage1, Stage1Config
 from model.training.text_stage import TextConfig
 
-Build = Callable[[str, Preset, Path, torch.device, bool], tuple[Stage, dict[str, float]]]
+Build = Callable[[str, Preset, Path, torch.device, bool], tuple[Stage, dict[str, Any]]]
 
 
 # ---- of stage 1 -------------------------------------------------------------------------------------------------
@@ -67,7 +68,7 @@ class Photographed(NameSampler):
 
 def build(
     what: str, stage: str, preset: Preset, source: Path, device: torch.device, bf16: bool
-) -> tuple[Stage, dict[str, float]]:
+) -> tuple[Stage, dict[str, Any]]:
     """`presets.build` without one part. Raises ValueError where the preset is not of our own stage 1."""
     config = preset.config
     if not isinstance(config, Stage1Config):

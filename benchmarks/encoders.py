@@ -1,4 +1,4 @@
-"""How long the encoders of PNG files take for our pictures: `python -m benchmarks.encoders`.
+"""Times encoders of PNG files on our pictures: `python -m benchmarks.encoders`.
 
 Those that are not installed are left out: `pip install --target DIR imagecodecs opencv-python-headless zlib-ng`, and
 DIR in PYTHONPATH, brings all of them.

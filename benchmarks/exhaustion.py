@@ -1,4 +1,4 @@
-"""What connections cost that ask for nothing, and answers that nobody reads: `python -m benchmarks.exhaustion`.
+"""Measures the cost of idle connections, and of answers that nobody reads: `python -m benchmarks.exhaustion`.
 
 Our server on this machine (Linux) with the checkpoint that ships, and no more than 1,024 file descriptors. One client
 holds 1,100 idle connections, then asks 300 times for the largest answer that there is, a menu.zip of 24 pictures, and

@@ -1,4 +1,4 @@
-"""What made the first attempt fail, and what fixes it: `python -m benchmarks.experiments`.
+"""Shows what made the first attempt fail, and what fixes it: `python -m benchmarks.experiments`.
 
     python -m benchmarks.experiments run ours --data DATA --out runs/experiments --minutes 15
     python -m benchmarks.experiments run ours --few DATA/cafeteria.parquet --data DATA --out … --minutes 15
@@ -101,7 +101,7 @@ def main() -> None:
 
 @dataclass(frozen=True)
 class Setting:
-    """What rows are run with: the command's options."""
+    """The command's options, which every row is run with."""
 
     data: Path
     out: Path
@@ -350,7 +350,7 @@ def loss_curves(out: Path, many: dict[str, dict[str, Any]]) -> list[str]:
 
 @dataclass(frozen=True)
 class LossCurves:
-    """How generator and discriminator stood to each other, as means over a run.
+    """The balance of generator and discriminator, as means over a run.
 
     pull: how hard a fake of the mean logit pulls at the generator, |dL/dlogit|. Under hinge 1, whatever the logit;
         under BCE as it was published and is trained here, -log D, sigmoid(-logit).
@@ -384,7 +384,7 @@ class LossCurves:
         )
 
     def verdict(self) -> str:
-        """Whether a saturating gradient can be what tells BCE, which this was played with, from hinge."""
+        """A sentence on whether a saturating gradient can be what tells this run, with BCE, from one with hinge."""
         what = "saturates" if self.pull < 0.5 else "does not saturate: what parts them is something else"
         return f"Under BCE a fake pulls with {self.pull:.2f} of the force that it has under hinge; the gradient {what}."
 

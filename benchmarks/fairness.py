@@ -1,4 +1,4 @@
-"""What a polite visitor gets while one client takes all that it can: `python -m benchmarks.fairness`.
+"""Measures what a polite visitor gets while one client takes all that it can: `python -m benchmarks.fairness`.
 
 Our server on this machine with the checkpoint that ships. A visitor orders four pictures, waits as long as it is told
 to where the kitchen is full, thinks, and comes back; first alone, then beside a greedy client of each kind, then as one

@@ -1,4 +1,4 @@
-"""How long one picture takes, stage by stage: `python -m benchmarks.picture`."""
+"""Times one picture, stage by stage: `python -m benchmarks.picture`."""
 
 import statistics
 import time

@@ -1,4 +1,4 @@
-"""What benchmarks leave: figures in a page of the documentation, and strips of pictures."""
+"""Writes the figures of benchmarks into a page of the documentation, and strips of pictures."""
 
 from __future__ import annotations
 

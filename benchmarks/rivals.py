@@ -1,4 +1,4 @@
-"""What the server is measured against, as simple as each can be: `python -m benchmarks.rivals KIND PORT`.
+"""Serves what the server is measured against, as simple as each can be: `python -m benchmarks.rivals KIND PORT`.
 
 naive: an `async def` route that calls the model. threadpool: a `def` route, which Starlette runs in a thread. Both
 answer `GET /dish.png?name=…&seed=…`. `loop` is the ceiling: no server, names to PNG files one after the other.

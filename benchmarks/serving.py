@@ -1,4 +1,4 @@
-"""How many pictures a second the server makes, and how long visitors wait: `make bench`.
+"""Measures how many pictures a second the server makes, and how long visitors wait: `make bench`.
 
 Our server, LitServe, a threadpool and a naive FastAPI app, one after the other on this machine with the checkpoint that
 ships, each under 1, 8 and 64 clients that ask for one new picture after another. Each works by turns with a bare loop
@@ -169,7 +169,7 @@ def quantile(values: list[float], q: float) -> float:
 
 @contextmanager
 def looping() -> Iterator[Callable[[float], list[float]]]:
-    """What makes pictures for so many seconds where nothing but the model and the encoder runs, and says how long each
+    """Makes pictures for so many seconds where nothing but the model and the encoder runs, and says how long each
     took. In a process of its own, as the servers are."""
     command = [sys.executable, "-m", "benchmarks.rivals", "loop"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:

@@ -24,7 +24,7 @@ class LanguageSpec:
     letters: str = ""
     """The ranges of letters, as in a regular expression, that no other language here is written in."""
     spaced: bool = True
-    """Whether it puts spaces between words."""
+    """True if it puts spaces between words."""
 
 
 # By BCP 47 tag. Wherever texts or names stand side by side, they do so in this order, and so they do in an index of
@@ -34,7 +34,7 @@ LANGUAGES: dict[Language, LanguageSpec] = {
     "ja": LanguageSpec("Japanese", "日本語", "ja_JP", "ぁ-ゖァ-ヺ一-鿿", spaced=False),
 }
 DEFAULT: Language = "en"
-"""That of whoever asks for none, and of a photograph's name where a table has one column of names."""
+"""The language of requests that ask for none, and of a photograph's name where a table has one column of names."""
 OTHERS: tuple[Language, ...] = tuple(language for language in LANGUAGES if language != DEFAULT)
 LISTED = " or ".join(LANGUAGES[language].name for language in (*OTHERS, DEFAULT))
 

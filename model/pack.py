@@ -2,8 +2,8 @@
 
     python -m model.pack --part runs/stage1/checkpoint --part runs/stage2/checkpoint --data DATA --out checkpoints
 
-With --data it also gets an index of the training photographs' names and looks, from which the page tells how novel a
-dish is.
+It prints the runs behind the checkpoint as a table for its model card. With --data the checkpoint also gets an index of
+the training photographs' names and looks, from which the page tells how novel a dish is.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from model.generators import SKETCH_SIZE
 from model.nearest import FILE as INDEX
 from model.nearest import write_index
 from model.pipeline import Pipeline
+from model.training.recipe import table
 
 MAX_BYTES = 36_000_000  # of the whole folder: every version of it stays in the repository's history
 
@@ -35,6 +36,7 @@ def main(parts: tuple[Path, ...], data: Path | None, out: Path) -> None:
         size = pack(parts, out)
         pipeline = Pipeline.load(out, "cpu")
         print(f"{out}: version {pipeline.version}, {size / 1e6:.1f} MB")
+        print(table(checkpoint.read_config(out)))
         if data is not None:
             print(f"index: {write_index(out, load(data, SKETCH_SIZE), pipeline.embed):,} names of {data}")
 

@@ -12,6 +12,7 @@ from model.features.matching import MatchingHead
 from model.generators import Stage1Generator
 from model.nearest import NamesIndex
 from model.pipeline import Pipeline
+from model.training import recipe
 from model.training.discriminator import Heads, PixelDiscriminator
 from model.training.stage1 import LatentEncoder
 
@@ -101,3 +102,10 @@ def test_the_index_knows_the_names_of_the_photographs(parts: tuple[Path, Path], 
     # Packed anew without photographs it knows nothing, rather than where another model would put these.
     assert run("--part", parts[1], "--out", tmp_path / "out")[0] == 0
     assert Pipeline.load(tmp_path / "out", "cpu").names_index is None
+
+
+def test_the_model_card_tells_every_run() -> None:
+    training = checkpoint.read_config(checkpoint.CHECKPOINT)["training"]
+    for stage in ("stage1", "stage2"):
+        assert sum(run["kimg"] for run in training[stage]["runs"]) == pytest.approx(training[stage]["kimg"], abs=0.01)
+    assert recipe.table({"training": training}) in (checkpoint.CHECKPOINT / "README.md").read_text("utf-8")

@@ -27,7 +27,7 @@ from model.features.matching import MatchingHead
 from model.generators import Stage1Generator, Stage2Generator
 from model.pipeline import Pipeline
 from model.text_encoder import TextEncoder
-from model.training import distributed, gan_loop, presets, run_folder, text_stage
+from model.training import distributed, gan_loop, presets, recipe, run_folder, text_stage
 from model.training.discriminator import Heads
 from model.training.gan_loop import LoopConfig
 from model.training.presets import PRESETS
@@ -315,6 +315,16 @@ def test_a_run_goes_on_from_a_checkpoint_heads_and_averages_included(
     run(**{"from": tmp_path / "run" / "checkpoint", "out": tmp_path / "more", "kimg": 0.008})
     assert read_config(tmp_path / "more" / "checkpoint")["training"]["stage1"]["kimg"] == pytest.approx(KIMG + 0.012)
     assert log(tmp_path / "more")[-1]["kimg"] == pytest.approx(KIMG + 0.012)
+
+    # The checkpoint tells both runs, also after a resume and when another stage is trained on it.
+    run(out=tmp_path / "more", kimg=0.012, resume=True)
+    run(**{"stage": 2, "from": tmp_path / "more" / "checkpoint", "out": tmp_path / "second", "kimg": 0.004})
+    training = read_config(tmp_path / "second" / "checkpoint")["training"]
+    assert [entry["kimg"] for entry in training["stage1"]["runs"]] == pytest.approx([0.004, 0.012])
+    assert all(entry["preset"] == "cpu" for entry in training["stage1"]["runs"])
+    rows = recipe.table({"training": training}).splitlines()[2:]
+    assert [row.split(" | ")[0] for row in rows] == ["| stage1", "| stage1", "| stage2"]
+    assert str(tmp_path) not in str(training)  # it ships
 
 
 def test_a_resumed_run_needs_nothing_but_its_own_folder(run: Run, tmp_path: Path, source: Path) -> None:

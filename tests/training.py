@@ -79,9 +79,9 @@ def hurry() -> None:
 
 if __name__ == "__main__":
     hurry()
-    stages: list[tuple[Stage, dict[str, float]]] = []
+    stages: list[tuple[Stage, dict[str, Any]]] = []
 
-    def keeping(*arguments: Any) -> tuple[Stage, dict[str, float]]:
+    def keeping(*arguments: Any) -> tuple[Stage, dict[str, Any]]:
         stages.append(presets.build(*arguments))
         return stages[-1]
 

@@ -30,7 +30,7 @@ _UNUSED: Any = Field(None, description="Accepted, so that clients need no change
 
 
 class ImagesRequest(BaseModel):
-    """What is taken. `seed` is an extension of ours."""
+    """The fields of a request. `seed` is an extension of ours."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 

@@ -68,7 +68,7 @@ class Contents:
     """`metadata.*` of the folder itself."""
     unread: list[str] = field(default_factory=list)
     passed: Counter[str] = field(default_factory=Counter)
-    """How many files of which kind other programs keep there."""
+    """The number of files of each kind that other programs keep there."""
 
 
 def contents(root: Path, without: set[str]) -> Contents:

@@ -59,7 +59,7 @@ class Findings:
     left_out: list[str]
     """Each with the reason."""
     passed: dict[str, int] = field(default_factory=dict)
-    """How many files of which kind other programs keep there."""
+    """The number of files of each kind that other programs keep there."""
     copies: list[tuple[str, str]] = field(default_factory=list)
     """The same picture under the same name, at whatever size, left out, and the photo that stays."""
     alike: list[tuple[str, str]] = field(default_factory=list)

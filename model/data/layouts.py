@@ -68,7 +68,7 @@ class Listing:
     unnamed: list[tuple[str, Path]] = field(default_factory=list)
     """Photos that nobody has named after a dish, and what they are called in a message."""
     passed: dict[str, int] = field(default_factory=dict)
-    """How many files of which kind other programs keep beside the photos."""
+    """The number of files of each kind that other programs keep beside the photos."""
 
 
 def listing(data: Path | str, split: str = "train", min_pixels: int = 0) -> Listing:

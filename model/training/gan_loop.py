@@ -26,6 +26,7 @@ from model.training.loop import TrainingState, TrainingStopped
 from model.training.name_sampler import COMPOSED, NameSampler
 from model.training.options import Options, check_data, describe, plain
 from model.training.presets import Preset, build, to_record
+from model.training.recipe import run_entry
 from model.training.run_folder import (
     CHECKPOINT,
     STATE,
@@ -71,7 +72,7 @@ class LoopConfig:
     latents: int = 4
     composed: int = COMPOSED
     experiment: str | None = None
-    build: Callable[[str, Preset, Path, torch.device, bool], tuple[Stage, dict[str, float]]] = build
+    build: Callable[[str, Preset, Path, torch.device, bool], tuple[Stage, dict[str, Any]]] = build
     name_sampler: type[NameSampler] = NameSampler
 
 
@@ -96,6 +97,7 @@ class GanTraining:
         batch: photographs per step, over all processes.
         kimg, minutes: length of the run, whichever comes first.
         every: seconds between saves.
+        options: the run's record.
     """
 
     def __init__(
@@ -112,11 +114,12 @@ class GanTraining:
         every: float,
         seed: int,
         rank: int,
+        options: Options,
         config: LoopConfig,
     ) -> None:
         self.out, self.stage, self.state, self.draw, self.grid, self.batch = out, stage, state, draw, grid, batch
         self.kimg, self.minutes, self.every, self.seed, self.rank = kimg, minutes, every, seed, rank
-        self.config = config
+        self.options, self.config = options, config
         self.update = stage.step
         if isinstance(stage, StackGANStage) and stage.device.type == "cuda" and distributed.count() == 1:
             self.update = GraphedStep(stage).step
@@ -165,7 +168,9 @@ class GanTraining:
         self.saved, self.saved_at = time.monotonic(), state.shown
         if self.rank == 0:
             write_state(self.out / STATE, self.stage, state)
-            save_checkpoint(self.out / CHECKPOINT, self.stage, state.position, state.hours + state.seconds / 3600)
+            kimg, hours = state.shown / 1000, state.seconds / 3600
+            runs = [*self.options.runs, run_entry(self.options, kimg, hours)]
+            save_checkpoint(self.out / CHECKPOINT, self.stage, state.position, state.hours + hours, runs)
             self.grid.draw(self.out / "samples" / f"{round(state.position):06d}.png")
         reseed(self.seed, state.shown, self.rank)  # so that a resumed run draws what an uninterrupted one would
 
@@ -255,19 +260,21 @@ def train(
         names = name_sampler.names(index)
         return flip(pictures[index]), names, name_sampler.imagined(batch - batch // 2)
 
+    record = begun or Options(
+        plain(given or {}), to_record(preset), describe(photos, data), runs=past.get("runs", [])
+    )
+
     def begin() -> None:
         if not main_process:
             return
         if begun is None:
             start_checkpoint(target, source)
-            Options(plain(given or {}), to_record(preset), describe(photos, data)).write(out)
-        else:
-            begun.write(out)
+        record.write(out)
 
     log = Log(out / "log.csv", None if begun is None else state.position)
     training = GanTraining(
         out, stage, state, draw, grid, batch=preset.batch, kimg=kimg, minutes=minutes, every=60 * every, seed=seed,
-        rank=rank, config=config,
+        rank=rank, options=record, config=config,
     )  # fmt: skip
     loop.run(training, log, speaks=main_process, begin=begin)
     if main_process:

@@ -8,7 +8,7 @@ import json
 import platform
 import subprocess
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ class Options:
     versions: see the function.
     commit: of this repository, with the suffix `-dirty` if files differ; None outside a Git checkout.
     earlier: versions and commits of parts before a --resume that changed them, oldest first.
+    runs: those behind the weights that the run started from, see `model.training.recipe`.
     """
 
     given: dict[str, Any]
@@ -41,6 +42,7 @@ class Options:
     versions: dict[str, str] = field(default_factory=lambda: versions())
     commit: str | None = field(default_factory=lambda: commit())
     earlier: list[dict[str, Any]] = field(default_factory=list)
+    runs: list[dict[str, Any]] = field(default_factory=list)
 
     def write(self, folder: Path) -> None:
         """Writes the record, atomically."""
@@ -65,10 +67,10 @@ class Options:
                 begun = f"with --{name} {was}" if was is not None else f"without --{name}"
                 raise ValueError(f"--{name} {value}: the run in {folder} was begun {begun}, and goes on only as it was")
         merged = {**self.given, **{name: value for name, value in given.items() if name in changeable}}
-        now = {"versions": versions(), "commit": commit()}
         before = {"versions": self.versions, "commit": self.commit}
-        earlier = self.earlier if now == before else [*self.earlier, before]
-        return Options(merged, self.config, self.data, earlier=earlier)
+        now = replace(self, given=merged, versions=versions(), commit=commit())
+        same = (now.versions, now.commit) == (self.versions, self.commit)
+        return now if same else replace(now, earlier=[*self.earlier, before])
 
 
 def read(folder: Path) -> Options:

@@ -101,8 +101,8 @@ def _with_loss(config: StageConfig, loss: str) -> StageConfig:
 
 def build(
     stage: str, preset: Preset, source: Path, device: torch.device, bf16: bool
-) -> tuple[Stage, dict[str, float]]:
-    """Builds a stage ready to train; returns it with the training behind its weights, `kimg` and `hours`.
+) -> tuple[Stage, dict[str, Any]]:
+    """Builds a stage ready to train; returns it with the training behind its weights: `kimg`, `hours` and `runs`.
 
     Training starts from the weights of this stage in the checkpoint folder `source`, widened if the preset is wider;
     missing networks are initialized at the preset's widths. Baselines always start from scratch. Raises CheckpointError

@@ -162,12 +162,18 @@ def start_checkpoint(target: Path, source: Path) -> None:
     checkpoint.save_config(target, **config)
 
 
-def save_checkpoint(target: Path, stage: Stage, kimg: float, hours: float) -> None:
-    """Writes this stage's part of the run's checkpoint folder."""
+def save_checkpoint(
+    target: Path, stage: Stage, kimg: float, hours: float, runs: Sequence[Mapping[str, Any]] | None = None
+) -> None:
+    """Writes this stage's part of the run's checkpoint folder.
+
+    `runs`: all runs behind the weights, see `model.training.recipe`; None leaves the recorded ones.
+    """
     shipped = stage.shipped()
     for name, module in shipped.items():
         checkpoint.save_weights(target, name, module)
     sections: dict[str, Any] = {name: module.config for name, module in shipped.items()}
     training = checkpoint.read_config(target).get("training", {})
-    training[stage.name] = {"kimg": round(kimg, 3), "hours": round(hours, 3)}
+    recorded = training.get(stage.name, {}) if runs is None else {"runs": list(runs)}
+    training[stage.name] = {**recorded, "kimg": round(kimg, 3), "hours": round(hours, 3)}
     checkpoint.save_config(target, training=training, **sections)
