@@ -6,6 +6,7 @@ the sketch and adds detail at 256x256. Differences from the paper:
 - conditioning augmentation has no ReLU before the split into mean and log-variance (it forced sigma >= 1);
 - name and latent condition every block through an affine after normalization (DF-GAN, Tao et al. 2022), not only the
   first;
+- the blocks of stage 1 are given forms to draw with, since convolutions do not know where they are;
 - blocks convolve before they upsample, and stage 2 works at 32, 64 and 128 px, so that two CPU cores can train and
   serve them; only its last step, up to 256, is a sub-pixel convolution (Shi et al. 2016), whose output is low-pass
   filtered: a chain of three left a grid over every picture;
@@ -25,7 +26,7 @@ SKETCH_SIZE = 64
 PICTURE_SIZE = 256
 GROUP = 16  # channels that `Affine` normalises together
 
-ParameterGroup = Literal["adaptor", "last_blocks"]
+ParameterGroup = Literal["adaptor", "forms", "last_blocks"]
 
 
 class SketchGenerator(nn.Module):
@@ -103,6 +104,62 @@ class ResidualBlock(nn.Module):
         return {"conv1.weight": (1, self.inputs), "skip.weight": (1, self.inputs)}
 
 
+class SpatialForms(nn.Module):
+    """Gives a block maps to draw with: soft ellipses, bands and half-planes that the style places, and noise.
+
+    Convolutions only know where they are from the borders and from the 4x4 start, so that rims of plates wobbled and
+    contents were one crumb repeated. A form is the tanh of a quadratic function of the coordinates (which CoordConv,
+    Liu et al. 2018, gives as they are), with coefficients predicted from the style vector. Noise maps are fixed, as in
+    StyleGAN (Karras et al. 2019), with predicted amplitudes, so that a latent still has one picture. A 1x1 convolution,
+    zero at first, turns all of them into something to add to the feature maps.
+
+    Args:
+        channels: of the maps that the forms are added to.
+        size: their side.
+        forms: number of forms.
+    """
+
+    terms: Tensor
+    noise: Tensor
+    NOISE = 8  # maps of it
+    TERMS = 6  # 1, x, y, x^2, y^2, xy
+
+    def __init__(self, channels: int, size: int, style_dim: int, forms: int) -> None:
+        super().__init__()
+        self.forms = forms
+        self.place = nn.Linear(style_dim, forms * self.TERMS + self.NOISE)
+        self.add = nn.Conv2d(forms + self.NOISE, channels, 1, bias=False)
+        side = (torch.arange(size) + 0.5) * 2 / size - 1
+        y, x = torch.meshgrid(side, side, indexing="ij")
+        self.register_buffer("terms", torch.stack([torch.ones_like(x), x, y, x**2, y**2, x * y]), persistent=False)
+        self.register_buffer("noise", torch.randn(self.NOISE, size, size))
+        self.reset_parameters()
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Places half of the forms as concentric discs, up to a vessel that touches the frame, and half as half-planes
+        at even angles, whatever the style; and adds nothing yet."""
+        nn.init.zeros_(self.add.weight)
+        nn.init.normal_(self.place.weight, std=0.5 / self.place.in_features**0.5)
+        placed, amplitudes = self.place.bias.split([self.forms * self.TERMS, self.NOISE])
+        discs, planes = placed.zero_().view(self.forms, self.TERMS).split([self.forms // 2, -(-self.forms // 2)])
+        discs[:, 0] = 6 * torch.linspace(0.4, 1.05, len(discs)) ** 2
+        discs[:, 3:5] = -6.0
+        angle = torch.arange(len(planes)) * torch.pi / len(planes)
+        planes[:, 1], planes[:, 2] = 2 * angle.cos(), 2 * angle.sin()
+        amplitudes.fill_(1.0)
+
+    def forward(self, style: Tensor) -> Tensor:
+        """Style vectors (B, S) -> (B, C, size, size)."""
+        placed = self.place(style).float()
+        coefficients, amplitudes = placed.split([self.forms * self.TERMS, self.NOISE], 1)
+        quadratics = coefficients.unflatten(1, (self.forms, self.TERMS)) @ self.terms.flatten(1)
+        forms = quadratics.tanh().unflatten(2, self.terms.shape[1:])
+        maps = torch.cat([forms, amplitudes[:, :, None, None] * self.noise], 1)
+        added: Tensor = self.add(maps.contiguous(memory_format=torch.channels_last))
+        return added
+
+
 class _ConditionalGenerator(nn.Module):
     """Base class of both generators: the latent's layout, the style vector, and their part of the config.
 
@@ -162,11 +219,15 @@ class _ConditionalGenerator(nn.Module):
     def parameter_group(self, group: ParameterGroup) -> list[nn.Parameter]:
         """Parameters that fine-tuning may train separately.
 
-        "adaptor": conditioning augmentation, style, and the style layer of every affine; "last_blocks": see there.
+        "adaptor": conditioning augmentation, style, and the style layer of every affine; "forms": all `SpatialForms`;
+        "last_blocks": see there.
         """
-        modules: list[nn.Module] = [self.augmentation, self.style]
-        modules += [module.style for module in self.modules() if isinstance(module, Affine)]
-        return [p for module in (modules if group == "adaptor" else self.last_blocks()) for p in module.parameters()]
+        groups: dict[ParameterGroup, list[nn.Module]] = {
+            "adaptor": [self.augmentation, self.style, *(m.style for m in self.modules() if isinstance(m, Affine))],
+            "forms": [m for m in self.modules() if isinstance(m, SpatialForms)],
+            "last_blocks": self.last_blocks(),
+        }
+        return [p for module in groups[group] for p in module.parameters()]
 
     def axis_parts(self) -> dict[str, tuple[int, int]]:
         """`Affine.axis_parts` of all parameters, by their full names. Says where each grows when channels are added."""
@@ -186,6 +247,7 @@ class Stage1Generator(_ConditionalGenerator, SketchGenerator):
         condition_dim: width of the conditioning variable, and of its noise in the latent.
         style_dim: width of the vector behind every affine.
         channels: width of the blocks at 4, 8, 16, 32 and 64 px.
+        forms: number of `SpatialForms` before every block; 0 for a generator of an earlier version.
         mirrors: number of halves that z is kept out of, see `mirror`.
     """
 
@@ -197,6 +259,7 @@ class Stage1Generator(_ConditionalGenerator, SketchGenerator):
         condition_dim: int = 128,
         style_dim: int = 256,
         channels: Sequence[int] = (256, 256, 128, 64, 32),
+        forms: int = 0,
         mirrors: int = 0,
     ) -> None:
         if len(channels) != 5:
@@ -208,6 +271,12 @@ class Stage1Generator(_ConditionalGenerator, SketchGenerator):
         self.blocks = nn.ModuleList(
             ResidualBlock(a, b, style_dim) for a, b in zip(widths, channels, strict=False)
         )
+        sides = [SKETCH_SIZE // 2**i for i in reversed(range(len(channels)))]
+        self.forms = nn.ModuleList(
+            SpatialForms(a, side, style_dim, forms) for a, side in zip(widths, sides, strict=False) if forms
+        )
+        if forms:  # without any, config and weights are those of earlier versions
+            self.config["forms"] = forms
         self.last = Affine(channels[-1], style_dim)
         self.to_rgb = nn.Conv2d(channels[-1], 3, 3, padding=1)
 
@@ -220,7 +289,8 @@ class Stage1Generator(_ConditionalGenerator, SketchGenerator):
         style = self.style(condition)
         x = self.start(condition).unflatten(1, (-1, 4, 4)).contiguous(memory_format=torch.channels_last)
         for i, block in enumerate(self.blocks):
-            x = block(F.interpolate(x, scale_factor=2.0) if i else x, style)
+            x = F.interpolate(x, scale_factor=2.0) if i else x
+            x = block(x + self.forms[i](style) if self.forms else x, style)
         return torch.tanh(self.to_rgb(F.leaky_relu(self.last(x, style), 0.2)).float())
 
     def last_blocks(self) -> list[nn.Module]:

@@ -23,7 +23,7 @@ from model.nearest import write_index
 from model.pipeline import Pipeline
 from model.training.recipe import table
 
-MAX_BYTES = 36_000_000  # of the whole folder: every version of it stays in the repository's history
+MAX_BYTES = 36 * 2**20  # of the whole folder: every version of it stays in the repository's history
 
 
 @click.command(context_settings={"show_default": True})
@@ -35,7 +35,7 @@ def main(parts: tuple[Path, ...], data: Path | None, out: Path) -> None:
     with plain_errors(out):
         size = pack(parts, out)
         pipeline = Pipeline.load(out, "cpu")
-        print(f"{out}: version {pipeline.version}, {size / 1e6:.1f} MB")
+        print(f"{out}: version {pipeline.version}, {size / 2**20:.1f} MiB")
         print(table(checkpoint.read_config(out)))
         if data is not None:
             print(f"index: {write_index(out, load(data, SKETCH_SIZE), pipeline.embed):,} names of {data}")
@@ -65,7 +65,7 @@ def pack(parts: tuple[Path, ...], out: Path) -> int:
         if stage in configs[best].get("training", {}):
             sections["training"][stage] = configs[best]["training"][stage]
     if (size := sum(map(len, files.values()))) > MAX_BYTES:
-        raise CheckpointError(f"{out} would have {size / 1e6:.1f} MB, and a checkpoint may have {MAX_BYTES / 1e6:.0f}")
+        raise CheckpointError(f"{out} would have {size / 2**20:.1f} MiB, and a checkpoint may have {MAX_BYTES // 2**20}")
     checkpoint.weights_path(out, INDEX).unlink(missing_ok=True)  # it would be another model's
     for file, data in files.items():
         checkpoint.write_file(out / file, data)

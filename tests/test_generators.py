@@ -7,7 +7,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.generators import ConditioningAugmentation, Stage1Generator, Stage2Generator, upsample
+from model.generators import (
+    ConditioningAugmentation,
+    SpatialForms,
+    Stage1Generator,
+    Stage2Generator,
+    upsample,
+)
 
 SIZES: dict[str, Any] = {"embedding_dim": 12, "z_dim": 6, "condition_dim": 4, "style_dim": 16}
 
@@ -73,6 +79,32 @@ def test_name_and_latent_both_change_the_sketch() -> None:
     assert (generator(other_name, latent) - plain).abs().mean() > 0.01
     assert (generator(embedding, other_latent) - plain).abs().mean() > 0.01
     assert torch.equal(generator(embedding, latent), plain)
+
+
+def test_forms_begin_as_centred_discs_and_half_planes_and_follow_the_style() -> None:
+    forms = SpatialForms(channels=6, size=32, style_dim=4, forms=5)
+    forms.add.weight.data[:, :6] = torch.eye(6)[..., None, None]  # a channel each, the last of noise
+    maps = forms(torch.zeros(1, 4))[0]
+    assert maps.shape == (6, 32, 32)
+    small, large = maps[0] > 0, maps[1] > 0
+    assert 0 < small.sum() < large.sum() < small.numel()
+    assert torch.equal(small, small.flip(0)) and torch.equal(small, small.T)
+    assert all(maps[i].mean().abs() < 1e-4 for i in (2, 3, 4))  # as much on this side as on that
+    torch.testing.assert_close(maps[5], forms.noise[0])
+    moved = forms(torch.randn(1, 4))[0]
+    assert all((moved[i] - maps[i]).abs().max() > 0.01 for i in range(6))
+
+
+def test_a_generator_with_forms_is_a_function_of_name_and_latent_alone() -> None:
+    generator, (embedding, latent) = stage1(forms=4), inputs()
+    for forms in generator.forms:
+        torch.nn.init.normal_(forms.add.weight)
+    pictures = generator(embedding, latent)
+    assert (pictures - stage1()(embedding, latent)).abs().mean() > 0.01
+    assert torch.equal(generator(embedding, latent), pictures)
+    torch.testing.assert_close(generator(embedding[1:2], latent[1:2]), pictures[1:2], rtol=0, atol=1e-5)
+    assert {id(p) for p in generator.parameter_group("forms")} == {id(p) for p in generator.forms.parameters()}
+    assert Stage1Generator(**generator.config).load_state_dict(generator.state_dict())
 
 
 def test_sketch_name_and_latent_all_change_the_picture() -> None:

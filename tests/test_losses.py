@@ -10,6 +10,7 @@ from model.training.losses import (
     ADVERSARIAL_LOSSES,
     ALIKE,
     alike,
+    auc,
     feature_distance,
     grid_penalty,
     kl_divergence,
@@ -23,6 +24,12 @@ def test_hinge_is_content_with_a_margin_of_one() -> None:
     assert hinge.real(logits) == pytest.approx((3 + 1 + 0.5 + 0) / 4)
     assert hinge.fake(logits) == pytest.approx((0 + 1 + 1.5 + 4) / 4)
     assert hinge.generator(logits) == pytest.approx(-logits.mean())
+
+
+def test_auc_is_the_share_of_pairs_in_order() -> None:
+    real, fake = torch.tensor([[3.0, 1.0], [0.0, 0.0]]), torch.tensor([[1.0, 1.0], [-1.0, 0.0], [5.0, 5.0]])
+    assert auc(real, fake) == pytest.approx(3 / 6)
+    assert auc(real, real - 10) == 1 and auc(real - 10, real) == 0
 
 
 def test_bce_is_cross_entropy_with_the_non_saturating_generator() -> None:

@@ -78,7 +78,7 @@ def test_a_checkpoint_too_large_for_the_history_is_refused(
 ) -> None:
     monkeypatch.setattr(pack, "MAX_BYTES", 1000)
     code, output = run("--part", parts[0], "--out", tmp_path / "out")
-    assert code == 1 and "MB" in output
+    assert code == 1 and "MiB" in output
     assert not (tmp_path / "out").exists()
 
 

@@ -28,10 +28,11 @@ from model.generators import Stage1Generator, Stage2Generator
 from model.pipeline import Pipeline
 from model.text_encoder import TextEncoder
 from model.training import distributed, gan_loop, presets, recipe, run_folder, text_stage
-from model.training.discriminator import Heads
+from model.training.discriminator import Heads, PixelDiscriminator
 from model.training.gan_loop import LoopConfig
 from model.training.presets import PRESETS
 from model.training.stage1 import LatentEncoder, Stage1
+from model.training.widen import add_forms
 from tests.conftest import make_checkpoint
 from tests.training import QUICK, ROOT, add_networks, backbone, hurry, make_photos
 
@@ -204,7 +205,8 @@ def test_networks_that_the_source_lacks_start_at_the_presets_widths(run: Run, tm
     forget(bare, "stage1", "stage1-heads", "stage1-encoder", "stage2")
     result = run(**{"from": bare, "kimg": 0.004, "dry_run": True})
     narrow = int(figure(result.output, "generator"))
-    assert narrow == sum(p.numel() for p in Stage1Generator(embedding_dim=32).parameters())
+    own = Stage1Generator(embedding_dim=32, **PRESETS["cpu"]["1"].generator)
+    assert narrow == sum(p.numel() for p in own.parameters())
     assert "nothing of this stage" in result.output
     wide = run(**{"from": bare, "kimg": 0.004, "dry_run": True, "preset": "gpu", "batch": None})
     assert int(figure(wide.output, "generator")) > narrow
@@ -217,7 +219,7 @@ def test_what_a_preset_trains_can_be_packed(preset: str) -> None:
     networks = [
         TextEncoder(vocabulary=text_stage.VOCABULARY), MatchingHead(features=backbone().features),
         Stage1Generator(**stages["1"].generator), Stage2Generator(**stages["2"].generator), LatentEncoder(),
-        Heads(), Heads(), Heads(),
+        Heads(), Heads(), Heads(), PixelDiscriminator(), PixelDiscriminator(),
     ]  # fmt: skip
     sizes = [2 * sum(value.numel() for value in network.state_dict().values()) for network in networks]
     assert max(sizes) < checkpoint.MAX_FILE_BYTES
@@ -244,10 +246,9 @@ def test_a_dry_run_tells_the_plan_and_writes_nothing(run: Run, tmp_path: Path, d
     for part in ("stage 1", "6 photographs", "batch 4 × 1", "cpu", "5 photographs with a Japanese", str(data),
                  str(source), "at 800 kimg", "2 kimg or 30 minutes"):  # fmt: skip
         assert part in result.output
-    for name, kind in (("generator", Stage1Generator), ("heads", Heads)):
-        file = {"generator": "stage1", "heads": "stage1-heads"}[name]
-        expected = sum(p.numel() for p in load_network(source, file, kind).parameters())
-        assert int(figure(result.output, name)) == expected
+    generator = add_forms(load_network(source, "stage1", Stage1Generator), 16)
+    for name, network in (("generator", generator), ("heads", load_network(source, "stage1-heads", Heads))):
+        assert int(figure(result.output, name)) == sum(p.numel() for p in network.parameters())
     text = run(stage="text", minutes=3, dry_run=True)
     assert "6 photographs" in text.output and "3 minutes" in text.output
     assert not (tmp_path / "run").exists()

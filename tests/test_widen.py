@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from model.generators import Stage1Generator, Stage2Generator
-from model.training.widen import widen
+from model.training.widen import add_forms, widen
 
 SIZES = {"embedding_dim": 12, "z_dim": 6, "condition_dim": 4, "style_dim": 16}
 
@@ -45,6 +45,22 @@ def test_a_wider_generator_paints_the_same_pictures_and_learns_with_what_is_new(
         after(*given).square().mean().backward()
     silent = after.to_rgb.weight[:, narrow().to_rgb.weight.shape[1] :]
     assert silent.abs().max() == 0 and after.to_rgb.weight.grad[:, -silent.shape[1] :].abs().min() > 0
+
+
+@torch.no_grad()
+def test_spatial_forms_change_no_picture_until_they_are_trained_and_wait_for_no_channel() -> None:
+    before, given = stage1(), (torch.randn(3, 12), torch.randn(3, 10))
+    after = add_forms(before, 4)
+    assert torch.equal(after(*given), before(*given))
+    assert add_forms(after, 6) is after and add_forms(before, 0) is before
+
+    with torch.enable_grad():
+        after(*given).square().mean().backward()
+    for forms in after.forms:
+        assert forms.add.weight.grad.abs().min() > 0
+        torch.nn.init.normal_(forms.add.weight, std=0.1)
+    wider = widen(after, (16, 64, 32, 48, 32))
+    torch.testing.assert_close(wider(*given), after(*given), rtol=0, atol=1e-5)
 
 
 def test_nothing_is_made_narrower_and_no_group_is_torn() -> None:

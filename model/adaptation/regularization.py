@@ -66,6 +66,12 @@ def adaptation_preset(stage: str) -> Preset:
         config, discriminator=heads, augment=1.0, learning_rate=GENERATOR_RATE, pixel_rate=PIXEL_RATE,
         half_life=HALF_LIFE,
     )  # fmt: skip
+    if isinstance(milder, stage1.Stage1Config):
+        # In training from nothing the adversary pulls harder. Here it soon knows the photographs by heart.
+        milder = replace(
+            milder, forms_rate=GENERATOR_RATE, adversary=1.0, pixel_adversary=0.75, reconstruction=0.4, colour=0.2,
+            match=0.8,
+        )  # fmt: skip
     return replace(preset, config=milder)
 
 

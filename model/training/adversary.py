@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from model.training.discriminator import Heads, PixelDiscriminator
-from model.training.losses import ADVERSARIAL_LOSSES, mismatched
+from model.training.losses import ADVERSARIAL_LOSSES, auc, mismatched
 from model.training.stage import adam, optimizer_step, ramp, to_device
 
 
@@ -69,8 +69,8 @@ class Adversary:
         optimizer_step(self.optimizer, total)
         heads.requires_grad_(False)
         return {
-            "d_loss": total, "real": real_logits.mean(), "fake": fake_logits.mean(), "real_match": real_match.mean(),
-            "fake_match": fake_match.mean(),
+            "d_loss": total, "auc": auc(real_logits, fake_logits), "real": real_logits.mean(),
+            "fake": fake_logits.mean(), "real_match": real_match.mean(), "fake_match": fake_match.mean(),
             "wrong_match": wrong_match.masked_fill(no_mismatch, 0.0).mean() / counted,
         }  # fmt: skip
 
@@ -108,7 +108,10 @@ class PixelAdversary:
         total = self.loss.real(real_logits) + self.loss.fake(fake_logits)
         optimizer_step(self.optimizer, total + 2 * self.SMOOTHNESS * moved.square().mean())
         self.discriminator.requires_grad_(False)
-        return {"pixel_d_loss": total, "pixel_real": real_logits.mean(), "pixel_fake": fake_logits.mean()}
+        return {
+            "pixel_d_loss": total, "pixel_auc": auc(real_logits, fake_logits), "pixel_real": real_logits.mean(),
+            "pixel_fake": fake_logits.mean(),
+        }  # fmt: skip
 
     def generator_loss(self, fake: Tensor) -> Tensor:
         """The generator's loss. Gradients flow to the fakes, but not into the discriminator."""

@@ -1,4 +1,4 @@
-"""Losses of generator and discriminator. All take logits of any shape and return a scalar."""
+"""Losses of generator and discriminator, and how well the latter does. All return a scalar."""
 
 from __future__ import annotations
 
@@ -35,6 +35,16 @@ ADVERSARIAL_LOSSES: dict[str, AdversarialLoss] = {
         generator=lambda logits: F.softplus(-logits).mean(),
     ),
 }
+
+
+def auc(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """The share of pairs in which the photograph has the higher mean logit: the area under the ROC curve.
+
+    Args:
+        real_logits, fake_logits: (B, L) and (C, L).
+    """
+    real, fake = real_logits.detach().mean(1), fake_logits.detach().mean(1)
+    return (real[:, None] > fake).float().mean()
 
 
 def kl_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:

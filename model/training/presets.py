@@ -18,7 +18,7 @@ from model.generators import Stage1Generator, Stage2Generator
 from model.training import baselines, stage1, stage2
 from model.training.discriminator import Heads, PixelDiscriminator
 from model.training.stage import Stage
-from model.training.widen import Generator, widen
+from model.training.widen import Generator, add_forms, widen
 
 StageConfig = stage1.Stage1Config | stage2.Stage2Config | baselines.BaselineConfig
 
@@ -41,11 +41,11 @@ class Preset:
 
 PRESETS: dict[str, dict[str, Preset]] = {
     "cpu": {
-        "1": Preset(16, stage1.Stage1Config()),
+        "1": Preset(16, stage1.Stage1Config(), {"forms": 16}),
         "2": Preset(8, stage2.Stage2Config()),
     },
     "gpu": {
-        "1": Preset(128, stage1.Stage1Config(half_life=40.0), {"channels": (256, 256, 128, 96, 64)}),
+        "1": Preset(128, stage1.Stage1Config(half_life=40.0), {"channels": (256, 256, 128, 96, 64), "forms": 16}),
         "2": Preset(64, stage2.Stage2Config(half_life=20.0), {"channels": (128, 96, 48)}),
     },
     "stackgan-v1": {"1": Preset(64, baselines.BaselineConfig())},
@@ -104,9 +104,9 @@ def build(
 ) -> tuple[Stage, dict[str, Any]]:
     """Builds a stage ready to train; returns it with the training behind its weights: `kimg`, `hours` and `runs`.
 
-    Training starts from the weights of this stage in the checkpoint folder `source`, widened if the preset is wider;
-    missing networks are initialized at the preset's widths. Baselines always start from scratch. Raises CheckpointError
-    if a file is missing, such as stage 1 for stage 2.
+    Training starts from the weights of this stage in the checkpoint folder `source`, grown if the preset is wider or
+    has spatial forms; missing networks are initialized at the preset's widths. Baselines always start from scratch.
+    Raises CheckpointError if a file is missing, such as stage 1 for stage 2.
     """
     sections = read_config(source)
     if "embedding_dim" not in sections.get("text", {}):
@@ -132,6 +132,7 @@ def build(
     heads = {**embedding, "channels": backbone.spec.channels}
     if isinstance(config, stage1.Stage1Config):
         generator1 = widened("stage1", Stage1Generator, {**embedding, **preset.generator})
+        generator1 = add_forms(generator1, preset.generator.get("forms", 0))
         return stage1.Stage1(
             generator1,
             network("stage1-heads", Heads, heads),

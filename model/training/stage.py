@@ -114,8 +114,11 @@ def to_device(module: Network, device: torch.device) -> Network:
     return module.to(device).to(memory_format=torch.channels_last)
 
 
-def adam(parameters: Iterable[nn.Parameter], rate: float, device: torch.device) -> torch.optim.Adam:
-    """The optimizer of every network; on a GPU it can be recorded by `model.training.step_graphs`."""
+def adam(
+    parameters: Iterable[nn.Parameter] | Iterable[dict[str, Any]], rate: float, device: torch.device
+) -> torch.optim.Adam:
+    """The optimizer of every network, of its parameters or groups of them; on a GPU it can be recorded by
+    `model.training.step_graphs`."""
     gpu = device.type == "cuda"
     return torch.optim.Adam(parameters, rate, BETAS, fused=gpu, capturable=gpu)
 

@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, field
-from itertools import chain, pairwise
+from itertools import pairwise
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -41,14 +42,15 @@ class Stage1Config:
 
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
     learning_rate: float = 2e-4
+    forms_rate: float = 1e-3  # of the generator's spatial forms
     pixel_rate: float = 1e-3  # learning rate of the discriminator over pixels
     augment: float = 0.5  # share of the pictures that the adversary sees augmented
     # Shares of the pull at a picture, see GradientBalancer.
-    adversary: float = 1.0
-    pixel_adversary: float = 0.75
-    reconstruction: float = 0.4
-    colour: float = 0.2
-    match: float = 0.8
+    adversary: float = 2.0
+    pixel_adversary: float = 0.2
+    reconstruction: float = 0.3
+    colour: float = 0.1
+    match: float = 0.4
     enter: tuple[float, float] = (0.5, 5.0)  # kimg: where the adversaries' shares begin to grow, and are whole
     condition_kl: float = 0.002
     latent_kl: float = 4.0
@@ -118,9 +120,13 @@ class Stage1(StackGANStage):
         self.pixels = PixelAdversary(pixels, config.discriminator.loss, config.pixel_rate, device)
         self.backbone = backbone.to(device)
         self.text_match = TextMatchLoss(matching, device)
-        networks = chain(self.generator.parameters(), self.encoder.parameters())
+        forms = self.generator.parameter_group("forms")
+        others = [p for p in self.generator.parameters() if not any(p is form for form in forms)]
+        groups: list[dict[str, Any]] = [
+            {"params": [*others, *self.encoder.parameters()]}, {"params": forms, "lr": config.forms_rate}
+        ]  # fmt: skip
         self.balancer = GradientBalancer(device)
-        self.optimizer = adam(networks, config.learning_rate, device)
+        self.optimizer = adam(groups, config.learning_rate, device)
 
     def modules(self) -> dict[str, nn.Module]:
         return {

@@ -157,7 +157,7 @@ class Stage2(StackGANStage):
         with self.autocast():
             stats = self.whole.update(real_whole, fake_whole, names, texts, kimg)
             window = self.window.update(real_window, fake_window, names, texts, kimg)
-            stats |= {f"window_{name}": window[name] for name in ("d_loss", "real", "fake")}
+            stats |= {f"window_{name}": window[name] for name in ("d_loss", "auc", "real", "fake")}
             stats |= self.pixels.update(real_pixels, fake_pixels)
             adversary = config.adversary * ramp(kimg, config.enter)
             losses = {

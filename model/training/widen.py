@@ -1,7 +1,8 @@
-"""Widens a trained generator without changing its pictures (Net2WiderNet, Chen et al. 2016).
+"""Grows a trained generator without changing its pictures (Net2WiderNet, Chen et al. 2016).
 
 A checkpoint trained on two cores is narrow at high resolution, where width costs time. Training continues wider on a
-GPU: existing channels keep their weights, and new ones have no effect until they are trained.
+GPU: existing channels keep their weights, and new ones have no effect until they are trained. Neither have the spatial
+forms that a checkpoint of an earlier version is given.
 """
 
 from __future__ import annotations
@@ -47,6 +48,16 @@ def widen(narrow: Generator, channels: Sequence[int]) -> Generator:
         grown[own] = 0.0
         grown[own[:, None], heard] = tensor
     return wide
+
+
+def add_forms(generator: Stage1Generator, forms: int) -> Stage1Generator:
+    """Returns a generator of the same pictures with this many `SpatialForms` before every block; the same generator if
+    it has some."""
+    if not forms or "forms" in generator.config:
+        return generator
+    grown = Stage1Generator(**{**generator.config, "forms": forms})
+    grown.load_state_dict({**grown.state_dict(), **generator.state_dict()})
+    return grown
 
 
 def _places(old: int, new: int, parts: int) -> Tensor:
