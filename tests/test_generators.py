@@ -97,8 +97,8 @@ def test_forms_begin_as_centred_discs_and_half_planes_and_follow_the_style() -> 
 
 def test_a_generator_with_forms_is_a_function_of_name_and_latent_alone() -> None:
     generator, (embedding, latent) = stage1(forms=4), inputs()
-    for forms in generator.forms:
-        torch.nn.init.normal_(forms.add.weight)
+    for parameter in generator.parameter_group("forms"):
+        torch.nn.init.normal_(parameter)
     pictures = generator(embedding, latent)
     assert (pictures - stage1()(embedding, latent)).abs().mean() > 0.01
     assert torch.equal(generator(embedding, latent), pictures)
