@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 SKETCH_SIZE = 64
 PICTURE_SIZE = 256
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 GROUP = 16  # channels that `Affine` normalises together
 
 ParameterGroup = Literal["adaptor", "forms", "last_blocks"]
@@ -248,6 +249,8 @@ class Stage1Generator(_ConditionalGenerator, SketchGenerator):
         style_dim: width of the vector behind every affine.
         channels: width of the blocks at 4, 8, 16, 32 and 64 px.
         forms: number of `SpatialForms` before every block; 0 for a generator of an earlier version.
+        smooth_colour: low-pass the differences of the colours from the luma, which in photographs hardly have the
+            highest frequency: without, edges have coloured fringes. False for a generator of an earlier version.
         mirrors: number of halves that z is kept out of, see `mirror`.
     """
 
@@ -260,6 +263,7 @@ class Stage1Generator(_ConditionalGenerator, SketchGenerator):
         style_dim: int = 256,
         channels: Sequence[int] = (256, 256, 128, 64, 32),
         forms: int = 0,
+        smooth_colour: bool = False,
         mirrors: int = 0,
     ) -> None:
         if len(channels) != 5:
@@ -277,6 +281,9 @@ class Stage1Generator(_ConditionalGenerator, SketchGenerator):
         )
         if forms:  # without any, config and weights are those of earlier versions
             self.config["forms"] = forms
+        if smooth_colour:
+            self.config["smooth_colour"] = True
+        self.smooth_colour = smooth_colour
         self.last = Affine(channels[-1], style_dim)
         self.to_rgb = nn.Conv2d(channels[-1], 3, 3, padding=1)
 
@@ -291,7 +298,8 @@ class Stage1Generator(_ConditionalGenerator, SketchGenerator):
         for i, block in enumerate(self.blocks):
             x = F.interpolate(x, scale_factor=2.0) if i else x
             x = block(x + self.forms[i](style) if self.forms else x, style)
-        return torch.tanh(self.to_rgb(F.leaky_relu(self.last(x, style), 0.2)).float())
+        sketch = torch.tanh(self.to_rgb(F.leaky_relu(self.last(x, style), 0.2)).float())
+        return _smooth_colour(sketch) if self.smooth_colour else sketch
 
     def last_blocks(self) -> list[nn.Module]:
         """The blocks at 32 and 64 px, and the layers after them."""
@@ -368,10 +376,16 @@ def _double(x: Tensor) -> Tensor:
 
 def _smooth(x: Tensor) -> Tensor:
     """Convolves with [1 2 1] / 4 in both directions, repeating edges. This removes the highest frequency, at which the
-    four outputs of a sub-pixel convolution differ."""
+    four outputs of a sub-pixel convolution differ, and leaves the mean as it is."""
     x = F.pad(x, (1, 1, 1, 1), mode="replicate")
     x = x[:, :, :-2] + 2 * x[:, :, 1:-1] + x[:, :, 2:]
     return (x[:, :, :, :-2] + 2 * x[:, :, :, 1:-1] + x[:, :, :, 2:]) / 16
+
+
+def _smooth_colour(x: Tensor) -> Tensor:
+    """`_smooth` of (B, 3, h, w) without the luma, which stays as it is; within [-1, 1]."""
+    luma = x.mul(x.new_tensor(LUMA)[:, None, None]).sum(1, keepdim=True)
+    return (luma + _smooth(x - luma)).clamp(-1.0, 1.0)
 
 
 def upsample(sketch: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sentencepiece
@@ -90,7 +91,7 @@ def make_checkpoint(folder: Path, seed: int = 0) -> Path:
     vocabulary = sentencepiece.SentencePieceProcessor(model_proto=tokenizer.getvalue()).get_piece_size()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        sizes = {"embedding_dim": 32, "z_dim": 8, "condition_dim": 8, "style_dim": 16}
+        sizes: dict[str, Any] = {"embedding_dim": 32, "z_dim": 8, "condition_dim": 8, "style_dim": 16}
         networks: dict[str, TextEncoder | Stage1Generator | Stage2Generator] = {
             "text": TextEncoder(
                 vocabulary=vocabulary,

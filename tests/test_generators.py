@@ -107,6 +107,26 @@ def test_a_generator_with_forms_is_a_function_of_name_and_latent_alone() -> None
     assert Stage1Generator(**generator.config).load_state_dict(generator.state_dict())
 
 
+def test_smooth_colour_keeps_the_luma_and_takes_the_fringes() -> None:
+    rough, (embedding, latent) = stage1(), inputs()
+    torch.nn.init.normal_(rough.to_rgb.weight, std=0.3)
+    smooth = Stage1Generator(**rough.config, smooth_colour=True)
+    smooth.load_state_dict(rough.state_dict())
+    before, after = rough(embedding, latent), smooth(embedding, latent)
+
+    def luma(x: Tensor) -> Tensor:
+        return torch.einsum("bchw,c->bhw", x, torch.tensor([0.299, 0.587, 0.114]))
+
+    def roughness(x: Tensor) -> float:
+        colour = x - luma(x)[:, None]
+        return (colour[..., 1:] - colour[..., :-1]).abs().mean().item()
+
+    inside = after.abs().amax(1) < 1
+    torch.testing.assert_close(luma(after)[inside], luma(before)[inside], rtol=0, atol=1e-5)
+    assert roughness(after) < 0.6 * roughness(before)
+    assert smooth.config["smooth_colour"] is True and "smooth_colour" not in rough.config
+
+
 def test_sketch_name_and_latent_all_change_the_picture() -> None:
     generator, (embedding, latent), sketch = stage2(), inputs(1), sketches(1)
     plain = generator(sketch, embedding, latent)

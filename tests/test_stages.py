@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -23,7 +24,7 @@ from model.training.stage2 import Stage2, degrade
 from model.training.text_match import TextMatchLoss
 from tests.training import CPU, EMBEDDING, backbone
 
-LATENT = {"embedding_dim": EMBEDDING, "z_dim": 8, "condition_dim": 8, "style_dim": 16}
+LATENT: dict[str, Any] = {"embedding_dim": EMBEDDING, "z_dim": 8, "condition_dim": 8, "style_dim": 16}
 BATCH = 4
 
 

@@ -1,12 +1,14 @@
 """Widening a trained generator."""
 
+from typing import Any
+
 import pytest
 import torch
 
 from model.generators import Stage1Generator, Stage2Generator
 from model.training.widen import add_forms, widen
 
-SIZES = {"embedding_dim": 12, "z_dim": 6, "condition_dim": 4, "style_dim": 16}
+SIZES: dict[str, Any] = {"embedding_dim": 12, "z_dim": 6, "condition_dim": 4, "style_dim": 16}
 
 
 @pytest.fixture(autouse=True)
