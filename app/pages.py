@@ -39,15 +39,13 @@ _templates = jinja2.Environment(
     lstrip_blocks=True,
 )
 # What templates and, through the attributes of the root element, scripts know of the limits.
-_templates.globals.update(
-    DRAWN=DRAWN,
-    MAX_MENU=MAX_MENU,
-    MAX_NAME=MAX_CODE_POINTS,
-    MAX_SEED=MAX_SEED,
-    ENLARGED_SIZE=ENLARGED_SIZE,
-    PICTURE_SIZE=PICTURE_SIZE,
-    SKETCH_SIZE=SKETCH_SIZE,
-)
+_LIMITS = {
+    "DRAWN": DRAWN, "MAX_MENU": MAX_MENU, "MAX_NAME": MAX_CODE_POINTS, "MAX_SEED": MAX_SEED, "MAX_MIXED": MAX_MIXED,
+    "MAX_WEIGHT": MAX_WEIGHT, "MAX_DEPTH": MAX_DEPTH, "MAX_CHILD": MAX_CHILD, "MAX_PICTURES": MAX_PICTURES,
+    "PAGE_PICTURES": PAGE_PICTURES, "ENLARGED_SIZE": ENLARGED_SIZE, "PICTURE_SIZE": PICTURE_SIZE,
+    "SKETCH_SIZE": SKETCH_SIZE,
+}  # fmt: skip
+_templates.globals.update(_LIMITS)
 
 
 # Where a long name may break: before and after a longer run of katakana, and before a kanji that follows hiragana, as a
@@ -173,7 +171,6 @@ def counter_page(
         pantry=pantry,
         novelty=novelty,
         shared=shared,
-        most_mixed=MAX_MIXED,
         none_of_it=replace(counter.dish, to=None, to_seed=None, t=0.0),
         script_texts=texts.COUNTER_TEXTS,
     )
@@ -234,13 +231,8 @@ def error_page(request: Request, error: ApiError, headers: Mapping[str, str]) ->
 
 def docs_page(request: Request) -> Response:
     """The API's documentation, from its OpenAPI description."""
-    limits = {
-        "name": MAX_CODE_POINTS, "pictures": MAX_PICTURES, "page": PAGE_PICTURES, "menu": MAX_MENU, "seed": MAX_SEED,
-        "depth": MAX_DEPTH, "child": MAX_CHILD, "mixed": MAX_MIXED, "weight": MAX_WEIGHT,
-        "sketch": SKETCH_SIZE, "picture": PICTURE_SIZE, "enlarged": ENLARGED_SIZE,
-    }  # fmt: skip
     base = str(request.base_url).rstrip("/")
-    return _page(request, "docs.html", schema=request.app.openapi(), base=base, limits=limits)
+    return _page(request, "docs.html", schema=request.app.openapi(), base=base, limits=_LIMITS)
 
 
 def respond(request: Request, exception: Exception) -> Response:

@@ -16,9 +16,9 @@ import torch
 
 from model import checkpoint
 from model.checkpoint import CheckpointError
-from model.commands import plain_errors
+from model.commands import check_out, plain_errors
 from model.generators import Stage1Generator, Stage2Generator
-from model.training.run_folder import start_checkpoint
+from model.training.run_folder import save_networks, start_checkpoint
 from model.training.widen import Generator, add_forms
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -32,37 +32,30 @@ def main(parts: Sequence[tuple[Path, float]], smooth_colour: bool, out: Path) ->
     """Writes the checkpoint in the last --part with averaged generators into --out."""
     folders, shares = [folder for folder, _ in parts], [share for _, share in parts]
     with plain_errors(out):
-        if out.resolve() in {folder.resolve() for folder in folders}:
-            raise CheckpointError(f"{out} is what is read: name another --out")
-        first = [checkpoint.load_network(folder, "stage1", Stage1Generator) for folder in folders]
-        first = with_forms(first)
+        check_out(out, *folders)
+        first = with_forms([checkpoint.load_network(folder, "stage1", Stage1Generator) for folder in folders])
         second = [checkpoint.load_network(folder, "stage2", Stage2Generator) for folder in folders]
         drawn, finished = average(first, shares, folders), average(second, shares, folders)
         if smooth_colour:
             drawn.config["smooth_colour"] = True
         start_checkpoint(out, folders[-1])
-        for name, generator in (("stage1", drawn), ("stage2", finished)):
-            checkpoint.save_weights(out, name, generator)
-            checkpoint.save_config(out, **{name: generator.config})
+        save_networks(out, {"stage1": drawn, "stage2": finished})
     click.echo(f"{out}: the average of {len(parts)} checkpoints, version {checkpoint.version(out)}")
 
 
 def with_forms(generators: Sequence[Stage1Generator]) -> list[Stage1Generator]:
     """Gives spatial forms to generators of earlier versions, placed like those of the last that has them."""
-    drawing = [generator for generator in generators if len(generator.forms)]
-    if not drawing:
+    latest = next((generator for generator in reversed(generators) if generator.forms), None)
+    if latest is None:
         return list(generators)
-    latest = drawing[-1]
+    grown = [add_forms(generator, latest.config["forms"]) for generator in generators]
     placed = {
         name: value for name, value in latest.state_dict().items()
         if name.startswith("forms.") and not name.endswith("add.weight")
     }  # fmt: skip
-    grown = []
-    for generator in generators:
-        made = add_forms(generator, latest.config["forms"])
-        if made is not generator:
-            made.load_state_dict({**made.state_dict(), **placed})
-        grown.append(made)
+    for before, after in zip(generators, grown, strict=True):
+        if after is not before:
+            after.load_state_dict(placed, strict=False)
     return grown
 
 

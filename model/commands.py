@@ -1,4 +1,4 @@
-"""Error messages of the commands: mistakes that a user can correct take one line, without a traceback."""
+"""Errors of the commands: mistakes that a user can correct take one line, without a traceback."""
 
 from __future__ import annotations
 
@@ -11,6 +11,12 @@ import click
 from model.checkpoint import CheckpointError
 from model.data.layouts import DataError
 from model.names import InvalidName
+
+
+def check_out(out: Path, *sources: Path) -> None:
+    """Raises CheckpointError if `out`, a folder to write, is one of those that are read."""
+    if out.resolve() in {source.resolve() for source in sources}:
+        raise CheckpointError(f"{out} is what is read: name another --out")
 
 
 @contextmanager

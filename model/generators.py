@@ -384,8 +384,14 @@ def _smooth(x: Tensor) -> Tensor:
 
 def _smooth_colour(x: Tensor) -> Tensor:
     """`_smooth` of (B, 3, h, w) without the luma, which stays as it is; within [-1, 1]."""
-    luma = x.mul(x.new_tensor(LUMA)[:, None, None]).sum(1, keepdim=True)
-    return (luma + _smooth(x - luma)).clamp(-1.0, 1.0)
+    brightness = luma(x)[:, None]
+    return (brightness + _smooth(x - brightness)).clamp(-1.0, 1.0)
+
+
+def luma(images: Tensor) -> Tensor:
+    """(B, 3, h, w) -> (B, h, w). Without a constant tensor, which no CUDA graph could copy to the device."""
+    red, green, blue = images.unbind(1)
+    return LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue
 
 
 def upsample(sketch: Tensor) -> Tensor:

@@ -11,17 +11,17 @@ from pathlib import Path
 
 import click
 import torch
+from torch import nn
 
 from model import checkpoint
-from model.checkpoint import CheckpointError
-from model.commands import plain_errors
+from model.commands import check_out, plain_errors
 from model.data.crops import load_training
 from model.features.backbone import Backbone
 from model.generators import SKETCH_SIZE, Stage1Generator, Stage2Generator
 from model.training import mirrors
 from model.training.gan_loop import PhotoBatches
 from model.training.name_sampler import NameSampler
-from model.training.run_folder import start_checkpoint
+from model.training.run_folder import save_networks, start_checkpoint
 
 PHOTOS = 4000  # that pictures are compared with
 FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -37,8 +37,7 @@ FOLDER = click.Path(path_type=Path, file_okay=False)
 def main(data: Path, crops: tuple[Path, ...], source: Path, out: Path, latents: int, seed: int) -> None:
     """Writes the checkpoint in --from with one mirror more into --out."""
     with plain_errors(out):
-        if out.resolve() == source.resolve():
-            raise CheckpointError(f"{out} is what is read: name another --out")
+        check_out(out, source)
         first = checkpoint.load_network(source, "stage1", Stage1Generator).eval()
         second = checkpoint.load_network(source, "stage2", Stage2Generator).eval()
         photos = load_training(data, SKETCH_SIZE, crops)
@@ -50,14 +49,14 @@ def main(data: Path, crops: tuple[Path, ...], source: Path, out: Path, latents: 
         half = mirrors.NAMES // 2
         names = torch.cat([sampler.names(chosen[:half]), sampler.imagined(half)])
         mirror = mirrors.find(first, backbone, looks, names, latents, seed)
-        start_checkpoint(out, source)
+        count = len(first.normals) + 1
+        networks: dict[str, nn.Module] = {}
         for name, generator in (("stage1", first), ("stage2", second)):
-            count = len(generator.normals) + 1
-            mirrored = type(generator)(**{**generator.config, "mirrors": count})
+            networks[name] = type(generator)(**{**generator.config, "mirrors": count})
             normals = torch.cat([generator.normals, mirror.normal[None]])
-            mirrored.load_state_dict({**generator.state_dict(), "normals": normals})
-            checkpoint.save_weights(out, name, mirrored)
-            checkpoint.save_config(out, **{name: mirrored.config})
+            networks[name].load_state_dict({**generator.state_dict(), "normals": normals})
+        start_checkpoint(out, source)
+        save_networks(out, networks)
     click.echo(
         f"{out}: mirror {count}; two pictures of a latent agree by {mirror.agreement:.2f}, and with the direction by "
         f"{mirror.fit:.2f}"

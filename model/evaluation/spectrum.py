@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from model.training.losses import LUMA
+from model.generators import LUMA
 
 PERIOD = 8  # pixels; the longest pattern that three enlargements by two leave
 CELL = 3

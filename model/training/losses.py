@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from model.generators import luma
+
 ALIKE = 0.8  # cosine of two names that may be one dish
 
 
@@ -74,7 +76,6 @@ def mismatched(names: Tensor) -> tuple[Tensor, Tensor]:
     return other, cosine < ALIKE
 
 
-LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 STEPS = 8  # a network that enlarges by factors of two leaves peaks at multiples of an eighth of the sampling rate
 
 
@@ -88,10 +89,8 @@ def grid_penalty(images: Tensor) -> Tensor:
         images: (B, 3, H, H) in [-1, 1], H a multiple of 16.
     """
     side = images.shape[-1]
-    red, green, blue = images.float().unbind(1)
-    luma = LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue
     window = torch.hann_window(side, periodic=False, device=images.device)
-    power = torch.fft.fft2(luma * window * window[:, None]).abs().square().mean(0)
+    power = torch.fft.fft2(luma(images.float()) * window * window[:, None]).abs().square().mean(0)
     step = side // STEPS
     shifted = power.roll((step // 2, step // 2), (0, 1))
     cells = shifted.unfold(0, step, step).unfold(1, step, step)  # (8, 8, step, step), each about its frequency

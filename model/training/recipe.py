@@ -8,6 +8,7 @@ from typing import Any
 from model.training.options import Options
 
 COLUMNS = ("stage", "kimg", "hours", "batch", "preset", "photographs", "commit")
+STATED = ("loss", "augment", "experiment")  # told where a run departed from its preset
 
 
 def run_entry(options: Options, kimg: float, hours: float) -> dict[str, Any]:
@@ -25,7 +26,7 @@ def run_entry(options: Options, kimg: float, hours: float) -> dict[str, Any]:
         "photographs": options.data["photographs"],
         "commit": options.commit,
     }
-    named = {name: given[name] for name in ("preset", "loss", "augment", "experiment") if given.get(name) is not None}
+    named = {name: given[name] for name in ("preset", *STATED) if given.get(name) is not None}
     return entry | named
 
 
@@ -34,10 +35,14 @@ def table(config: Mapping[str, Any]) -> str:
 
     Runs of versions that recorded none are missing.
     """
-    rows = [" | ".join(COLUMNS), "|".join("---" for _ in COLUMNS)]
+    lines = [_line(COLUMNS), "|" + "---|" * len(COLUMNS)]
     for stage, section in sorted(config.get("training", {}).items()):
-        rows += [" | ".join([stage, *_cells(run)]) for run in section.get("runs", ())]
-    return "\n".join(f"| {row} |" if i != 1 else f"|{row}|" for i, row in enumerate(rows))
+        lines += [_line([stage, *_cells(run)]) for run in section.get("runs", ())]
+    return "\n".join(lines)
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def _cells(run: Mapping[str, Any]) -> Iterator[str]:
@@ -45,10 +50,6 @@ def _cells(run: Mapping[str, Any]) -> Iterator[str]:
     yield f"{run['kimg']:.0f}"
     yield f"{run['hours']:.2f}"
     yield str(run["batch"])
-    yield ", ".join([str(run.get("preset", "cpu")), *(f"{name} {run[name]}" for name in _stated(run))])
+    yield ", ".join([str(run.get("preset", "cpu")), *(f"{name} {run[name]}" for name in STATED if name in run)])
     yield f"{run['photographs']:,}"
     yield commit[:7] + ("-dirty" if commit.endswith("-dirty") else "") if commit else ""
-
-
-def _stated(run: Mapping[str, Any]) -> Sequence[str]:
-    return [name for name in ("loss", "augment", "experiment") if name in run]

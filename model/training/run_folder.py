@@ -169,11 +169,15 @@ def save_checkpoint(
 
     `runs`: all runs behind the weights, see `model.training.recipe`; None leaves the recorded ones.
     """
-    shipped = stage.shipped()
-    for name, module in shipped.items():
-        checkpoint.save_weights(target, name, module)
-    sections: dict[str, Any] = {name: module.config for name, module in shipped.items()}
     training = checkpoint.read_config(target).get("training", {})
     recorded = training.get(stage.name, {}) if runs is None else {"runs": list(runs)}
     training[stage.name] = {**recorded, "kimg": round(kimg, 3), "hours": round(hours, 3)}
-    checkpoint.save_config(target, training=training, **sections)
+    save_networks(target, stage.shipped(), training=training)
+
+
+def save_networks(target: Path, networks: Mapping[str, nn.Module], **sections: Mapping[str, Any]) -> None:
+    """Writes weights and configs of networks, by name, and further sections of the config, into a checkpoint folder."""
+    for name, module in networks.items():
+        checkpoint.save_weights(target, name, module)
+    configs: dict[str, Any] = {name: module.config for name, module in networks.items()}
+    checkpoint.save_config(target, **sections, **configs)
