@@ -45,8 +45,12 @@ class Mirror:
 
 @torch.no_grad()
 def look(backbone: Backbone, images: Tensor) -> Tensor:
-    """Pools the backbone's maps into means and deviations over positions: (B, 3, H, W) in [-1, 1] -> (B, F)."""
-    maps = backbone(images)
+    """`pool_moments` of pictures (B, 3, H, W) in [-1, 1], (B, F)."""
+    return pool_moments(backbone, backbone(images))
+
+
+def pool_moments(backbone: Backbone, maps: list[Tensor]) -> Tensor:
+    """Pools the backbone's maps of B pictures into means and deviations over positions, (B, F)."""
     return torch.cat([backbone.pool(maps), *(m.std((2, 3)) for m in maps[:-1])], 1)
 
 
