@@ -164,7 +164,7 @@ class SpatialForms(nn.Module):
 class LatentRefiner(nn.Module):
     """Moves a condition a little, to where pictures look better: (B, L) -> (B, L).
 
-    `model.training.refining` trains it on ratings by eye. Each number moves by REACH at most and z keeps its length,
+    `model.training.refining` trains it on ratings by eye. Each number moves by `reach` at most and z keeps its length,
     so that neighbours remain neighbours and a latent keeps its dish. At first nothing moves.
 
     Args:
@@ -172,17 +172,16 @@ class LatentRefiner(nn.Module):
         width: of the hidden layer.
     """
 
-    REACH = 0.4
-
-    def __init__(self, latent_dim: int, z_dim: int, width: int) -> None:
+    def __init__(self, latent_dim: int, z_dim: int, width: int, reach: float) -> None:
         super().__init__()
         self.z_dim = z_dim
+        self.reach = reach
         self.layers = nn.Sequential(nn.Linear(latent_dim, width), nn.LeakyReLU(0.2), nn.Linear(width, latent_dim))
         for parameter in self.layers[2].parameters():
             nn.init.zeros_(parameter)
 
     def forward(self, condition: Tensor) -> Tensor:
-        moved = condition + self.REACH * self.layers(condition).float().tanh()
+        moved = condition + self.reach * self.layers(condition).float().tanh()
         length, z = condition[:, : self.z_dim].norm(dim=1, keepdim=True), moved[:, : self.z_dim]
         z = z * (length / z.norm(dim=1, keepdim=True).clamp(min=1e-6))
         return torch.cat([z, moved[:, self.z_dim :]], 1)
@@ -280,6 +279,7 @@ class Stage1Generator(_ConditionalGenerator, SketchGenerator):
             highest frequency: without, edges have coloured fringes. False for a generator of an earlier version.
         mirrors: number of halves that z is kept out of, see `mirror`.
         refiner: width of the `LatentRefiner`; 0 for none.
+        reach: of the refiner.
     """
 
     def __init__(
@@ -294,6 +294,7 @@ class Stage1Generator(_ConditionalGenerator, SketchGenerator):
         smooth_colour: bool = False,
         mirrors: int = 0,
         refiner: int = 0,
+        reach: float = 0.0,
     ) -> None:
         if len(channels) != 5:
             raise ValueError(f"channels are five widths, not {len(channels)}: 4, 8, 16, 32 and 64 px")
@@ -314,8 +315,8 @@ class Stage1Generator(_ConditionalGenerator, SketchGenerator):
             self.config["smooth_colour"] = True
         self.smooth_colour = smooth_colour
         if refiner:
-            self.config["refiner"] = refiner
-        self.refiner = LatentRefiner(self.latent_dim, z_dim, refiner) if refiner else None
+            self.config |= {"refiner": refiner, "reach": reach}
+        self.refiner = LatentRefiner(self.latent_dim, z_dim, refiner, reach) if refiner else None
         self.last = Affine(channels[-1], style_dim)
         self.to_rgb = nn.Conv2d(channels[-1], 3, 3, padding=1)
 

@@ -48,7 +48,7 @@ def main(source: Path, out: Path, ratings: Path, steps: int, seed: int) -> None:
         matching = checkpoint.load_network(source, checkpoint.MATCHING, MatchingHead)
         trained = checkpoint.load_network(source, "stage1", Stage1Generator)
         torch.manual_seed(seed)
-        generator = Stage1Generator(**{**trained.config, "refiner": refining.WIDTH})
+        generator = Stage1Generator(**{**trained.config, "refiner": refining.WIDTH, "reach": refining.REACH})
         kept = {name: value for name, value in trained.state_dict().items() if not name.startswith("refiner.")}
         generator.load_state_dict(kept, strict=False)
         pipeline, backbone = Pipeline.load(source, "cpu"), Backbone()

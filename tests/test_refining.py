@@ -24,7 +24,9 @@ from model.pipeline import Pipeline
 from model.training import mirrors, refining
 from model.training.run_folder import save_networks
 
-SIZES: dict[str, Any] = {"embedding_dim": 6, "z_dim": 8, "condition_dim": 4, "style_dim": 8, "channels": (16,) * 5}
+SIZES: dict[str, Any] = {
+    "embedding_dim": 6, "z_dim": 8, "condition_dim": 4, "style_dim": 8, "channels": (16,) * 5, "reach": 0.4,
+}  # fmt: skip
 
 
 def made(refiner: int = 0) -> Stage1Generator:
@@ -47,13 +49,13 @@ def test_a_new_refiner_moves_nothing() -> None:
 
 def test_a_refiner_moves_every_number_by_little_and_z_keeps_its_length() -> None:
     torch.manual_seed(0)
-    refiner = LatentRefiner(12, 8, 16)
+    refiner = LatentRefiner(12, 8, 16, 0.3)
     refiner.layers[2].load_state_dict({"weight": 100 * torch.randn(12, 16), "bias": torch.zeros(12)})
     condition = torch.randn(64, 12)
     moved = refiner(condition)
     torch.testing.assert_close(moved[:, :8].norm(dim=1), condition[:, :8].norm(dim=1))
     shift = (moved - condition)[:, 8:].abs()
-    assert shift.mean() > 0.5 * refiner.REACH and shift.max() <= refiner.REACH + 1e-6
+    assert shift.mean() > 0.5 * refiner.reach and shift.max() <= refiner.reach + 1e-6
     assert refiner(torch.zeros(1, 12)).isfinite().all()
 
 

@@ -27,6 +27,7 @@ from model.training.text_match import TextMatchLoss
 STEPS = 110
 BATCH = 32
 WIDTH = 128  # of the refiner
+REACH = 0.4  # of the refiner; more of it costs names their forms, and latents their variety
 LEARNING_RATE = 2e-3  # at first; falls to 0 linearly
 REWARD, MATCH = 0.25, 0.75  # shares of the pull at a picture, see GradientBalancer
 RIDGE = 1.0
