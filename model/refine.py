@@ -50,16 +50,15 @@ def main(source: Path, out: Path, ratings: Path, steps: int, seed: int) -> None:
         torch.manual_seed(seed)
         generator = Stage1Generator(**{**trained.config, "refiner": refining.WIDTH, "reach": refining.REACH})
         kept = {name: value for name, value in trained.state_dict().items() if not name.startswith("refiner.")}
-        generator.load_state_dict(kept, strict=False)
+        generator.load_state_dict({**generator.state_dict(), **kept})
         pipeline, backbone = Pipeline.load(source, "cpu"), Backbone()
-        with torch.inference_mode():
-            latents = pipeline.latents([one.seed for one in rated])
-            named = pipeline.embed([one.name for one in rated])
-            pairs = zip(named.split(mirrors.BATCH), latents.split(mirrors.BATCH), strict=True)
-            features = torch.cat([mirrors.look(backbone, generator(*pair)) for pair in pairs])
-            names = pipeline.embed([*{one.name: None for one in rated}, *composed(seed, NAMES)])
-        reward = refining.fit_reward(features.clone(), named.clone(), torch.tensor([one.rating for one in rated]))
-        found = refining.refine(generator, reward, backbone, matching, names.clone(), steps, seed)
+        latents = pipeline.latents([one.seed for one in rated])
+        rows = {name: row for row, name in enumerate(dict.fromkeys(one.name for one in rated))}
+        names = pipeline.embed([*rows, *composed(seed, NAMES)])
+        named = names[[rows[one.name] for one in rated]]
+        features = mirrors.look_at_pictures(generator, backbone, named, latents)
+        reward = refining.fit_reward(features, named, torch.tensor([one.rating for one in rated]))
+        found = refining.refine(generator, reward, backbone, matching, names, steps, seed)
         start_checkpoint(out, source)
         save_networks(out, {"stage1": generator})
     click.echo(

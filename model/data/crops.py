@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from model.checkpoint import write_file
 from model.data.decoding import decode
 from model.data.layouts import DataError, listing
 from model.data.photos import Photos, load
+from model.data.tables import read_table
 
 COLUMNS = ("file", "row", "x", "y", "half")
 DECODED = 512  # pixels that a photograph is decoded to before it is cut
@@ -46,39 +45,20 @@ def read_crops(file: Path) -> dict[str, Crop]:
         DataError: names the file, and the line if there is one.
     """
     crops = {}
-    for place, label, record in read_table(file, COLUMNS, "crops"):
+    for place, record in read_table(file, COLUMNS, "crops"):
         try:
             crop = Crop(float(record["x"]), float(record["y"]), float(record["half"]))
         except (TypeError, ValueError):
             crop = Crop(0, 0, 0)
         if not (0 <= crop.x <= 1 and 0 <= crop.y <= 1 and 0 < crop.half <= 1):
             raise DataError(f"{place}: x and y have to be fractions from 0 to 1, half above 0")
-        crops[label] = crop
+        crops[photograph_label(record)] = crop
     return crops
 
 
-def read_table(file: Path, columns: Sequence[str], content: str) -> Iterator[tuple[str, str, Mapping[str, str]]]:
-    """Reads a tab-separated UTF-8 table of photographs.
-
-    Args:
-        columns: that it must have, file and row among them.
-        content: named in the error for a file that cannot be read.
-
-    Yields the place of each line for error messages, the photograph's label in a listing, and the line by columns.
-
-    Raises:
-        DataError: names the file.
-    """
-    try:
-        text = file.read_text("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{file}: {content} cannot be read: {error}") from error
-    reader = csv.DictReader(io.StringIO(text), delimiter="\t", quoting=csv.QUOTE_NONE)
-    if missing := set(columns) - set(reader.fieldnames or ()):
-        raise DataError(f"{file}: no column {' and no column '.join(sorted(missing))}; {', '.join(columns)} are needed")
-    for record in reader:
-        label = f"{record['file']} row {record['row']}" if record["row"] else record["file"]
-        yield f"{file}: line {reader.line_num}", label, record
+def photograph_label(record: Mapping[str, str]) -> str:
+    """The label in a listing of the photograph that a line of a table is about, by its columns file and row."""
+    return f"{record['file']} row {record['row']}" if record["row"] else record["file"]
 
 
 def write_crops(file: Path, crops: Mapping[str, Crop]) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from dataclasses import dataclass
 from pathlib import Path
 
 from model.data.layouts import DataError
+from model.data.tables import read_table
 
 COLUMNS = ("name", "seed", "rating")
 
@@ -28,16 +27,8 @@ def read_ratings(file: Path) -> list[Rating]:
     Raises:
         DataError: names the file, and the line of a bad value.
     """
-    try:
-        text = file.read_text("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{file}: ratings cannot be read: {error}") from error
-    reader = csv.DictReader(io.StringIO(text), delimiter="\t", quoting=csv.QUOTE_NONE)
-    if missing := set(COLUMNS) - set(reader.fieldnames or ()):
-        raise DataError(f"{file}: no column {' and no column '.join(sorted(missing))}; {', '.join(COLUMNS)} are needed")
     ratings = []
-    for record in reader:
-        place = f"{file}: line {reader.line_num}"
+    for place, record in read_table(file, COLUMNS, "ratings"):
         try:
             found = Rating(record["name"] or "", int(record["seed"] or ""), float(record["rating"] or ""))
         except ValueError:

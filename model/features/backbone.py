@@ -95,6 +95,10 @@ class Backbone(nn.Module):
         and of the network's last layer, one convolution after the last map."""
         return torch.cat([m.mean((2, 3)) for m in (*maps, self.head(maps[-1]))], 1)
 
+    def pool_moments(self, maps: list[Tensor]) -> Tensor:
+        """`pool`, followed by the deviations over positions of all maps but the last."""
+        return torch.cat([self.pool(maps), *(m.std((2, 3)) for m in maps[:-1])], 1)
+
     def pooled(self, images: Tensor) -> Tensor:
         """`pool` of `forward`: images (B, 3, H, W) in [-1, 1] -> (B, features)."""
         return self.pool(self(images))

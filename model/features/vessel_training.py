@@ -15,9 +15,10 @@ from torch import Tensor
 from torchvision.ops import box_iou
 from tqdm import tqdm
 
-from model.data.crops import DECODED, Crop, cut, read_table
+from model.data.crops import DECODED, Crop, cut, photograph_label
 from model.data.decoding import decode
 from model.data.layouts import DataError, listing
+from model.data.tables import read_table
 from model.features.backbone import Backbone
 from model.features.vessels import KINDS, RESOLUTION, VesselHead, regions
 
@@ -56,8 +57,8 @@ def read_labels(files: Iterable[Path]) -> dict[str, list[Label]]:
     """
     labels: dict[str, list[Label]] = {}
     for file in files:
-        for place, photograph, record in read_table(file, COLUMNS, "labels"):
-            labels.setdefault(photograph, []).append(_label(record, place))
+        for place, record in read_table(file, COLUMNS, "labels"):
+            labels.setdefault(photograph_label(record), []).append(_label(record, place))
     return labels
 
 

@@ -45,13 +45,8 @@ class Mirror:
 
 @torch.no_grad()
 def look(backbone: Backbone, images: Tensor) -> Tensor:
-    """`pool_moments` of pictures (B, 3, H, W) in [-1, 1], (B, F)."""
-    return pool_moments(backbone, backbone(images))
-
-
-def pool_moments(backbone: Backbone, maps: list[Tensor]) -> Tensor:
-    """Pools the backbone's maps of B pictures into means and deviations over positions, (B, F)."""
-    return torch.cat([backbone.pool(maps), *(m.std((2, 3)) for m in maps[:-1])], 1)
+    """`Backbone.pool_moments` of pictures (B, 3, H, W) in [-1, 1], (B, F)."""
+    return backbone.pool_moments(backbone(images))
 
 
 def find(
@@ -69,7 +64,7 @@ def find(
     latent = torch.randn(latents, generator.latent_dim, generator=random)
     names = names[torch.randperm(len(names), generator=random)[: max(1, latents * EACH // PICTURES)]]
     which = torch.randint(len(names), (latents, EACH), generator=random)
-    fakes = torch.stack([_pictures(generator, backbone, names[which[:, i]], latent) for i in range(EACH)], 1)
+    fakes = torch.stack([look_at_pictures(generator, backbone, names[which[:, i]], latent) for i in range(EACH)], 1)
     mean, deviation = photos.mean(0), photos.std(0) + 1e-3
     scores = _scores((photos - mean) / deviation, (fakes - mean) / deviation, random)
     taken = F.one_hot(which.flatten(), len(names)).float()
@@ -80,11 +75,11 @@ def find(
     found = z[fitted:] @ _ridge(z[:fitted], score[:fitted])
     normal = _ridge(z, score)
     normal = normal - generator.normals.T @ (generator.normals @ normal)
-    return Mirror(F.normalize(normal, dim=0), _correlation(*scores.T[:2]), _correlation(found, score[fitted:]))
+    return Mirror(F.normalize(normal, dim=0), correlation(*scores.T[:2]), correlation(found, score[fitted:]))
 
 
 @torch.no_grad()
-def _pictures(generator: Stage1Generator, backbone: Backbone, names: Tensor, latent: Tensor) -> Tensor:
+def look_at_pictures(generator: Stage1Generator, backbone: Backbone, names: Tensor, latent: Tensor) -> Tensor:
     """`look` of the pictures for names (N, E) and latents (N, L)."""
     batches = zip(names.split(BATCH), latent.split(BATCH), strict=True)
     total = -(-len(names) // BATCH)
@@ -123,5 +118,6 @@ def _ridge(z: Tensor, score: Tensor) -> Tensor:
     return torch.linalg.solve(z.T @ z + penalty, z.T @ (score - score.mean()))
 
 
-def _correlation(a: Tensor, b: Tensor) -> float:
+def correlation(a: Tensor, b: Tensor) -> float:
+    """Pearson's, of (N,) and (N,)."""
     return float(torch.corrcoef(torch.stack([a, b]))[0, 1])

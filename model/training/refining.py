@@ -20,8 +20,8 @@ from model.features.backbone import Backbone
 from model.features.matching import MatchingHead
 from model.generators import Stage1Generator
 from model.training.gradient_balancer import GradientBalancer
-from model.training.mirrors import pool_moments
-from model.training.stage import adam
+from model.training.mirrors import correlation, look_at_pictures
+from model.training.stage import adam, optimizer_step
 from model.training.text_match import TextMatchLoss
 
 STEPS = 110
@@ -36,7 +36,7 @@ FOLDS = 8
 
 @dataclass(frozen=True)
 class Reward:
-    """A prediction of ratings, linear in `pool_moments`.
+    """A prediction of ratings, linear in `Backbone.pool_moments`.
 
     mean: (F,), of the rated pictures.
     weights: (F,).
@@ -58,7 +58,7 @@ def fit_reward(features: Tensor, names: Tensor, ratings: Tensor) -> Reward:
     Soups look better than sandwiches. A reward that knew that would make soup of everything.
 
     Args:
-        features: (N, F), `pool_moments` of the rated pictures.
+        features: (N, F), `Backbone.pool_moments` of the rated pictures.
         names: (N, E), embeddings of their names.
         ratings: (N,), at least two of which differ.
     """
@@ -78,7 +78,7 @@ def fit_reward(features: Tensor, names: Tensor, ratings: Tensor) -> Reward:
         rows = (fold != i).nonzero()[:, 0]
         predicted[fold == i] = kernel[fold == i][:, rows] @ solve(rows)
     weights = x.T @ solve(torch.arange(len(y))) / x.shape[1] / deviation
-    return Reward(mean, weights, float(torch.corrcoef(torch.stack([predicted, y]))[0, 1]))
+    return Reward(mean, weights, correlation(predicted, y))
 
 
 @dataclass(frozen=True)
@@ -122,16 +122,14 @@ def refine(
     for step in tqdm(range(steps), "refining", unit=" steps", disable=None):
         texts = names[torch.randint(len(names), (BATCH,), generator=random)]
         fakes = generator(texts, torch.randn(BATCH, generator.latent_dim, generator=random))
-        maps = backbone(fakes)
+        features = backbone.pool_moments(backbone(fakes))
         losses = {
-            "reward": (REWARD, -reward(pool_moments(backbone, maps)).mean()),
-            "match": (MATCH, text_match.loss(backbone.pool(maps), texts)),
+            "reward": (REWARD, -reward(features).mean()),
+            "match": (MATCH, text_match.loss(features[:, : backbone.features], texts)),
         }
         gradient = balancer.gradient(losses, fakes)
         optimizer.param_groups[0]["lr"] = LEARNING_RATE * (1 - step / steps)
-        optimizer.zero_grad(set_to_none=True)
-        fakes.backward(gradient)
-        optimizer.step()
+        optimizer_step(optimizer, (gradient * fakes).sum())  # whose gradient at the fakes is the balanced one
     generator.requires_grad_(True)
     return _compare(generator, reward, backbone, matching, names, random)
 
@@ -151,8 +149,8 @@ def _compare(
     refiner, rewards, matches = generator.refiner, [], []
     for chosen in (None, refiner):
         generator.refiner = chosen
-        maps = [backbone(generator(*batch)) for batch in zip(texts.split(BATCH), latents.split(BATCH), strict=True)]
+        features = look_at_pictures(generator, backbone, texts, latents)
         text_match = TextMatchLoss(matching, torch.device("cpu"))
-        rewards.append(float(torch.cat([reward(pool_moments(backbone, m)) for m in maps]).mean()))
-        matches.append(float(text_match.loss(torch.cat([backbone.pool(m) for m in maps]), texts)))
+        rewards.append(float(reward(features).mean()))
+        matches.append(float(text_match.loss(features[:, : backbone.features], texts)))
     return Refined(*rewards, *matches)
