@@ -354,6 +354,8 @@ class Stage2Generator(_ConditionalGenerator):
         channels: width at 32, 64 and 128 px.
         depth: number of blocks at 32 px.
         mirrors: as in stage 1, and the same.
+        crisp: low-pass detail by a filter that keeps more of it, see `_crisp`. False for a generator of an earlier
+            version.
     """
 
     def __init__(
@@ -366,11 +368,15 @@ class Stage2Generator(_ConditionalGenerator):
         channels: Sequence[int] = (128, 64, 32),
         depth: int = 3,
         mirrors: int = 0,
+        crisp: bool = False,
     ) -> None:
         if len(channels) != 3:
             raise ValueError(f"channels are three widths, not {len(channels)}: 32, 64 and 128 px")
         super().__init__(embedding_dim, z_dim, condition_dim, style_dim, mirrors)
         self.config |= {"channels": list(channels), "depth": depth}
+        if crisp:  # without it, config and weights are those of earlier versions
+            self.config["crisp"] = True
+        self.crisp = crisp
         wide, middle, narrow = channels
         self.read64 = nn.Conv2d(3, middle, 3, padding=1)
         self.read32 = nn.Conv2d(middle, wide, 4, stride=2, padding=1)
@@ -397,7 +403,8 @@ class Stage2Generator(_ConditionalGenerator):
         x = self.block64(torch.cat([_double(self.up64(x)), read], 1), style)
         x = self.block128(_double(self.up128(x)), style)
         x = self.to_rgb(F.leaky_relu(self.last(x, style), 0.2))
-        detail = _smooth(F.pixel_shuffle(x.contiguous(), 2).float())
+        lowpass = _crisp if self.crisp else _smooth
+        detail = lowpass(F.pixel_shuffle(x.contiguous(), 2).float())
         return (upsample(sketch) + detail).clamp(-1.0, 1.0)
 
     def last_blocks(self) -> list[nn.Module]:
@@ -417,6 +424,15 @@ def _smooth(x: Tensor) -> Tensor:
     x = F.pad(x, (1, 1, 1, 1), mode="replicate")
     x = x[:, :, :-2] + 2 * x[:, :, 1:-1] + x[:, :, 2:]
     return (x[:, :, :, :-2] + 2 * x[:, :, :, 1:-1] + x[:, :, :, 2:]) / 16
+
+
+def _crisp(x: Tensor) -> Tensor:
+    """Like `_smooth` with [-1 4 10 4 -1] / 16, which removes the highest frequency as well, but keeps three quarters of
+    the amplitude at half of it, where `_smooth` keeps half: photographs have that much more."""
+    x = F.pad(x, (2, 2, 2, 2), mode="replicate")
+    x = 10 * x[:, :, 2:-2] + 4 * (x[:, :, 1:-3] + x[:, :, 3:-1]) - (x[:, :, :-4] + x[:, :, 4:])
+    x = 10 * x[:, :, :, 2:-2] + 4 * (x[:, :, :, 1:-3] + x[:, :, :, 3:-1]) - (x[:, :, :, :-4] + x[:, :, :, 4:])
+    return x / 256
 
 
 def _smooth_colour(x: Tensor) -> Tensor:

@@ -68,6 +68,13 @@ def test_colours_can_be_smooth_from_then_on(parts: tuple[Path, Path], tmp_path: 
     assert (before.generate(["pea soup"], [0], 64) != after.generate(["pea soup"], [0], 64)).any()
 
 
+def test_detail_can_be_crisp_from_then_on(parts: tuple[Path, Path], tmp_path: Path) -> None:
+    early, _ = parts
+    assert run("--part", early, 1, "--crisp", "--out", tmp_path / "out")[0] == 0
+    assert checkpoint.load_network(tmp_path / "out", "stage2", Stage2Generator).crisp
+    assert Pipeline.load(early, "cpu").version != Pipeline.load(tmp_path / "out", "cpu").version
+
+
 def test_generators_that_do_not_average_are_named(parts: tuple[Path, Path], tmp_path: Path) -> None:
     early, late = parts
     config = checkpoint.read_config(early)["stage1"]

@@ -127,6 +127,24 @@ def test_smooth_colour_keeps_the_luma_and_takes_the_fringes() -> None:
     assert smooth.config["smooth_colour"] is True and "smooth_colour" not in rough.config
 
 
+def test_a_crisp_picture_has_more_detail_and_no_more_of_a_grid() -> None:
+    soft, (embedding, latent), sketch = stage2(), inputs(), 0.3 * sketches()
+    torch.nn.init.normal_(soft.to_rgb.weight, std=0.02)  # so that nothing is clipped
+    crisp = Stage2Generator(**soft.config, crisp=True)
+    crisp.load_state_dict(soft.state_dict())
+    before, after = (generator(sketch, embedding, latent) - upsample(sketch) for generator in (soft, crisp))
+
+    def power(x: Tensor, row: slice) -> float:
+        window = torch.hann_window(256)
+        return torch.fft.fft2(window[:, None] * window * x)[..., row, :8].abs().square().mean().item()
+
+    middle, highest = slice(60, 68), slice(128, 129)
+    assert power(after, middle) > 2 * power(before, middle)
+    assert power(after, highest) < 1e-3 * power(after, middle)
+    torch.testing.assert_close(after.mean((2, 3)), before.mean((2, 3)), rtol=0, atol=1e-2)
+    assert crisp.config["crisp"] is True and "crisp" not in soft.config
+
+
 def test_sketch_name_and_latent_all_change_the_picture() -> None:
     generator, (embedding, latent), sketch = stage2(), inputs(1), sketches(1)
     plain = generator(sketch, embedding, latent)

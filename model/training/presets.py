@@ -40,14 +40,15 @@ class Preset:
 
 
 DRAWING = {"forms": 16, "smooth_colour": True}  # of stage 1, at any width
+FINISHING = {"crisp": True}  # of stage 2
 PRESETS: dict[str, dict[str, Preset]] = {
     "cpu": {
         "1": Preset(16, stage1.Stage1Config(), DRAWING),
-        "2": Preset(8, stage2.Stage2Config()),
+        "2": Preset(8, stage2.Stage2Config(), FINISHING),
     },
     "gpu": {
         "1": Preset(128, stage1.Stage1Config(half_life=40.0), {"channels": (256, 256, 128, 96, 64), **DRAWING}),
-        "2": Preset(64, stage2.Stage2Config(half_life=20.0), {"channels": (128, 96, 48)}),
+        "2": Preset(64, stage2.Stage2Config(half_life=20.0), {"channels": (128, 96, 48), **FINISHING}),
     },
     "stackgan-v1": {"1": Preset(64, baselines.BaselineConfig())},
     "dcgan": {"1": Preset(64, baselines.BaselineConfig(conditional=False))},
