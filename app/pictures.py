@@ -54,6 +54,8 @@ class Pipeline(Protocol):
 
     def notices(self, name: Name) -> tuple[str, ...]: ...
     def embed(self, names: Sequence[str]) -> Any: ...
+    def prompts(self, names: Sequence[str]) -> Any: ...
+    def emphasize(self, embeddings: Any, texts: Sequence[str]) -> Any: ...
     def embed_pieces(self, ids: Sequence[Sequence[int]]) -> Any: ...
     def latents(self, seeds: Sequence[int]) -> Any: ...
     def record(self) -> None: ...
@@ -77,17 +79,19 @@ class _Words:
 
     def __init__(self, pipeline: Pipeline) -> None:
         self.tokenizer = pipeline.tokenizer
+        self.embed = pipeline.embed
         self.embed_pieces = pipeline.embed_pieces
+        self.emphasize = pipeline.emphasize
         self.latents = pipeline.latents
-        self._embed = pipeline.embed
+        self._prompts = pipeline.prompts
         self._known: OrderedDict[str, Any] = OrderedDict()
 
-    def embed(self, names: Sequence[str]) -> Any:
+    def prompts(self, names: Sequence[str]) -> Any:
         import torch
 
         missing = [name for name in dict.fromkeys(names) if name not in self._known]
         if missing:
-            self._known.update(zip(missing, self._embed(missing), strict=True))
+            self._known.update(zip(missing, self._prompts(missing), strict=True))
         for name in names:
             self._known.move_to_end(name)
         rows = torch.stack([self._known[name] for name in names])
@@ -207,7 +211,7 @@ class PipelineModel:
         """Compares a dish with the training data by its embedding and its picture."""
         dish, index = item.dish, self._pipeline.names_index
         assert index is not None
-        told = dishes.embeddings(self._pipeline, [dish])[0]
+        told = dishes.embeddings(self._pipeline, [dish], plain=True)[0]
         # A dish that has been changed is not the one that its name says.
         name = "" if dish.off or dish.mix or (dish.to is not None and dish.t) else dish.name
         with Image.open(io.BytesIO(item.picture)) as image:

@@ -30,12 +30,12 @@ def main(checkpoint: Path, threads: int, device: str, runs: int) -> None:
     """Prints the median milliseconds that each stage of one picture takes, and the 90th percentile."""
     torch.set_num_threads(threads)
     pipeline = Pipeline.load(checkpoint, device)
-    embedding, latent = pipeline.embed([NAME]), pipeline.latents([0])
+    embedding, latent = pipeline.prompts([NAME]), pipeline.latents([0])
     sketch = pipeline.sketch(embedding, latent)
     picture = to_uint8(pipeline.refine(sketch, embedding, latent))[0]
     data = png.encode(picture, png.describe(NAME, 0, pipeline.version))
     stages: dict[str, Callable[[], object]] = {
-        "embed": lambda: pipeline.embed([NAME]),
+        "embed": lambda: pipeline.prompts([NAME]),
         "stage 1": lambda: pipeline.sketch(embedding, latent),
         "stage 2": lambda: pipeline.refine(sketch, embedding, latent),
         "PNG": lambda: png.encode(picture, png.describe(NAME, 0, pipeline.version)),

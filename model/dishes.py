@@ -29,6 +29,7 @@ ENLARGED_SIZE = 1024  # pixels a side, beyond what the model makes
 
 class _Tokenizer(Protocol):
     def encode(self, text: str) -> list[int]: ...
+    def pieces(self, text: str) -> list[str]: ...
 
 
 class Embedder(Protocol):
@@ -37,6 +38,8 @@ class Embedder(Protocol):
     @property
     def tokenizer(self) -> _Tokenizer: ...
     def embed(self, names: Sequence[str]) -> Tensor: ...
+    def prompts(self, names: Sequence[str]) -> Tensor: ...
+    def emphasize(self, embeddings: Tensor, texts: Sequence[str]) -> Tensor: ...
     def embed_pieces(self, ids: Sequence[Sequence[int]]) -> Tensor: ...
     def latents(self, seeds: Sequence[int]) -> Tensor: ...
 
@@ -119,16 +122,18 @@ class Dish:
         return urlencode(self.recipe(size), quote_via=quote)
 
 
-def embeddings(pipeline: Embedder, dishes: Sequence[Dish]) -> Tensor:
-    """The embedding of each dish for the generators, (B, E) float32.
+def embeddings(pipeline: Embedder, dishes: Sequence[Dish], *, plain: bool = False) -> Tensor:
+    """The embedding of each dish for the generators, (B, E) float32; `plain`: for comparing it with names, without
+    emphasis on its form.
 
     If nothing is left, as in a dish minus itself, it is the embedding of an empty name.
     """
     texts = {text: row for row, text in enumerate(dict.fromkeys(t for dish in dishes for t in _texts(dish)))}
-    whole = pipeline.embed(list(texts)) if texts else torch.empty(0)
+    embed = pipeline.embed if plain else pipeline.prompts
+    whole = embed(list(texts)) if texts else torch.empty(0)
     rows = []
     for dish in dishes:
-        row = _read(pipeline, dish) if dish.off else whole[texts[dish.name]]
+        row = _read(pipeline, dish, plain) if dish.off else whole[texts[dish.name]]
         if dish.mix:
             others = [whole[texts[name]] for _, name in dish.mix]
             row = _blend(pipeline, [row, *others], [1.0, *(weight for weight, _ in dish.mix)])
@@ -162,9 +167,13 @@ def _texts(dish: Dish) -> list[str]:
     return texts
 
 
-def _read(pipeline: Embedder, dish: Dish) -> Tensor:
-    ids = pipeline.tokenizer.encode(dish.name)
-    return pipeline.embed_pieces([[piece for k, piece in enumerate(ids) if k not in dish.off]])[0]
+def _read(pipeline: Embedder, dish: Dish, plain: bool) -> Tensor:
+    pieces = zip(pipeline.tokenizer.encode(dish.name), pipeline.tokenizer.pieces(dish.name), strict=True)
+    kept = [piece for k, piece in enumerate(pieces) if k not in dish.off]
+    row = pipeline.embed_pieces([[number for number, _ in kept]])
+    if not plain:
+        row = pipeline.emphasize(row, ["".join(text for _, text in kept).replace("▁", " ").strip()])
+    return row[0]
 
 
 def _blend(pipeline: Embedder, rows: list[Tensor], weights: list[float]) -> Tensor:

@@ -18,6 +18,7 @@ from model.generators import PICTURE_SIZE, SKETCH_SIZE, SketchGenerator, Stage1G
 from model.names import Name, Notice, normalize
 from model.nearest import NamesIndex
 from model.text_encoder import MAX_TOKENS, NameEncoder, NameTokenizer, TextEncoder, Tokenizer, pad
+from model.words import form_of
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +26,7 @@ Network = Callable[..., Tensor]
 
 MAX_SEED = 2**32 - 1
 SIZES = (SKETCH_SIZE, PICTURE_SIZE)
+FORM_WEIGHT = 0.6  # of a dish's form, beside 1 for the whole name
 TOO_MANY_PIECES = Notice(
     f"This name is long: its end, past {MAX_TOKENS} word pieces, is not read.",
     f"名前が長いので、{MAX_TOKENS}個の語片より後は読みませんでした。",
@@ -116,6 +118,23 @@ class Pipeline:
         """Names, which are normalized again here -> embeddings (B, E) float32; raises like `names.normalize`."""
         return self.embed_pieces([self.tokenizer.encode(normalize(name).text) for name in names])
 
+    def prompts(self, names: Sequence[str]) -> Tensor:
+        """Names -> what the generators are given for them, (B, E) float32: `embed`, with the dish's form emphasized."""
+        return self.emphasize(self.embed(names), [normalize(name).text for name in names])
+
+    def emphasize(self, embeddings: Tensor, texts: Sequence[str]) -> Tensor:
+        """Adds to embeddings (B, E) some of the form that their texts name, if they name one.
+
+        The text encoder reads ingredients more than forms, so that what was asked for as blueberry sushi was a bowl of
+        blueberries.
+        """
+        forms = [form_of(text) for text in texts]
+        rows = [row for row, form in enumerate(forms) if form]
+        emphasized = embeddings.clone()
+        for row, form in zip(rows, self.embed([forms[row] for row in rows]), strict=True):
+            emphasized[row] = mix(torch.stack([embeddings[row], form]), [1.0, FORM_WEIGHT])
+        return emphasized
+
     def embed_pieces(self, ids: Sequence[Sequence[int]]) -> Tensor:
         """Token ids of B names -> embeddings (B, E) float32."""
         return self._run(
@@ -177,7 +196,7 @@ class Pipeline:
             raise ValueError(f"{len(names)} names but {len(seeds)} seeds")
         latents = self.latents(seeds)
         distinct = {name: row for row, name in enumerate(dict.fromkeys(names))}
-        embeddings = self.embed(list(distinct))[[distinct[name] for name in names]]
+        embeddings = self.prompts(list(distinct))[[distinct[name] for name in names]]
         pictures = np.empty((len(names), size, size, 3), np.uint8)
         for part in self._parts(len(names)):
             images = self.sketch(embeddings[part], latents[part])

@@ -9,6 +9,7 @@ Words without them are never used in composed names ("dough", "gluten free").
 import csv
 import functools
 import random
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -81,6 +82,26 @@ def words(role: str | None = None, colour: str | None = None) -> tuple[Word, ...
         for word in vocabulary()
         if (role is None or word.role == role) and (colour is None or word.colour == colour)
     )
+
+
+@functools.cache
+def _forms() -> re.Pattern[str]:
+    known = [word for word in words("form") if word.head and word.after]
+    english = {text for word in known for text in (word.en, f"{word.en}s", word.head)}
+    japanese = {text for word in known for text in (*word.ja, *word.before, *word.after)}
+    plain, spelled = ("|".join(map(re.escape, sorted(texts, key=len, reverse=True))) for texts in (english, japanese))
+    return re.compile(rf"(?=(\b(?:{plain})\b|{spelled}))")  # a lookahead, since they overlap: アイスバーガー
+
+
+def form_of(name: str) -> str:
+    """The part of a normalized name that says the dish's form, or "" if none does.
+
+    It is the last one, and in English the last before "with": "ramen" of "smoky beetroot ramen with egg", パフェ of
+    ピリ辛サーモンパフェ.
+    """
+    found = _forms().finditer(name.lower().split(" with ")[0])
+    ends = ((match.start() + len(match[1]), len(match[1]), match[1]) for match in found)
+    return max(ends, default=(0, 0, ""))[2]
 
 
 def compose(rng: random.Random) -> dict[Language, str]:

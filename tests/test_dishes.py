@@ -30,7 +30,9 @@ def latent(pipeline: Pipeline, **fields: object) -> torch.Tensor:
 
 
 def test_a_plain_dish_is_the_pipelines_own(pipeline: Pipeline) -> None:
-    assert torch.equal(embedding(pipeline), pipeline.embed(["親子丼"])[0])
+    assert torch.equal(embedding(pipeline), pipeline.prompts(["親子丼"])[0])
+    plain = dishes.embeddings(pipeline, [Dish("親子丼", 7)], plain=True)[0]
+    assert torch.equal(plain, pipeline.embed(["親子丼"])[0])
     assert torch.equal(latent(pipeline), pipeline.latents([7])[0])
 
 
@@ -75,7 +77,11 @@ def test_a_dish_minus_itself_is_a_dish_without_a_name(pipeline: Pipeline) -> Non
 
 def test_pieces_that_are_off_are_not_read(pipeline: Pipeline) -> None:
     ids = pipeline.tokenizer.encode("親子丼")
-    assert torch.equal(embedding(pipeline, off=(0,)), pipeline.embed_pieces([ids[1:]])[0])
+    kept = "".join(pipeline.tokenizer.pieces("親子丼")[1:])
+    left = pipeline.emphasize(pipeline.embed_pieces([ids[1:]]), [kept])[0]
+    assert torch.equal(embedding(pipeline, off=(0,)), left)
+    plain = dishes.embeddings(pipeline, [Dish("親子丼", 7, off=(0,))], plain=True)[0]
+    assert torch.equal(plain, pipeline.embed_pieces([ids[1:]])[0])
     assert not torch.equal(embedding(pipeline, off=(0,)), embedding(pipeline))
 
 

@@ -55,7 +55,7 @@ def test_pictures_differ_by_name_and_by_seed(pipeline: Pipeline) -> None:
 
 
 def test_stages_one_by_one_make_the_same_picture(pipeline: Pipeline) -> None:
-    embeddings, latents = pipeline.embed(SOME_NAMES), pipeline.latents(range(5))
+    embeddings, latents = pipeline.prompts(SOME_NAMES), pipeline.latents(range(5))
     sketches = pipeline.sketch(embeddings, latents)
     pictures = pipeline.refine(sketches, embeddings, latents)
     assert sketches.shape == (5, 3, 64, 64)
@@ -77,6 +77,20 @@ def test_embeddings_do_not_depend_on_their_neighbours(pipeline: Pipeline) -> Non
     assert torch.equal(pipeline.embed(SOME_NAMES[4:]), embeddings[4:])
     assert torch.equal(pipeline.embed_pieces([pipeline.tokenizer.encode(SOME_NAMES[2])])[0], embeddings[2])
     torch.testing.assert_close(embeddings.norm(dim=1), torch.full((5,), math.sqrt(embeddings.shape[1])))
+
+
+def test_prompts_are_nearer_to_their_form_than_what_is_read(pipeline: Pipeline) -> None:
+    names = ["egg soup", "卵のカレー", "卵"]
+    read, prompts = pipeline.embed(names), pipeline.prompts(names)
+    forms = pipeline.embed(["soup", "カレー"])
+    for row, form in enumerate(forms):
+        before, after = (torch.nn.functional.cosine_similarity(x[row], form, dim=0) for x in (read, prompts))
+        assert before < after < 1
+    assert torch.equal(prompts[2], read[2])  # no form is named
+    torch.testing.assert_close(prompts.norm(dim=1), read.norm(dim=1))
+    assert torch.equal(pipeline.prompts(names[1:]), prompts[1:])
+    alone = pipeline.refine(pipeline.sketch(prompts[:1], pipeline.latents([3])), prompts[:1], pipeline.latents([3]))
+    assert (pipeline.generate(names[:1], [3]) == to_uint8(alone)).all()
 
 
 def test_a_name_is_read_as_it_is_normalised(pipeline: Pipeline) -> None:

@@ -5,7 +5,7 @@ import unicodedata
 import pytest
 
 from model.languages import Language
-from model.words import ROLES, compose, surprise, vocabulary, words
+from model.words import ROLES, compose, form_of, surprise, vocabulary, words
 
 
 def composed(count: int, seed: int = 0) -> list[tuple[str, str]]:
@@ -27,6 +27,30 @@ def test_vocabulary_is_whole() -> None:
             assert variant
         if word.role in ("form", "sauce"):  # what ends a name does so in both languages
             assert bool(word.head) == bool(word.after)
+
+
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [
+        ("smoky beetroot ramen", "ramen"),
+        ("fried egg salad", "salad"),
+        ("spinach waffle with egg", "waffle"),
+        ("Black Garlic Pancakes", "pancakes"),
+        ("miso soup", "miso soup"),
+        ("ピリ辛サーモンパフェ", "パフェ"),
+        ("かぼちゃのアイスバーガー", "バーガー"),
+        ("枝豆のチーズケーキ", "チーズケーキ"),
+        ("salt grilled sardines", ""),
+        ("卵", ""),
+    ],
+)
+def test_the_form_of_a_name_is_the_last_that_it_names(name: str, form: str) -> None:
+    assert form_of(name) == form
+
+
+def test_nearly_every_composed_name_has_a_form_in_both_languages() -> None:
+    found = [bool(form_of(name)) for names in composed(500) for name in names]
+    assert sum(found) > 0.8 * len(found)
 
 
 def test_words_by_role_and_colour() -> None:
