@@ -54,7 +54,7 @@ def main(source: Path, out: Path, ratings: Path, steps: int, seed: int) -> None:
         pipeline, backbone = Pipeline.load(source, "cpu"), Backbone()
         latents = pipeline.latents([one.seed for one in rated])
         rows = {name: row for row, name in enumerate(dict.fromkeys(one.name for one in rated))}
-        names = pipeline.embed([*rows, *composed(seed, NAMES)])
+        names = pipeline.prompts([*rows, *composed(seed, NAMES)])
         named = names[[rows[one.name] for one in rated]]
         features = mirrors.look_at_pictures(generator, backbone, named, latents)
         reward = refining.fit_reward(features, named, torch.tensor([one.rating for one in rated]))

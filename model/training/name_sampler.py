@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from model.data.photos import Photos
-from model.features.matching import name_weights
 from model.features.text_reader import embed
 from model.languages import LANGUAGES, OTHERS
+from model.training.families import photo_weights
 from model.words import compose
 
 COMPOSED = 20_000  # composed names held ready, as many in each language
@@ -43,8 +43,8 @@ class NameSampler:
         """(L, N): rows of `embeddings`, by language."""
         self.embeddings = embed(unique, checkpoint, device)
         self.composed = embed(composed(seed, count), checkpoint, device)
-        self.weights = name_weights(photos.names).to(device)
-        """(N,): how often each photograph is shown. Photographs of one class share the square root of their number."""
+        self.weights = photo_weights(photos.names).to(device)
+        """(N,): how often each photograph is shown."""
 
     def names(self, photos: Tensor) -> Tensor:
         """Embeddings (B, E) of the names of photographs (B,), each in a random language."""
