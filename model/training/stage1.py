@@ -40,8 +40,8 @@ from model.training.text_match import TextMatchLoss
 class Stage1Config:
     """Loss weights and learning rates of stage 1."""
 
-    discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
-    learning_rate: float = 2e-4
+    discriminator: DiscriminatorConfig = field(default_factory=lambda: DiscriminatorConfig(learning_rate=8e-4))
+    learning_rate: float = 5e-4
     forms_rate: float = 1e-3  # of the generator's spatial forms
     pixel_rate: float = 1e-3  # learning rate of the discriminator over pixels
     augment: float = 0.5  # share of the pictures that the adversary sees augmented
@@ -50,7 +50,7 @@ class Stage1Config:
     pixel_adversary: float = 0.2
     reconstruction: float = 0.3
     colour: float = 0.1
-    match: float = 0.4
+    match: float = 0.8
     enter: tuple[float, float] = (0.5, 5.0)  # kimg: where the adversaries' shares begin to grow, and are whole
     condition_kl: float = 0.002
     latent_kl: float = 4.0
