@@ -196,6 +196,9 @@ class ByteTokenizer(NameTokenizer):
     def encode(self, text: str) -> list[int]:
         return [byte + 1 for byte in text.encode()]
 
+    def pieces(self, text: str) -> list[str]:
+        return [f"<0x{byte:02X}>" for byte in text.encode()]
+
     def truncated(self, text: str) -> bool:
         return False
 
