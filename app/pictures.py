@@ -54,7 +54,6 @@ class Pipeline(Protocol):
 
     def notices(self, name: Name) -> tuple[str, ...]: ...
     def embed(self, names: Sequence[str]) -> Any: ...
-    def prompts(self, names: Sequence[str]) -> Any: ...
     def emphasize(self, embeddings: Any, texts: Sequence[str]) -> Any: ...
     def embed_pieces(self, ids: Sequence[Sequence[int]]) -> Any: ...
     def latents(self, seeds: Sequence[int]) -> Any: ...
@@ -79,19 +78,18 @@ class _Words:
 
     def __init__(self, pipeline: Pipeline) -> None:
         self.tokenizer = pipeline.tokenizer
-        self.embed = pipeline.embed
         self.embed_pieces = pipeline.embed_pieces
         self.emphasize = pipeline.emphasize
         self.latents = pipeline.latents
-        self._prompts = pipeline.prompts
+        self._embed = pipeline.embed
         self._known: OrderedDict[str, Any] = OrderedDict()
 
-    def prompts(self, names: Sequence[str]) -> Any:
+    def embed(self, names: Sequence[str]) -> Any:
         import torch
 
         missing = [name for name in dict.fromkeys(names) if name not in self._known]
         if missing:
-            self._known.update(zip(missing, self._prompts(missing), strict=True))
+            self._known.update(zip(missing, self._embed(missing), strict=True))
         for name in names:
             self._known.move_to_end(name)
         rows = torch.stack([self._known[name] for name in names])

@@ -38,7 +38,6 @@ class Embedder(Protocol):
     @property
     def tokenizer(self) -> _Tokenizer: ...
     def embed(self, names: Sequence[str]) -> Tensor: ...
-    def prompts(self, names: Sequence[str]) -> Tensor: ...
     def emphasize(self, embeddings: Tensor, texts: Sequence[str]) -> Tensor: ...
     def embed_pieces(self, ids: Sequence[Sequence[int]]) -> Tensor: ...
     def latents(self, seeds: Sequence[int]) -> Tensor: ...
@@ -129,8 +128,9 @@ def embeddings(pipeline: Embedder, dishes: Sequence[Dish], *, plain: bool = Fals
     If nothing is left, as in a dish minus itself, it is the embedding of an empty name.
     """
     texts = {text: row for row, text in enumerate(dict.fromkeys(t for dish in dishes for t in _texts(dish)))}
-    embed = pipeline.embed if plain else pipeline.prompts
-    whole = embed(list(texts)) if texts else torch.empty(0)
+    whole = pipeline.embed(list(texts)) if texts else torch.empty(0)
+    if not plain:
+        whole = pipeline.emphasize(whole, list(texts))
     rows = []
     for dish in dishes:
         row = _read(pipeline, dish, plain) if dish.off else whole[texts[dish.name]]

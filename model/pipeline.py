@@ -75,6 +75,7 @@ class Pipeline:
         self.stage2 = None if stage2 is None else stage2.eval().to(memory_format=torch.channels_last).to(device)
         self._forward1: Network = self.stage1
         self._forward2: Network | None = self.stage2
+        self._forms: dict[str, Tensor] = {}  # embeddings of the forms met so far, all of them words of the vocabulary
 
     @classmethod
     def load(cls, folder: Path | str, device: str | torch.device = "auto") -> Self:
@@ -116,23 +117,26 @@ class Pipeline:
 
     def embed(self, names: Sequence[str]) -> Tensor:
         """Names, which are normalized again here -> embeddings (B, E) float32; raises like `names.normalize`."""
-        return self.embed_pieces([self.tokenizer.encode(normalize(name).text) for name in names])
+        return self._read([normalize(name).text for name in names])
 
     def prompts(self, names: Sequence[str]) -> Tensor:
         """Names -> what the generators are given for them, (B, E) float32: `embed`, with the dish's form emphasized."""
-        return self.emphasize(self.embed(names), [normalize(name).text for name in names])
+        texts = [normalize(name).text for name in names]
+        return self.emphasize(self._read(texts), texts)
 
     def emphasize(self, embeddings: Tensor, texts: Sequence[str]) -> Tensor:
-        """Adds to embeddings (B, E) some of the form that their texts name, if they name one.
+        """Adds to embeddings (B, E) some of the form that their normalized texts name, if they name one.
 
         The text encoder reads ingredients more than forms, so that what was asked for as blueberry sushi was a bowl of
         blueberries.
         """
         forms = [form_of(text) for text in texts]
-        rows = [row for row, form in enumerate(forms) if form]
+        new = [form for form in dict.fromkeys(forms) if form and form not in self._forms]
+        self._forms.update(zip(new, self._read(new), strict=True))
         emphasized = embeddings.clone()
-        for row, form in zip(rows, self.embed([forms[row] for row in rows]), strict=True):
-            emphasized[row] = mix(torch.stack([embeddings[row], form]), [1.0, FORM_WEIGHT])
+        for row, form in enumerate(forms):
+            if form:
+                emphasized[row] = mix(torch.stack([embeddings[row], self._forms[form]]), [1.0, FORM_WEIGHT])
         return emphasized
 
     def embed_pieces(self, ids: Sequence[Sequence[int]]) -> Tensor:
@@ -204,6 +208,9 @@ class Pipeline:
                 images = self.refine(images, embeddings[part], latents[part])
             pictures[part] = to_uint8(images)
         return pictures
+
+    def _read(self, texts: Sequence[str]) -> Tensor:
+        return self.embed_pieces([self.tokenizer.encode(text) for text in texts])
 
     def _parts(self, count: int) -> Iterator[slice]:
         return (slice(start, start + self.batch_size) for start in range(0, count, self.batch_size))

@@ -86,7 +86,7 @@ def words(role: str | None = None, colour: str | None = None) -> tuple[Word, ...
 
 @functools.cache
 def _forms() -> re.Pattern[str]:
-    known = [word for word in words("form") if word.head and word.after]
+    known = _choices("form", True)
     english = {text for word in known for text in (word.en, f"{word.en}s", word.head)}
     japanese = {text for word in known for text in (*word.ja, *word.before, *word.after)}
     plain, spelled = ("|".join(map(re.escape, sorted(texts, key=len, reverse=True))) for texts in (english, japanese))

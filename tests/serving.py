@@ -61,9 +61,6 @@ class FakePipeline:
     def embed(self, names: Sequence[str]) -> Tensor:
         return torch.tensor([[zlib.crc32(name.encode()) % 97 / 97] for name in names])
 
-    def prompts(self, names: Sequence[str]) -> Tensor:
-        return self.embed(names)
-
     def emphasize(self, embeddings: Tensor, texts: Sequence[str]) -> Tensor:
         return embeddings
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -67,6 +66,5 @@ def photo_weights(names: Sequence[str]) -> Tensor:
     to the power of FAMILY_POWER.
     """
     weights = name_weights(names, NAME_POWER)
-    families = np.array([family(name) for name in names])
-    sums = np.bincount(families, weights.numpy())
-    return weights * torch.from_numpy(sums[families] ** (FAMILY_POWER - 1.0))
+    families = torch.tensor([family(name) for name in names])
+    return weights * torch.bincount(families, weights)[families] ** (FAMILY_POWER - 1.0)
