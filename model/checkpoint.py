@@ -22,7 +22,8 @@ from model.generators import SKETCH_SIZE
 FORMAT = 1
 CONFIG = "config.json"
 TOKENIZER = "tokenizer.model"
-NETWORKS = ("text", "stage1", "stage2")  # what makes pictures; the discriminator heads do not
+FOCUS = "depth-of-field"  # the only network that a checkpoint may lack
+NETWORKS = ("text", "stage1", "stage2")  # what makes pictures, with FOCUS; the discriminator heads do not
 MATCHING = f"matching-{SKETCH_SIZE}"  # the head of the text-match loss, by the size of pictures that it has seen
 # What serving, and going on with training, need; the index of names comes on top.
 SHIPPED = (
@@ -178,9 +179,10 @@ def version(folder: Path | str) -> str:
     """The first 12 hex digits of a SHA-256 over everything that determines a picture: networks' configs, tokenizer,
     weights."""
     config = read_config(folder)
-    parts = [json.dumps({name: config.get(name) for name in NETWORKS}, sort_keys=True).encode()]
+    networks = (*NETWORKS, FOCUS) if FOCUS in config else NETWORKS
+    parts = [json.dumps({name: config.get(name) for name in networks}, sort_keys=True).encode()]
     parts.append(read_file(Path(folder) / TOKENIZER))
-    parts.extend(read_file(weights_path(folder, name)) for name in NETWORKS)
+    parts.extend(read_file(weights_path(folder, name)) for name in networks)
     digest = hashlib.sha256()
     for part in parts:
         digest.update(len(part).to_bytes(8, "big"))  # so that no byte can move from one part into the next

@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from model import checkpoint
-from model.checkpoint import SHIPPED, CheckpointError
+from model.checkpoint import FOCUS, SHIPPED, CheckpointError
 from model.commands import plain_errors
 from model.data.photos import load
 from model.generators import SKETCH_SIZE
@@ -54,7 +54,7 @@ def pack(parts: tuple[Path, ...], out: Path) -> int:
             raise CheckpointError(f"{part} was trained on another text encoder than {parts[0]}: they do not fit")
     files = {checkpoint.TOKENIZER: checkpoint.read_file(parts[0] / checkpoint.TOKENIZER)}
     sections: dict[str, Any] = {"training": {}}
-    for name in SHIPPED:
+    for name in (*SHIPPED, FOCUS) if any(FOCUS in config for config in configs.values()) else SHIPPED:
         stage = name.split("-")[0]
         have = [part for part in parts if name in configs[part]]
         if not have:

@@ -14,6 +14,7 @@ from torch import Tensor
 from model import checkpoint
 from model.checkpoint import CheckpointError
 from model.cuda_graphs import BATCH_SIZES, Buckets
+from model.depth_of_field import DepthOfField, FocusedStage2
 from model.generators import PICTURE_SIZE, SKETCH_SIZE, SketchGenerator, Stage1Generator, Stage2Generator
 from model.names import Name, Notice, normalize
 from model.nearest import NamesIndex
@@ -56,7 +57,7 @@ class Pipeline:
         tokenizer: NameTokenizer,
         text: NameEncoder,
         stage1: SketchGenerator,
-        stage2: Stage2Generator | None,
+        stage2: Stage2Generator | FocusedStage2 | None,
         *,
         version: str,
         config: dict[str, Any],
@@ -94,12 +95,15 @@ class Pipeline:
         stage1 = checkpoint.load_network(folder, "stage1", Stage1Generator)
         stage2 = checkpoint.load_network(folder, "stage2", Stage2Generator)
         _check_fit(Path(folder), tokenizer, text, stage1, stage2)
+        finished: Stage2Generator | FocusedStage2 = stage2
+        if checkpoint.FOCUS in config:
+            finished = FocusedStage2(stage2, checkpoint.load_network(folder, checkpoint.FOCUS, DepthOfField))
         version = checkpoint.version(folder)
         return cls(
             tokenizer,
             text,
             stage1,
-            stage2,
+            finished,
             version=version,
             config=config,
             device=chosen,

@@ -11,7 +11,8 @@ ROOT = Path(__file__).resolve().parents[1]
 # Each may import from those before it; "" is the top of model/, which is all that serving needs.
 FOLDERS = ("", "data", "features", "training", "evaluation", "adaptation", "commands")
 COMMANDS = {
-    "generate", "train", "pack", "evaluate", "evaluate_text", "adapt", "align", "average", "mirror", "refine", "sheets",
+    "generate", "train", "pack", "evaluate", "evaluate_text", "adapt", "align", "average", "mirror", "refine", "focus",
+    "sheets",
 }  # fmt: skip
 SHARED = "commands"  # of the commands, which alone import it
 SOURCES = {".py", ".js", ".css", ".html", ".svg", ".sh", ".tsv", ".webmanifest"}

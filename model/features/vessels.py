@@ -180,11 +180,22 @@ class VesselFinder:
         parts = (photographs[start : start + BATCH] for start in range(0, len(photographs), BATCH))
         return [found for part in parts for found in self._look(part)]
 
-    def _look(self, photographs: Sequence[NDArray[np.uint8]]) -> list[tuple[Found, Found]]:
+    @torch.inference_mode()
+    def masks(self, photographs: Sequence[NDArray[np.uint8]]) -> Tensor:
+        """(N, GRID, GRID) in [0, 1]: how much of each cell is vessel or dish, of at least one photograph."""
+        parts = (photographs[start : start + BATCH] for start in range(0, len(photographs), BATCH))
+        return torch.cat([self._predict(part)[0].amax(1) for part in parts])
+
+    def _predict(self, photographs: Sequence[NDArray[np.uint8]]) -> tuple[Tensor, Tensor, Tensor]:
+        """Masks (B, 2, GRID, GRID), averaged over a photograph and its mirror image; boxes and deviations (2, B, 2, 4)
+        of each."""
         images = torch.cat([_prepared(photograph) for photograph in photographs])
         both = torch.cat([images, images.flip(-1)])
         masks, boxes, deviations = (tensor.unflatten(0, (2, -1)) for tensor in self.head(self.backbone(both)[1:]))
-        mask = (masks[0] + masks[1].flip(-1)).div(2).sigmoid()
+        return (masks[0] + masks[1].flip(-1)).div(2).sigmoid(), boxes, deviations
+
+    def _look(self, photographs: Sequence[NDArray[np.uint8]]) -> list[tuple[Found, Found]]:
+        mask, boxes, deviations = self._predict(photographs)
         left, top, right, bottom = boxes[1].unbind(-1)
         straight, mirrored = boxes[0], torch.stack([1 - right, top, 1 - left, bottom], -1)
         box = (straight + mirrored) / 2
