@@ -40,6 +40,7 @@ Build = Callable[[str, Preset, Path, torch.device, bool], tuple[Stage, dict[str,
 
 LESSER: dict[str, Callable[[Stage1Config], Stage1Config]] = {
     "mismatched": lambda config: replace(config, discriminator=replace(config.discriminator, mismatched=0.0)),
+    "bent": lambda config: replace(config, bent=False),
     "ramp": lambda config: replace(config, discriminator=replace(config.discriminator, ramp=(0.0, 0.0))),
     "match": lambda config: replace(config, match=0.0),
     "reconstruction": lambda config: replace(config, reconstruction=0.0, colour=0.0),

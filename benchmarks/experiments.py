@@ -78,6 +78,7 @@ ROWS = {
     "no-augment": Row("ours without DiffAugment", ("--augment", "0")),
     "no-imagined": Row("ours without made-up dishes", without="imagined"),
     "no-mismatched": Row("ours without mismatched pairs", without="mismatched"),
+    "no-bent": Row("ours without bent photographs", without="bent"),
     "no-ramp": Row("ours without the conditional ramp", without="ramp"),
     "no-blocks": Row("ours, the name at the bottom only", without="blocks"),
     "no-match": Row("ours without the text-match loss", without="match"),

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.features.augment import Augmentation, crop, flip, zoom
+from model.features.augment import Augmentation, bend, crop, flip, zoom
 
 
 @pytest.fixture(autouse=True)
@@ -180,3 +180,26 @@ def test_zoom_enlarges_smoothly_and_lets_gradients_through() -> None:
     seen.sum().backward()
     assert x.grad is not None and x.grad[2].abs().min() > 0
     assert (x.grad[0] == 0).any()
+
+
+# ---- bending ----------------------------------------------------------------------------------------------
+
+
+def rings(batch: int) -> Tensor:
+    """(B, 3, 64, 64): bright discs on dark ground."""
+    across = (torch.arange(64) + 0.5) / 32 - 1
+    disc = (across.square() + across[:, None].square()).sqrt() < 0.8
+    return (disc * 1.6 - 0.8).expand(batch, 3, -1, -1)
+
+
+def test_rims_are_bent_each_in_its_own_way() -> None:
+    bent = bend(rings(30))
+    assert bent.shape == (30, 3, 64, 64) and bent.abs().max() <= 1
+    moved = ((bent > 0) != (rings(30) > 0)).float().mean((1, 2, 3))
+    assert moved.min() > 0.002 and 0.01 < moved.mean() < 0.15
+    assert len({tuple(picture.flatten().tolist()) for picture in bent}) == 30
+
+
+def test_bending_leaves_colours_as_they_are() -> None:
+    even = torch.tensor([-0.5, 0.0, 0.8]).view(1, 3, 1, 1).expand(4, -1, 64, 64)
+    torch.testing.assert_close(bend(even), even)

@@ -58,6 +58,7 @@ def built(what: str, source: Path, preset: str = "cpu", stage: str = "1") -> Sta
 def test_what_is_taken_away_is_gone(source: Path) -> None:
     config = {what: built(what, source).config for what in ablations.LESSER}  # type: ignore[attr-defined]
     assert config["mismatched"].discriminator.mismatched == 0
+    assert not config["bent"].bent
     assert config["ramp"].discriminator.ramp == (0.0, 0.0)
     assert config["match"].match == 0
     assert config["reconstruction"].reconstruction == config["reconstruction"].colour == 0

@@ -431,6 +431,16 @@ def test_an_adversary_learns_whose_name_it_is() -> None:
     assert stats["real_match"] > stats["wrong_match"] + 0.2
 
 
+def test_an_adversary_learns_to_tell_spoilt_photographs() -> None:
+    """Which look like nothing that the generator makes."""
+    adversary = Adversary(heads(), DiscriminatorConfig(learning_rate=2e-3, ramp=(0, 0)), CPU)
+    names = embeddings(8)
+    for _ in range(40):
+        spoilt = [t[:4] for t in taps(3.0)]
+        stats = adversary.update(taps(0.0), taps(-3.0), names, names, 1.0, spoilt)
+    assert stats["spoilt_auc"] > 0.9 and stats["auc"] > 0.9
+
+
 def test_names_do_not_count_before_the_ramp() -> None:
     adversary = Adversary(heads(), DiscriminatorConfig(ramp=(5.0, 40.0)), CPU)
     before = weights(adversary.heads)

@@ -13,6 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 OUTSIDE = 2.0  # where a hole touches no picture
+# What `bend` bends by: nodes a side, and the largest standard deviation of a node's shift, in half sides. The first two
+# bend rims, the last one draws pieces of food into each other.
+BENDS = ((4, 0.09), (6, 0.09), (14, 0.05))
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,29 @@ class Augmentation:
     def _inside(centre: Tensor, side: int) -> Tensor:
         position = torch.arange(side, device=centre.device)[None] + 0.5
         return (position - centre[:, None] * side).abs() < side / 4
+
+
+def bend(images: Tensor) -> Tensor:
+    """Bends pictures as generators do: rims wobble, and pieces are drawn into each other.
+
+    Each picture is bent at one of the scales in `BENDS`, by random shifts of its nodes and what is between them.
+
+    Args:
+        images: (B, 3, H, H) in [-1, 1].
+    """
+    batch, size, device = len(images), images.shape[-2:], images.device
+    fields = [
+        F.interpolate(deviation * torch.randn(batch, 2, nodes, nodes, device=device), size, mode="bicubic")
+        for nodes, deviation in BENDS
+    ]
+    which = torch.randint(len(BENDS), (1, batch, 1, 1, 1), device=device)
+    shifts = torch.stack(fields).gather(0, which.expand(-1, -1, 2, *size))[0]
+    shifts = shifts * torch.empty(batch, 1, 1, 1, device=device).uniform_(0.4, 1.0)
+    still = F.affine_grid(torch.eye(2, 3, device=device).expand(batch, -1, -1), [batch, 3, *size], align_corners=False)
+    bent = F.grid_sample(
+        images, still + shifts.permute(0, 2, 3, 1), mode="bicubic", padding_mode="reflection", align_corners=False
+    )
+    return bent.clamp(-1.0, 1.0)
 
 
 def flip(images: Tensor) -> Tensor:

@@ -43,7 +43,13 @@ class Adversary:
         self.optimizer = adam(self.learning.parameters(), discriminator.learning_rate, device)
 
     def update(
-        self, real_taps: Sequence[Tensor], fake_taps: Sequence[Tensor], names: Tensor, texts: Tensor, kimg: float
+        self,
+        real_taps: Sequence[Tensor],
+        fake_taps: Sequence[Tensor],
+        names: Tensor,
+        texts: Tensor,
+        kimg: float,
+        spoilt_taps: Sequence[Tensor] = (),
     ) -> dict[str, Tensor]:
         """Takes one step of the heads: photographs against fakes, and matching against mismatched names.
 
@@ -51,8 +57,13 @@ class Adversary:
             real_taps, fake_taps: the backbone's maps of the photographs and of the fakes; no gradient flows back into
                 them.
             names, texts: (B, E), embeddings of the photographs' names and of the fakes'.
+            spoilt_taps: maps of the first of the photographs, spoilt, which count as fakes too (negative data
+                augmentation, Sinha et al. 2021).
         """
-        heads, loss, share = self.heads, self.loss, self.discriminator.mismatched
+        heads, loss, share, fakes = self.heads, self.loss, self.discriminator.mismatched, len(texts)
+        if spoilt_taps:
+            fake_taps = [torch.cat(pair) for pair in zip(fake_taps, spoilt_taps, strict=True)]
+            texts = torch.cat([texts, names[: len(spoilt_taps[0])]])
         self.learning.requires_grad_(True)
         real, fake = heads([t.detach() for t in real_taps]), heads([t.detach() for t in fake_taps])
         real_logits, fake_logits = heads.realness(real), heads.realness(fake)
@@ -68,7 +79,9 @@ class Adversary:
         total = loss.real(real_logits) + loss.fake(fake_logits) + ramp(kimg, self.discriminator.ramp) * conditional
         optimizer_step(self.optimizer, total)
         heads.requires_grad_(False)
-        return {
+        spoilt_logits, fake_logits, fake_match = fake_logits[fakes:], fake_logits[:fakes], fake_match[:fakes]
+        stats = {"spoilt_auc": auc(real_logits, spoilt_logits)} if spoilt_taps else {}
+        return stats | {
             "d_loss": total, "auc": auc(real_logits, fake_logits), "real": real_logits.mean(),
             "fake": fake_logits.mean(), "real_match": real_match.mean(), "fake_match": fake_match.mean(),
             "wrong_match": wrong_match.masked_fill(no_mismatch, 0.0).mean() / counted,

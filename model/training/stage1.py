@@ -11,6 +11,8 @@ one picture for every name:
   features.
 
 The other half are dishes that do not exist: mixes of two names, and composed names without a photograph.
+
+Photographs that are bent count as fakes for the heads, which otherwise hardly mind rims that wobble.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.features.augment import Augmentation
+from model.features.augment import Augmentation, bend
 from model.features.backbone import Backbone
 from model.features.matching import MatchingHead
 from model.generators import SKETCH_SIZE, Stage1Generator
@@ -45,6 +47,7 @@ class Stage1Config:
     forms_rate: float = 1e-3  # of the generator's spatial forms
     pixel_rate: float = 1e-3  # learning rate of the discriminator over pixels
     augment: float = 0.5  # share of the pictures that the adversary sees augmented
+    bent: bool = True  # whether half as many bent photographs as fakes count as fakes, too
     # Shares of the pull at a picture, see GradientBalancer.
     adversary: float = 2.0
     pixel_adversary: float = 0.2
@@ -160,10 +163,11 @@ class Stage1(StackGANStage):
         seen_photos, seen_fakes = augmentation.apply(photos), augmentation.apply(fakes)
         with torch.no_grad():
             real_taps = self.backbone(seen_photos)
+            bent_taps = self.backbone(augmentation.apply(bend(photos))[:half]) if config.bent else ()
         fake_taps = self.backbone(seen_fakes)
 
         with self.autocast():
-            stats = self.adversary.update(real_taps, fake_taps, names, texts, kimg)
+            stats = self.adversary.update(real_taps, fake_taps, names, texts, kimg, bent_taps)
             stats |= self.pixels.update(seen_photos, seen_fakes)
             entered = ramp(kimg, config.enter)
             losses = {
