@@ -27,9 +27,10 @@ FOLDER = click.Path(path_type=Path, file_okay=False)
 @click.command(context_settings={"show_default": True})
 @click.option("--part", "parts", help="Checkpoint folder and its weight; weights are divided by their sum.", type=(FOLDER, click.FloatRange(min=0, min_open=True)), multiple=True, required=True, metavar="DIR WEIGHT")
 @click.option("--smooth-colour", help="Low-pass the colours of the sketches from here on.", is_flag=True)
+@click.option("--levels", help="Stretch the contrast of the sketches from here on.", is_flag=True)
 @click.option("--crisp", help="Keep more of stage 2's detail from here on.", is_flag=True)
 @click.option("--out", help="Checkpoint folder to write.", type=FOLDER, required=True)
-def main(parts: Sequence[tuple[Path, float]], smooth_colour: bool, crisp: bool, out: Path) -> None:
+def main(parts: Sequence[tuple[Path, float]], smooth_colour: bool, levels: bool, crisp: bool, out: Path) -> None:
     """Writes the checkpoint in the last --part with averaged generators into --out."""
     folders, shares = [folder for folder, _ in parts], [share for _, share in parts]
     with plain_errors(out):
@@ -39,6 +40,8 @@ def main(parts: Sequence[tuple[Path, float]], smooth_colour: bool, crisp: bool, 
         drawn, finished = average(first, shares, folders), average(second, shares, folders)
         if smooth_colour:
             drawn.config["smooth_colour"] = True
+        if levels:
+            drawn.config["levels"] = True
         if crisp:
             finished.config["crisp"] = True
         start_checkpoint(out, folders[-1])

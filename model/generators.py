@@ -26,6 +26,9 @@ SKETCH_SIZE = 64
 PICTURE_SIZE = 256
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 GROUP = 16  # channels that `Affine` normalises together
+# What the 1st and the 99th percentile of a sketch's luma are brought to, in [-1, 1], and how far they may be moved, as
+# a fraction of what is between them.
+DARKEST, BRIGHTEST, STRETCH = -0.9, 0.9, 0.2
 
 ParameterGroup = Literal["adaptor", "forms", "last_blocks"]
 
@@ -277,6 +280,8 @@ class Stage1Generator(_ConditionalGenerator, SketchGenerator):
         forms: number of `SpatialForms` before every block; 0 for a generator of an earlier version.
         smooth_colour: low-pass the differences of the colours from the luma, which in photographs hardly have the
             highest frequency: without, edges have coloured fringes. False for a generator of an earlier version.
+        levels: stretch the contrast of finished sketches, see `_levels`; training sees them as they are. False for a
+            generator of an earlier version.
         mirrors: number of halves that z is kept out of, see `mirror`.
         refiner: width of the `LatentRefiner`; 0 for none.
         reach: of the refiner.
@@ -292,6 +297,7 @@ class Stage1Generator(_ConditionalGenerator, SketchGenerator):
         channels: Sequence[int] = (256, 256, 128, 64, 32),
         forms: int = 0,
         smooth_colour: bool = False,
+        levels: bool = False,
         mirrors: int = 0,
         refiner: int = 0,
         reach: float = 0.0,
@@ -314,6 +320,9 @@ class Stage1Generator(_ConditionalGenerator, SketchGenerator):
         if smooth_colour:
             self.config["smooth_colour"] = True
         self.smooth_colour = smooth_colour
+        if levels:
+            self.config["levels"] = True
+        self.levels = levels
         if refiner:
             self.config |= {"refiner": refiner, "reach": reach}
         self.refiner = LatentRefiner(self.latent_dim, z_dim, refiner, reach) if refiner else None
@@ -326,7 +335,8 @@ class Stage1Generator(_ConditionalGenerator, SketchGenerator):
 
     def forward(self, embedding: Tensor, latent: Tensor) -> Tensor:
         """(B, E) and (B, L) -> (B, 3, 64, 64) float32 in [-1, 1]."""
-        return self.render(self.condition(embedding, latent)[0])
+        sketch = self.render(self.condition(embedding, latent)[0])
+        return _levels(sketch) if self.levels else sketch
 
     def render(self, condition: Tensor) -> Tensor:
         """Renders a condition (B, L) drawn by `condition`."""
@@ -439,6 +449,18 @@ def _smooth_colour(x: Tensor) -> Tensor:
     """`_smooth` of (B, 3, h, w) without the luma, which stays as it is; within [-1, 1]."""
     brightness = luma(x)[:, None]
     return (brightness + _smooth(x - brightness)).clamp(-1.0, 1.0)
+
+
+def _levels(x: Tensor) -> Tensor:
+    """Stretches the contrast of (B, 3, h, w) that have neither black nor white, like a camera's automatic levels."""
+    brightness = luma(x).flatten(1).sort(1).values
+    skipped = brightness.shape[1] // 100
+    low, high = (brightness[:, i].view(-1, 1, 1, 1) for i in (skipped, -1 - skipped))
+    reach = STRETCH * (high - low)
+    darkest = torch.maximum(low.clamp(max=DARKEST), low - reach)
+    brightest = torch.minimum(high.clamp(min=BRIGHTEST), high + reach)
+    gain = (brightest - darkest) / (high - low).clamp(min=1e-6)
+    return (darkest + (x - low) * gain).clamp(-1.0, 1.0)
 
 
 def luma(images: Tensor) -> Tensor:

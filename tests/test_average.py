@@ -61,8 +61,9 @@ def test_weights_are_averaged_by_their_shares_and_new_forms_grow_from_nothing(
 
 def test_colours_can_be_smooth_from_then_on(parts: tuple[Path, Path], tmp_path: Path) -> None:
     early, _ = parts
-    assert run("--part", early, 1, "--smooth-colour", "--out", tmp_path / "out")[0] == 0
-    assert checkpoint.load_network(tmp_path / "out", "stage1", Stage1Generator).smooth_colour
+    assert run("--part", early, 1, "--smooth-colour", "--levels", "--out", tmp_path / "out")[0] == 0
+    made = checkpoint.load_network(tmp_path / "out", "stage1", Stage1Generator)
+    assert made.smooth_colour and made.levels
     before, after = Pipeline.load(early, "cpu"), Pipeline.load(tmp_path / "out", "cpu")
     assert before.version != after.version
     assert (before.generate(["pea soup"], [0], 64) != after.generate(["pea soup"], [0], 64)).any()

@@ -127,6 +127,32 @@ def test_smooth_colour_keeps_the_luma_and_takes_the_fringes() -> None:
     assert smooth.config["smooth_colour"] is True and "smooth_colour" not in rough.config
 
 
+def test_levels_stretch_what_is_dull_and_leave_the_rest() -> None:
+    torch.manual_seed(0)
+    dull, (embedding, latent) = stage1(), inputs(2)
+    torch.nn.init.normal_(dull.to_rgb.weight, std=0.02)
+    stretched = Stage1Generator(**dull.config, levels=True)
+    stretched.load_state_dict(dull.state_dict())
+    before, after = dull(embedding, latent), stretched(embedding, latent)
+    spread = after.std((1, 2, 3)) / before.std((1, 2, 3))
+    assert (spread > 1.35).all() and (spread < 1.41).all()  # as far as it may
+    torch.testing.assert_close(stretched.render(stretched.condition(embedding, latent)[0]), before)  # training sees it
+    assert stretched.config["levels"] is True and "levels" not in dull.config
+
+    torch.nn.init.normal_(dull.to_rgb.weight, std=2.0)
+    stretched.load_state_dict(dull.state_dict())
+    torch.testing.assert_close(stretched(embedding, latent), dull(embedding, latent))
+
+
+def test_levels_do_not_choke_on_an_even_sketch() -> None:
+    even, (embedding, latent) = stage1(), inputs(1)
+    for parameter in even.to_rgb.parameters():
+        torch.nn.init.constant_(parameter, 0.0)
+    levelled = Stage1Generator(**even.config, levels=True)
+    levelled.load_state_dict(even.state_dict())
+    torch.testing.assert_close(levelled(embedding, latent), even(embedding, latent))
+
+
 def test_a_crisp_picture_has_more_detail_and_no_more_of_a_grid() -> None:
     soft, (embedding, latent), sketch = stage2(), inputs(), 0.3 * sketches()
     torch.nn.init.normal_(soft.to_rgb.weight, std=0.02)  # so that nothing is clipped

@@ -39,7 +39,7 @@ class Preset:
     generator: Mapping[str, Any] = field(default_factory=dict)
 
 
-DRAWING = {"forms": 16, "smooth_colour": True}  # of stage 1, at any width
+DRAWING = {"forms": 16, "smooth_colour": True, "levels": True}  # of stage 1, at any width
 FINISHING = {"crisp": True}  # of stage 2
 PRESETS: dict[str, dict[str, Preset]] = {
     "cpu": {
